@@ -1,0 +1,1 @@
+"""The edgemesh command (shell)."""

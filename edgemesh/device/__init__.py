@@ -1,0 +1,1 @@
+"""Boards, resource readings and emulation (shell)."""

@@ -1,0 +1,1 @@
+"""Units, cuts, boundaries and slicing of models (pure)."""

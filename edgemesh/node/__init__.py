@@ -1,0 +1,1 @@
+"""Agents that carry out what roles decide (shell)."""

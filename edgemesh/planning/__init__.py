@@ -1,0 +1,1 @@
+"""Cost model, exact solver, estimates and explanation (pure)."""

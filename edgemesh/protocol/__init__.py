@@ -1,0 +1,1 @@
+"""Wire contract: topics, messages, tensor codecs, versions, limits (pure)."""

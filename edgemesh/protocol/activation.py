@@ -1,0 +1,114 @@
+"""Activation and reply: what travels from worker to worker, and back to the requester."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol import limits
+from edgemesh.protocol.fields import Amount, Check, Digest, Id
+from edgemesh.protocol.frame import ACTIVATION, REPLY, decode_frame, encode_frame
+from edgemesh.protocol.tensors import CODECS, Part
+
+Attempt = Annotated[int, Check("0 to 1000", lambda n: 0 <= n <= 1000)]
+Cut = Annotated[int, Check("0 to the number of units", lambda n: 0 <= n <= limits.UNITS)]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One partition of a job's route: units up to ``stop`` on ``device``, sent on under ``codec``."""
+
+    device: Id
+    stop: Cut
+    codec: Annotated[str, Check(f"one of {', '.join(CODECS)}", CODECS.__contains__)] = "raw"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one hop took, on that device's own clock, in seconds."""
+
+    device: Id
+    start: Cut
+    stop: Cut
+    queue: Amount
+    run: Amount
+    code: Amount
+    """Decoding the input and encoding the output."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Header of a job under way; its tensors (``boundaries[position]``) are the body of the frame."""
+
+    job: Id
+    requester: Id
+    model: Id
+    digest: Digest
+    position: Cut
+    route: tuple[Hop, ...]
+    attempt: Attempt
+    left: Amount
+    """Seconds until the deadline when it was sent: durations cross machines, points in time do not."""
+    sender: Id
+    """Whom a transfer receipt goes to."""
+    receipt: bool = False
+    """Whether the sender wants a transfer receipt for this message."""
+    stream: Id | None = None
+    """A waiting activation of the same stream is superseded by this one (policy ``latest``)."""
+    timings: tuple[Timing, ...] = ()
+    traceparent: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError where the route cannot be followed from ``position``."""
+        if not 1 <= len(self.route) <= limits.ROUTE:
+            raise DecodeError(f"route of {len(self.route)} partitions, not 1 to {limits.ROUTE}")
+        stops = [hop.stop for hop in self.route]
+        if any(a >= b for a, b in itertools.pairwise(stops)) or stops[0] == 0:
+            raise DecodeError(f"stops of the route do not grow: {stops}")
+        if self.position >= stops[-1]:
+            raise DecodeError(f"position {self.position} is past the route's end {stops[-1]}")
+        if len(self.timings) > limits.TIMINGS:
+            raise DecodeError(f"{len(self.timings)} timings, more than {limits.TIMINGS}")
+
+    @property
+    def hop_index(self) -> int:
+        """Index in ``route`` of the partition to run next."""
+        return next(i for i, hop in enumerate(self.route) if hop.stop > self.position)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Header of a job's end; the body holds the outputs, or nothing beside an error ``code``."""
+
+    job: Id
+    requester: Id
+    attempt: Attempt
+    device: Id
+    code: str | None = None
+    text: str | None = None
+    position: Cut = 0
+    """Where an error happened."""
+    timings: tuple[Timing, ...] = ()
+
+
+def encode_activation(header: Activation, section: Sequence[Part]) -> bytes:
+    """Payload for ``device/<id>/work``; ``section`` holds the parts of ``encode_tensors``, or a whole one."""
+    return encode_frame(ACTIVATION, header, section)
+
+
+def decode_activation(payload: bytes | bytearray | memoryview) -> tuple[Activation, memoryview]:
+    """``(header, tensor section)``; raises DecodeError or VersionError."""
+    return decode_frame(ACTIVATION, Activation, payload)
+
+
+def encode_reply(header: Reply, section: Sequence[Part] = ()) -> bytes:
+    """Payload for ``reply/<requester>``."""
+    return encode_frame(REPLY, header, section)
+
+
+def decode_reply(payload: bytes | bytearray | memoryview) -> tuple[Reply, memoryview]:
+    """``(header, tensor section)``; the section is empty beside an error. Raises DecodeError."""
+    return decode_frame(REPLY, Reply, payload)

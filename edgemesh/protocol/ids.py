@@ -1,0 +1,39 @@
+"""Identifiers of meshes, devices, models and requesters."""
+
+from __future__ import annotations
+
+import re
+
+from edgemesh.errors import DecodeError, SettingsError
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+APP_ORIGIN = "app"
+"""Origin of inputs that arise on a topic and not on a device."""
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` may name a mesh, device, model or requester."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether ``text`` is a SHA-256 in lower-case hexadecimal."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def checked_id(text: str, what: str) -> str:
+    """``text`` itself; raises SettingsError naming ``what`` when it cannot be an id."""
+    if not is_id(text):
+        raise SettingsError(
+            f"{what} {text[:80]!r} is no valid name: use 1 to 63 of a-z, 0-9 and '-', not starting with '-'"
+        )
+    return text
+
+
+def received_id(text: str, what: str) -> str:
+    """``text`` itself; raises DecodeError when a received id is malformed."""
+    if not is_id(text):
+        raise DecodeError(f"{what} {text[:80]!r} is not a valid id")
+    return text

@@ -1,0 +1,59 @@
+"""JSON payloads: message dataclass to UTF-8 bytes and back."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn, TypeVar
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol import limits
+from edgemesh.protocol.fields import from_plain, to_plain
+
+T = TypeVar("T")
+
+
+def encode_json(message: object) -> bytes:
+    """UTF-8 JSON of a message dataclass; keys in field order, so equal messages have equal bytes."""
+    text = json.dumps(to_plain(message), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def decode_json(cls: type[T], payload: bytes | bytearray | memoryview) -> T:
+    """The message in ``payload``; raises DecodeError for whatever is not one within the limits."""
+    return from_plain(cls, plain_json(payload))
+
+
+def plain_json(payload: bytes | bytearray | memoryview) -> object:
+    """Dicts, lists and scalars of a JSON text; raises DecodeError."""
+    if len(payload) > limits.JSON_BYTES:
+        raise DecodeError(f"JSON of {len(payload)} bytes, more than {limits.JSON_BYTES}")
+    try:
+        text = bytes(payload).decode("utf-8")
+    except UnicodeDecodeError:
+        raise DecodeError("JSON is not UTF-8") from None
+    if _depth_exceeds(text, limits.JSON_DEPTH):
+        raise DecodeError(f"JSON is nested deeper than {limits.JSON_DEPTH}")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"not JSON: {str(error)[:100]}") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _depth_exceeds(text: str, depth: int) -> bool:
+    # Brackets inside strings count too: harmless for our own messages (no label has 16 unclosed
+    # brackets), and it needs no tokenizer before the parser.
+    if text.count("[") + text.count("{") <= depth:
+        return False
+    open_brackets = 0
+    for character in text:
+        if character in "[{":
+            open_brackets += 1
+            if open_brackets > depth:
+                return True
+        elif character in "]}":
+            open_brackets -= 1
+    return False

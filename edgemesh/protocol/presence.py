@@ -1,0 +1,117 @@
+"""What a device says of itself: state, about, heartbeat, resources, profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol import limits
+from edgemesh.protocol.activation import Cut
+from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id
+
+State = Literal["online", "stopped", "offline"]
+STATES: Final[tuple[State, ...]] = ("online", "stopped", "offline")
+
+
+def decode_state(payload: bytes | bytearray | memoryview) -> State:
+    """The text of ``device/<id>/state``; raises DecodeError."""
+    for state in STATES:
+        if bytes(payload[:16]) == state.encode() and len(payload) < 16:
+            return state
+    raise DecodeError(f"state must be one of {', '.join(STATES)}, not {bytes(payload[:20])!r}")
+
+
+@dataclass(frozen=True)
+class HeldModel:
+    """Content that a device has on disk."""
+
+    name: Id
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class About:
+    """Retained self-description of a device; valid while its state is ``online``."""
+
+    boot: Id
+    software: str
+    board: str
+    runtimes: dict[str, str]
+    """Runtime name to version."""
+    threads: Count
+    memory_bytes: Count
+    """What its executor may use for weights and activations."""
+    models: tuple[HeldModel, ...] = ()
+    emulated: bool = False
+    minor: Count = 0
+    """Minor version of the wire contract."""
+
+
+@dataclass(frozen=True)
+class ReadyPartition:
+    """Units loaded and warmed, so that a route over them costs no job anything."""
+
+    digest: Digest
+    start: Cut
+    stop: Cut
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Sign of life every two seconds."""
+
+    boot: Id
+    seq: Count
+    queue: Count
+    """Jobs waiting or running."""
+    queued_seconds: Amount
+    """Predicted seconds of work waiting."""
+    busy: Fraction
+    ready: tuple[ReadyPartition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the machine has left; units in the names, watts with their source."""
+
+    cpu: Fraction
+    memory_total: Count
+    memory_available: Count
+    temperature: float | None = None
+    """Degrees Celsius."""
+    throttled: tuple[str, ...] = ()
+    watts: Amount | None = None
+    watts_source: str | None = None
+    battery: Fraction | None = None
+    on_battery: bool | None = None
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A run of several units, measured as one: it takes another time than the sum of its units."""
+
+    start: Cut
+    stop: Cut
+    seconds: Amount
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measured seconds per unit for one (device, model, runtime, threads)."""
+
+    digest: Digest
+    runtime: str
+    runtime_version: str
+    threads: Count
+    seconds: tuple[Annotated[float, Check("more than 0, at most a day", lambda x: 0.0 < x <= 86_400.0)], ...]
+    """Median per unit."""
+    spread: tuple[Amount, ...] = ()
+    """Half the interquartile range per unit, in seconds."""
+    runs: tuple[MeasuredRun, ...] = ()
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError for a profile of no or too many units."""
+        if not 1 <= len(self.seconds) <= limits.UNITS:
+            raise DecodeError(f"profile of {len(self.seconds)} units, not 1 to {limits.UNITS}")

@@ -1,0 +1,38 @@
+"""Result of a job as IoT apps read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgemesh.protocol.activation import Hop, Timing
+from edgemesh.protocol.fields import Amount, Id, to_plain
+from edgemesh.protocol.jsontext import encode_json
+
+
+@dataclass(frozen=True)
+class ResultMessage:
+    """``result/<model>``: outputs, or an error with its code."""
+
+    job: Id
+    model: str
+    seconds: Amount
+    """From submission to result, on the requester's clock."""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    route: tuple[Hop, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    attempts: int = 1
+    code: str | None = None
+    error: str | None = None
+
+
+def encode_result(message: ResultMessage) -> bytes:
+    """JSON payload; ``outputs`` are plain values already."""
+    return encode_json(message)
+
+
+def plain_result(message: ResultMessage) -> dict[str, Any]:
+    """The same as a dict, for ``--json``."""
+    plain = to_plain(message)
+    assert isinstance(plain, dict)
+    return plain

@@ -1,0 +1,1 @@
+"""Worker, requester, gateway and decider as state machines (pure)."""

@@ -1,0 +1,1 @@
+"""MQTT connection, embedded broker, link shaping (shell)."""
