@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,6 +14,7 @@ from edgemesh.protocol.tensors import CODECS, Part
 
 Attempt = Annotated[int, Check("0 to 1000", lambda n: 0 <= n <= 1000)]
 Cut = Annotated[int, Check("0 to the number of units", lambda n: 0 <= n <= limits.UNITS)]
+CodecName = Annotated[str, Check(f"one of {', '.join(CODECS)}", CODECS.__contains__)]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,24 @@ class Hop:
 
     device: Id
     stop: Cut
-    codec: Annotated[str, Check(f"one of {', '.join(CODECS)}", CODECS.__contains__)] = "raw"
+    codec: CodecName = "raw"
+
+
+def check_route(route: tuple[Hop, ...]) -> None:
+    """Raise DecodeError for a route that no job could follow."""
+    if not 1 <= len(route) <= limits.ROUTE:
+        raise DecodeError(f"route of {len(route)} partitions, not 1 to {limits.ROUTE}")
+    before = 0
+    for hop in route:
+        if hop.stop <= before:
+            raise DecodeError(f"stops of the route do not grow: {[hop.stop for hop in route]}")
+        before = hop.stop
+
+
+def check_units(start: int, stop: int) -> None:
+    """Raise DecodeError where ``[start, stop)`` holds no unit."""
+    if start >= stop:
+        raise DecodeError(f"no unit lies in [{start}, {stop})")
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,10 @@ class Timing:
     run: Amount
     code: Amount
     """Decoding the input and encoding the output."""
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError where it holds no unit."""
+        check_units(self.start, self.stop)
 
 
 @dataclass(frozen=True)
@@ -63,13 +84,9 @@ class Activation:
 
     def __post_init__(self) -> None:
         """Raise DecodeError where the route cannot be followed from ``position``."""
-        if not 1 <= len(self.route) <= limits.ROUTE:
-            raise DecodeError(f"route of {len(self.route)} partitions, not 1 to {limits.ROUTE}")
-        stops = [hop.stop for hop in self.route]
-        if any(a >= b for a, b in itertools.pairwise(stops)) or stops[0] == 0:
-            raise DecodeError(f"stops of the route do not grow: {stops}")
-        if self.position >= stops[-1]:
-            raise DecodeError(f"position {self.position} is past the route's end {stops[-1]}")
+        check_route(self.route)
+        if self.position >= self.route[-1].stop:
+            raise DecodeError(f"position {self.position} is past the route's end {self.route[-1].stop}")
         if len(self.timings) > limits.TIMINGS:
             raise DecodeError(f"{len(self.timings)} timings, more than {limits.TIMINGS}")
 

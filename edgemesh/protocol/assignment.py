@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgemesh.errors import DecodeError
-from edgemesh.protocol import limits
-from edgemesh.protocol.activation import Cut, Hop
+from edgemesh.protocol.activation import Cut, Hop, check_route, check_units
 from edgemesh.protocol.fields import Amount, Count, Digest, Id
+from edgemesh.protocol.presence import State
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class HopPrediction:
     run: Amount
     nbytes: Count
 
+    def __post_init__(self) -> None:
+        """Raise DecodeError where it holds no unit."""
+        check_units(self.start, self.stop)
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -31,6 +35,10 @@ class Alternative:
     route: tuple[Hop, ...]
     seconds: Amount
 
+    def __post_init__(self) -> None:
+        """Raise DecodeError for a route that no job could follow."""
+        check_route(self.route)
+
 
 @dataclass(frozen=True)
 class Fallback:
@@ -39,6 +47,10 @@ class Fallback:
     avoids: Id
     route: tuple[Hop, ...]
     seconds: Amount
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError for a route that no job could follow."""
+        check_route(self.route)
 
 
 @dataclass(frozen=True)
@@ -77,9 +89,13 @@ class Assignment:
 
     def __post_init__(self) -> None:
         """Raise DecodeError for a route that no job could follow."""
-        stops = [hop.stop for hop in self.route]
-        if not 1 <= len(stops) <= limits.ROUTE or any(a >= b for a, b in zip([0, *stops], stops)):
-            raise DecodeError(f"stops of the route do not grow: {stops}")
+        check_route(self.route)
+        end = self.route[-1].stop
+        others = [fallback.route for fallback in self.fallbacks]
+        others += [alternative.route for alternative in self.runners_up]
+        for route in others:
+            if route[-1].stop != end:
+                raise DecodeError(f"routes end at cuts {end} and {route[-1].stop}")
 
     @property
     def epoch(self) -> tuple[int, int]:
@@ -96,7 +112,7 @@ class Assignment:
 class Holder:
     """``decision/state`` and ``gateway/<slot>/state``: who holds the role, in which term."""
 
-    state: str
+    state: State
     holder: Id
     boot: Id
     term: Count = 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
-from edgemesh.protocol.fields import Check, Count, Digest, Id
+from edgemesh.protocol.fields import Check, Digest, Id
 from edgemesh.protocol.frame import CHUNK, decode_frame, encode_frame
+
+ChunkIndex = Annotated[int, Check("an index of a chunk", lambda n: 0 <= n < limits.CHUNKS)]
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class ChunkRequest:
     """``content/<digest>/request``: chunk ``index``, please, to ``content/<digest>/chunk/<requester>``."""
 
     requester: Id
-    index: Annotated[int, Check("an index of a chunk", lambda n: 0 <= n < limits.CHUNKS)]
+    index: ChunkIndex
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class ChunkHeader:
     """Header of one chunk; its bytes are the body of the frame, checked against the manifest."""
 
     digest: Digest
-    index: Count
+    index: ChunkIndex
 
 
 def encode_chunk(header: ChunkHeader, data: bytes) -> bytes:
@@ -33,4 +36,7 @@ def encode_chunk(header: ChunkHeader, data: bytes) -> bytes:
 
 def decode_chunk(payload: bytes | bytearray | memoryview) -> tuple[ChunkHeader, memoryview]:
     """``(header, bytes)``; raises DecodeError."""
-    return decode_frame(CHUNK, ChunkHeader, payload)
+    header, data = decode_frame(CHUNK, ChunkHeader, payload)
+    if len(data) > limits.CHUNK_BYTES:
+        raise DecodeError(f"chunk of {len(data)} bytes, more than {limits.CHUNK_BYTES}")
+    return header, data

@@ -16,6 +16,7 @@ import msgpack
 from edgemesh.errors import DecodeError, VersionError
 from edgemesh.protocol import limits
 from edgemesh.protocol.fields import from_plain, to_plain
+from edgemesh.protocol.ids import is_id
 from edgemesh.protocol.tensors import ALIGN, Part, unpack_map
 from edgemesh.protocol.topics import MAJOR
 
@@ -57,7 +58,7 @@ def sender_of(payload: bytes | bytearray | memoryview) -> tuple[str, str] | None
     except DecodeError:
         return None
     requester, job = header.get("requester"), header.get("job")
-    if isinstance(requester, str) and isinstance(job, str):
+    if isinstance(requester, str) and isinstance(job, str) and is_id(requester) and is_id(job):
         return requester, job
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NoReturn, TypeVar
 
 from edgemesh.errors import DecodeError
@@ -31,7 +32,10 @@ def plain_json(payload: bytes | bytearray | memoryview) -> object:
         text = bytes(payload).decode("utf-8")
     except UnicodeDecodeError:
         raise DecodeError("JSON is not UTF-8") from None
-    if _depth_exceeds(text, limits.JSON_DEPTH):
+    structure = _outside_texts(text)
+    if structure.count(",") > limits.JSON_VALUES:
+        raise DecodeError(f"JSON of more than {limits.JSON_VALUES} values")
+    if _depth_exceeds(structure, limits.JSON_DEPTH):
         raise DecodeError(f"JSON is nested deeper than {limits.JSON_DEPTH}")
     try:
         return json.loads(text, parse_constant=_refuse_constant)
@@ -43,17 +47,24 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _depth_exceeds(text: str, depth: int) -> bool:
-    # Brackets inside strings count too: harmless for our own messages (no label has 16 unclosed
-    # brackets), and it needs no tokenizer before the parser.
-    if text.count("[") + text.count("{") <= depth:
+def _outside_texts(text: str) -> str:
+    """What stands outside the string literals of a JSON text.
+
+    Exact up to the first character that is not JSON, which is as far as the parser will get.
+    """
+    unescaped = text.replace("\\\\", "").replace('\\"', "") if "\\" in text else text
+    return "".join(unescaped.split('"')[::2])
+
+
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+_SQUARE = str.maketrans("{}", "[]")
+
+
+def _depth_exceeds(structure: str, depth: int) -> bool:
+    """Whether brackets nest deeper than ``depth``; one pass takes the innermost pairs away."""
+    if structure.count("[") + structure.count("{") <= depth:
         return False
-    open_brackets = 0
-    for character in text:
-        if character in "[{":
-            open_brackets += 1
-            if open_brackets > depth:
-                return True
-        elif character in "]}":
-            open_brackets -= 1
-    return False
+    brackets = _NO_BRACKETS.sub("", structure).translate(_SQUARE)
+    for _ in range(depth):
+        brackets = brackets.replace("[]", "")
+    return "[]" in brackets or brackets.count("[") > depth

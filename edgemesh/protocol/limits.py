@@ -7,11 +7,15 @@ from typing import Final
 JSON_BYTES: Final = 4 * 1024 * 1024
 """A manifest of 200 units with 1,100 chunk digests has about 200 KB."""
 JSON_DEPTH: Final = 16
+JSON_VALUES: Final = 1 << 18
+"""Commas outside texts: 4 MB of ``[],[],...`` would otherwise become 90 MB of lists before anyone looks."""
 TEXT_CHARS: Final = 4096
 ITEMS: Final = 65_536
 """Entries of one JSON array or object."""
 
 HEADER_BYTES: Final = 64 * 1024
+HEADER_ITEMS: Final = 512
+"""Entries of one array or map of a frame's header: msgpack makes room for as many as the sender announces."""
 TENSORS: Final = 256
 """Live tensors at one cut (DenseNet-like skips stay below 100)."""
 RANK: Final = 8

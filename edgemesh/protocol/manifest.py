@@ -70,8 +70,8 @@ class ImageInput:
     width: Annotated[int, Check("1 to 8192", lambda n: 1 <= n <= 8192)]
     height: Annotated[int, Check("1 to 8192", lambda n: 1 <= n <= 8192)]
     fit: Literal["letterbox", "crop", "stretch"] = "stretch"
-    """``letterbox`` keeps all of the picture between black bars; ``crop`` takes the largest centred rectangle of
-    the input's shape, shrunk by ``crop_fraction`` (224 of 256: 0.875)."""
+    """``letterbox`` keeps all of the picture between black bars; ``crop`` takes the largest centred rectangle
+    of the input's shape, shrunk by ``crop_fraction`` (224 of 256: 0.875)."""
     crop_fraction: Annotated[float, Check("0.01 to 1", lambda x: 0.01 <= x <= 1.0)] = 1.0
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["nhwc", "nchw"] = "nhwc"
@@ -101,7 +101,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class AnchorGrid:
-    """SSD anchors of one feature map: ``count`` anchors at each cell centre of a ``rows`` x ``columns`` grid."""
+    """SSD anchors of one feature map: ``count`` at each cell centre of a ``rows`` x ``columns`` grid."""
 
     rows: Annotated[int, Check("1 to 1024", lambda n: 1 <= n <= 1024)]
     columns: Annotated[int, Check("1 to 1024", lambda n: 1 <= n <= 1024)]
@@ -124,8 +124,8 @@ class DetectionsOutput:
     """Boxes, scores and landmarks of an SSD head, relative to fixed-size anchors."""
 
     boxes: str
-    """Tensor ``[1, anchors, 4 + 2 * landmarks]``: centre x, y, width, height, then landmark x, y pairs, all but
-    width and height relative to the anchor's centre, in units of ``input / box_span``."""
+    """Tensor ``[1, anchors, 4 + 2 * landmarks]``: centre x, y, width, height, then landmark x, y pairs; all
+    but width and height are relative to the anchor's centre, in units of ``input / box_span``."""
     scores: str
     """Tensor ``[1, anchors, classes]``."""
     anchors: tuple[AnchorGrid, ...]
@@ -138,7 +138,7 @@ class DetectionsOutput:
     labels: tuple[str, ...] = ()
     landmarks: tuple[str, ...] = ()
     box_span: Annotated[float, Check("more than 0", lambda x: x > 0.0)] = 1.0
-    """The value in the box tensor that spans the model's whole input: its size in pixels, or 1 for fractions."""
+    """The value in the box tensor that spans the whole input: its size in pixels, or 1 for fractions."""
 
     @property
     def anchor_count(self) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
-from edgemesh.protocol.activation import Cut
+from edgemesh.protocol.activation import Cut, check_units
 from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id
 
 State = Literal["online", "stopped", "offline"]
@@ -56,6 +56,10 @@ class ReadyPartition:
     start: Cut
     stop: Cut
 
+    def __post_init__(self) -> None:
+        """Raise DecodeError where it holds no unit."""
+        check_units(self.start, self.stop)
+
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -95,6 +99,10 @@ class MeasuredRun:
     stop: Cut
     seconds: Amount
 
+    def __post_init__(self) -> None:
+        """Raise DecodeError where it holds no unit."""
+        check_units(self.start, self.stop)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -112,6 +120,11 @@ class Profile:
     emulated: bool = False
 
     def __post_init__(self) -> None:
-        """Raise DecodeError for a profile of no or too many units."""
-        if not 1 <= len(self.seconds) <= limits.UNITS:
-            raise DecodeError(f"profile of {len(self.seconds)} units, not 1 to {limits.UNITS}")
+        """Raise DecodeError for a profile of no or too many units, or figures for units it does not have."""
+        units = len(self.seconds)
+        if not 1 <= units <= limits.UNITS:
+            raise DecodeError(f"profile of {units} units, not 1 to {limits.UNITS}")
+        if len(self.spread) not in (0, units):
+            raise DecodeError(f"profile of {units} units with the spread of {len(self.spread)}")
+        if any(run.stop > units for run in self.runs):
+            raise DecodeError(f"profile of {units} units with a run past the last")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgemesh.protocol.activation import CodecName, Cut, check_units
 from edgemesh.protocol.fields import Id
 
 
@@ -25,13 +26,15 @@ class PlanResponse:
     origin: Id
     planned: bool
     reason: str
+    soon: bool = False
+    """Whether it may be planned without anybody doing anything: devices are fetching or measuring it."""
 
 
 @dataclass(frozen=True)
 class Policy:
     """``policy/<model>``: what a person wants kept to when planning."""
 
-    codecs: tuple[str, ...] = ("raw",)
+    codecs: tuple[CodecName, ...] = ("raw",)
     pins: tuple[Pin, ...] = ()
     exclude: tuple[Id, ...] = ()
     keep_input: bool = False
@@ -42,6 +45,10 @@ class Policy:
 class Pin:
     """Units ``[start, stop)`` run on ``device`` only."""
 
-    start: int
-    stop: int
+    start: Cut
+    stop: Cut
     device: Id
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError where it holds no unit."""
+        check_units(self.start, self.stop)

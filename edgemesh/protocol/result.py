@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgemesh.protocol.activation import Hop, Timing
-from edgemesh.protocol.fields import Amount, Id, to_plain
+from edgemesh.protocol.fields import Amount, Count, Id, to_plain
 from edgemesh.protocol.jsontext import encode_json
 
 
@@ -21,7 +21,7 @@ class ResultMessage:
     outputs: dict[str, Any] = field(default_factory=dict)
     route: tuple[Hop, ...] = ()
     timings: tuple[Timing, ...] = ()
-    attempts: int = 1
+    attempts: Count = 1
     code: str | None = None
     error: str | None = None
 

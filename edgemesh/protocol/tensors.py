@@ -5,12 +5,13 @@ to the start of the section and multiples of ``ALIGN``. Encoding copies each byt
 decoding with codec ``raw`` copies none: the arrays are read-only views of the payload.
 
 A dense array whose strides are a permutation of C order is sent in physical order with that permutation, so
-that the receiver sees the same strides: some kernels pick their summation order by them (measured: every cut
-of 18 torch architectures is bit-exact only when they are kept).
+that the receiver sees the same strides, those of axes of size 1 included: some kernels pick their summation
+order by them (measured: every cut of 18 torch architectures is bit-exact only when they are kept).
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from edgemesh.errors import DecodeError, missing_extra
+from edgemesh.errors import DecodeError, InputError, missing_extra
 from edgemesh.protocol import limits
 from edgemesh.protocol.manifest import DTYPE_BYTES
 
@@ -29,13 +30,21 @@ ALIGN: Final = 64
 _U32: Final = struct.Struct("<I")
 
 
+_DTYPES: Final = {name: np.dtype(name).newbyteorder("<") for name in DTYPE_BYTES}
+_NAMES: Final = {
+    variant: name for name, dtype in _DTYPES.items() for variant in (dtype, dtype.newbyteorder(">"))
+}
+"""``dtype.name`` costs a microsecond per tensor."""
+
+
 @dataclass(frozen=True)
 class Codec:
     """How one tensor becomes bytes: the lossy step, then the general-purpose compression."""
 
     name: str
     lossless: bool
-    quantise: Callable[[Array], tuple[Array, dict[str, float]]]
+    quantise: Callable[[Array], tuple[Array, dict[str, float]] | None]
+    """What is stored, with the numbers needed to restore it; None for values that it cannot stand for."""
     restore: Callable[[Array, np.dtype[Any], dict[str, float]], Array]
     stored_dtype: Callable[[str], str]
     compressed: bool = False
@@ -49,29 +58,52 @@ def _unchanged(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> 
     return stored
 
 
+_HALF_MAX: Final = float(np.finfo(np.float16).max)
+_SINGLE_MAX: Final = float(np.finfo(np.float32).max)
+
+
 def _to_half(array: Array) -> tuple[Array, dict[str, float]]:
     # Values beyond half's range become its largest: an infinity would poison everything after it.
-    top = float(np.finfo(np.float16).max)
-    return np.clip(array, -top, top).astype(np.float16), {}
+    return np.clip(array, -_HALF_MAX, _HALF_MAX).astype(np.float16), {}
 
 
 def _from_half(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> Array:
     return stored.astype(dtype)
 
 
-def _to_affine(array: Array) -> tuple[Array, dict[str, float]]:
-    finite = np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) if not np.isfinite(array).all() else array
-    low = float(finite.min()) if finite.size else 0.0
-    high = float(finite.max()) if finite.size else 0.0
-    scale = (high - low) / 255.0 or 1.0
-    if high - low > 1e37:  # float32 would overflow in between
-        finite = finite.astype(np.float64)
+def _to_affine(array: Array) -> tuple[Array, dict[str, float]] | None:
     # Affine quantisation to 8 bit: value = low + scale * q (Jacob et al. 2018, arXiv 1712.05877, eq. 1).
-    return np.clip(np.rint((finite - low) / scale), 0, 255).astype(np.uint8), {"low": low, "scale": scale}
+    # Values of float64 beyond float32's range become its largest.
+    if not array.size:
+        return None
+    low, high = float(array.min()), float(array.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None  # a mask's infinity or a NaN has no place on the scale, and would ruin it for the others
+    low, high = (min(max(edge, -_SINGLE_MAX), _SINGLE_MAX) for edge in (low, high))
+    scale = (high - low) / 255.0 or 1.0
+    steps = array.astype(_affine_precision(array.dtype, low, scale))
+    steps -= low
+    steps /= scale
+    np.rint(steps, out=steps)
+    np.clip(steps, 0.0, 255.0, out=steps)
+    return steps.astype(np.uint8), {"low": low, "scale": scale}
 
 
 def _from_affine(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> Array:
-    return (stored.astype(np.float32) * np.float32(extra["scale"]) + np.float32(extra["low"])).astype(dtype)
+    low, scale = extra["low"], extra["scale"]
+    precision = _affine_precision(dtype, low, scale)
+    restored = stored.astype(precision)
+    restored *= scale
+    restored += low
+    if precision != dtype:
+        np.clip(restored, -_SINGLE_MAX, _SINGLE_MAX, out=restored)
+    return restored.astype(dtype, copy=False)
+
+
+def _affine_precision(dtype: np.dtype[Any], low: float, scale: float) -> type[np.floating[Any]]:
+    # Near either end of float32's range, low + 255 * scale or a division by scale would leave it on the way.
+    fits = dtype.itemsize == 4 and 1e-30 < scale < 1e35 and abs(low) < 1e38
+    return np.float32 if fits else np.float64
 
 
 def _same_dtype(dtype: str) -> str:
@@ -99,18 +131,25 @@ CODECS: Final[dict[str, Codec]] = _table()
 
 
 def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
-    """Parts of the section whose concatenation is the section, in order; arrays are not copied yet."""
+    """Parts of the section whose concatenation is the section, in order; arrays are not copied yet.
+
+    A lossy codec leaves tensors that are no float32 or float64 as they are; ``q8`` also those that hold a NaN
+    or an infinity. Raises InputError for a dtype that the contract does not know.
+    """
     row = CODECS[codec]
     table: list[dict[str, Any]] = []
     bodies: list[Part] = []
     for array in arrays:
         order, dense = _physical_order(array)
-        entry: dict[str, Any] = {"d": array.dtype.name, "s": list(array.shape)}
+        dtype = _NAMES.get(array.dtype)
+        if dtype is None:
+            raise InputError(f"tensors of dtype {array.dtype} cannot be sent; known are {', '.join(_DTYPES)}")
+        entry: dict[str, Any] = {"d": dtype, "s": list(array.shape)}
         if order is not None:
             entry["o"] = order
         stored = dense
-        if not row.lossless and array.dtype.name in _LOSSY:
-            stored, extra = row.quantise(dense)
+        if not row.lossless and dtype in _LOSSY and (quantised := row.quantise(dense)) is not None:
+            stored, extra = quantised
             entry["c"] = row.name.removesuffix("+zstd")
             entry.update(extra)
         body = _bytes_of(stored)
@@ -131,25 +170,31 @@ def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
     return parts
 
 
-def decode_tensors(section: bytes | bytearray | memoryview) -> list[Array]:
-    """Arrays of a section; those under codec ``raw`` are views of it. Raises DecodeError."""
+def decode_tensors(
+    section: bytes | bytearray | memoryview, max_bytes: int = limits.TENSOR_BYTES
+) -> list[Array]:
+    """Arrays of a section; those under codec ``raw`` are views of it. Raises DecodeError.
+
+    ``max_bytes`` bounds the decoded tensors together. A caller that knows the boundary passes its
+    ``boundary_bytes``: a few kilobytes of zstd can stand for as much as is allowed.
+    """
     view = memoryview(section).cast("B")
     if len(view) < _U32.size:
         raise DecodeError("tensor section is truncated")
     (table_length,) = _U32.unpack_from(view)
-    if table_length > limits.HEADER_BYTES or _U32.size + table_length > len(view):
+    position = _U32.size + table_length
+    if table_length > limits.HEADER_BYTES or position > len(view):
         raise DecodeError("tensor table is longer than its section or the limit")
-    table = unpack_map(view[_U32.size : _U32.size + table_length], list)
+    table = unpack_map(view[_U32.size : position], list)
     if len(table) > limits.TENSORS:
         raise DecodeError(f"{len(table)} tensors, more than {limits.TENSORS}")
     arrays: list[Array] = []
-    position = _U32.size + table_length
     total = 0
     for entry in table:
         shape, order, dtype, codec, length = _checked_entry(entry)
-        total += int(np.prod(shape, dtype=np.int64)) * DTYPE_BYTES[dtype]
-        if total > limits.TENSOR_BYTES:
-            raise DecodeError(f"tensors of more than {limits.TENSOR_BYTES} bytes")
+        total += math.prod(shape) * DTYPE_BYTES[dtype]
+        if total > max_bytes:
+            raise DecodeError(f"tensors of more than {max_bytes} bytes")
         position += -position % ALIGN
         if position + length > len(view):
             raise DecodeError("tensor data is truncated")
@@ -169,8 +214,8 @@ def unpack_map(data: bytes | memoryview, kind: type) -> Any:
             strict_map_key=True,
             max_str_len=limits.TEXT_CHARS * 4,
             max_bin_len=limits.HEADER_BYTES,
-            max_array_len=limits.ITEMS,
-            max_map_len=limits.ITEMS,
+            max_array_len=limits.HEADER_ITEMS,
+            max_map_len=limits.HEADER_ITEMS,
             max_ext_len=0,
         )
     # Every failure of msgpack on hostile bytes, deep nesting included, is one of these.
@@ -188,13 +233,26 @@ def section_bytes(arrays: Sequence[Array], codec: str = "raw") -> bytes:
 
 def _physical_order(array: Array) -> tuple[list[int] | None, Array]:
     """``(permutation or None, C-contiguous array)``: the array transposed to its order in memory."""
-    if array.flags.c_contiguous or array.ndim < 2:
+    contiguous = array.flags.c_contiguous
+    if array.ndim < 2 or (contiguous and 1 not in array.shape):
         return None, np.ascontiguousarray(array)
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    # NumPy calls an array contiguous whatever the strides of its axes of size 1; torch tells one layout
+    # from another by them. Among equal strides the axis of size 1 is the inner one.
+    order = sorted(range(array.ndim), key=lambda axis: (-abs(array.strides[axis]), -array.shape[axis]))
     turned = array.transpose(order)
-    if turned.flags.c_contiguous:
+    if order != sorted(order) and (
+        turned.strides == _dense_strides(turned) or (turned.flags.c_contiguous and not contiguous)
+    ):
         return order, turned
     return None, np.ascontiguousarray(array)
+
+
+def _dense_strides(array: Array) -> tuple[int, ...]:
+    """Strides of an array of that shape in C order."""
+    strides = [array.itemsize]
+    for size in array.shape[:0:-1]:
+        strides.append(strides[-1] * size)
+    return tuple(reversed(strides))
 
 
 def _bytes_of(array: Array) -> Part:
@@ -210,12 +268,13 @@ def _checked_entry(entry: Any) -> tuple[list[int], list[int] | None, str, Codec,
     length, codec = entry.get("n"), entry.get("c", "raw")
     if not isinstance(shape, list) or len(shape) > limits.RANK:
         raise DecodeError(f"tensor rank must be at most {limits.RANK}")
-    if not all(type(n) is int and 0 <= n <= limits.ELEMENTS for n in shape):
-        raise DecodeError("tensor shape holds something that is no size")
-    elements = 1
+    room = limits.ELEMENTS
     for n in shape:
-        elements *= n
-        if elements > limits.ELEMENTS:
+        if type(n) is not int or n < 0:
+            raise DecodeError("tensor shape holds something that is no size")
+        # Sizes beside a zero count too: NumPy refuses shapes whose strides overflow, empty or not.
+        room //= n or 1
+        if room == 0:
             raise DecodeError(f"tensor has more than {limits.ELEMENTS} elements")
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         raise DecodeError(f"tensor dtype {str(dtype)[:40]!r} is unknown")
@@ -227,8 +286,8 @@ def _checked_entry(entry: Any) -> tuple[list[int], list[int] | None, str, Codec,
         or sorted(order) != list(range(len(shape)))
     ):
         raise DecodeError("tensor order is no permutation of its axes")
-    if type(length) is not int or not 0 <= length <= limits.TENSOR_BYTES:
-        raise DecodeError("tensor length is no length")
+    if type(length) is not int or length < 0 or type(entry.get("z", False)) is not bool:
+        raise DecodeError("tensor length or compression is malformed")
     return shape, order, dtype, CODECS[codec], length
 
 
@@ -240,25 +299,28 @@ def _restore(
     dtype: str,
     codec: Codec,
 ) -> Array:
-    stored_dtype = np.dtype(codec.stored_dtype(dtype)).newbyteorder("<")
+    stored_dtype = _DTYPES[codec.stored_dtype(dtype)]
     physical = [shape[axis] for axis in order] if order is not None else shape
-    wanted = int(np.prod(physical, dtype=np.int64)) * stored_dtype.itemsize
+    wanted = math.prod(shape) * stored_dtype.itemsize
     if entry.get("z"):
         data = _decompress(data, wanted)
     if len(data) != wanted:
         raise DecodeError(f"tensor of shape {shape} needs {wanted} bytes, found {len(data)}")
     array: Array = np.frombuffer(data, stored_dtype).reshape(physical)
+    if dtype == "bool" and array.view(np.uint8).max(initial=0) > 1:
+        # Kernels size their output by adding up masks.
+        raise DecodeError("tensor of booleans holds something that is neither 0 nor 1")
     if not codec.lossless and dtype in _LOSSY:
-        array = codec.restore(array, np.dtype(dtype), _numbers(entry))
+        array = codec.restore(array, _DTYPES[dtype], _numbers(entry))
     if order is not None:
-        array = array.transpose(np.argsort(order))
+        array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
     return array
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:
-    numbers = {key: entry.get(key, 0.0) for key in ("low", "scale")}
+    numbers = {"low": entry.get("low", 0.0), "scale": entry.get("scale", 1.0)}
     for key, value in numbers.items():
-        if not isinstance(value, float) or not np.isfinite(value) or abs(value) > 3.0e38:
+        if not isinstance(value, float) or not abs(value) <= _SINGLE_MAX:
             raise DecodeError(f"tensor {key} is no finite number")
     return numbers
 
@@ -276,8 +338,9 @@ def _decompress(data: memoryview, wanted: int) -> memoryview:
     try:
         import zstandard
     except ImportError:
-        raise missing_extra("zstandard", "zstd") from None
+        raise DecodeError(f"a tensor is compressed, but {missing_extra('zstandard', 'zstd')}") from None
     try:
+        # The frame says itself how much to allocate: believed only where the shape says the same.
         size = zstandard.frame_content_size(data)
         if size != wanted:
             raise DecodeError(f"compressed tensor holds {size} bytes, not {wanted}")

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edgemesh.errors import DecodeError
-from edgemesh.protocol.ids import checked_id
+from edgemesh.errors import DecodeError, SettingsError
+from edgemesh.protocol.ids import checked_id, is_digest
 
 MAJOR: Final = 1
 """Major version of the wire contract; a reader refuses any other."""
@@ -86,17 +86,12 @@ class Topics:
 
     def build(self, kind: str, **names: str) -> str:
         """The topic of ``kind``; raises SettingsError for a name that MQTT would read as more than a name."""
-        for what, name in names.items():
-            if what not in _SEGMENT:
-                checked_id(name, what)
-        return self.root + TOPICS[kind].pattern.format(**names)
+        return self.root + TOPICS[kind].pattern.format(**_checked_names(names))
 
     def filter(self, kind: str, **names: str) -> str:
-        """Subscription filter of ``kind`` with ``+`` for every name that is not given."""
-        for what, name in names.items():
-            if what not in _SEGMENT:
-                checked_id(name, what)
-        return self.root + re.sub(r"\{(\w+)\}", lambda m: names.get(m.group(1), "+"), TOPICS[kind].pattern)
+        """Subscription filter of ``kind`` with ``+`` for each name not given; raises SettingsError."""
+        given = _checked_names(names)
+        return self.root + re.sub(r"\{(\w+)\}", lambda m: given.get(m.group(1), "+"), TOPICS[kind].pattern)
 
     def parse(self, topic: str) -> ParsedTopic:
         """Row and names of ``topic``; raises DecodeError for one outside the mesh or the table."""
@@ -117,9 +112,20 @@ class Topics:
         raise DecodeError(f"topic {topic[:120]!r} is not one of the contract")
 
 
+def _checked_names(names: dict[str, str]) -> dict[str, str]:
+    for what, name in names.items():
+        if what != "digest":
+            checked_id(name, what)
+        elif not is_digest(name):
+            raise SettingsError(f"digest {name[:80]!r} is no SHA-256 in 64 lower-case hexadecimal digits")
+    return names
+
+
 def topic_matches(topic_filter: str, topic: str) -> bool:
     """Whether ``topic`` falls under an MQTT subscription filter (MQTT 5, 4.7)."""
     wanted, found = topic_filter.split("/"), topic.split("/")
+    if found[0].startswith("$") and wanted[0] in ("+", "#"):
+        return False  # the broker's own topics are not caught by a leading wildcard (4.7.2)
     for i, part in enumerate(wanted):
         if part == "#":
             return True

@@ -1,0 +1,178 @@
+"""Readings of the machine: processor, memory, temperature, throttling, battery."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from edgemesh.device import procfs
+from edgemesh.device.boards import Board
+from edgemesh.device.power import modelled_watts
+from edgemesh.device.throttling import throttling
+
+try:
+    import psutil as _psutil
+except ImportError:  # Some boards have no wheel of it; Linux tells all the same without.
+    _psutil = None
+
+WATTS_FROM_MODEL = "model"
+"""``watts_source`` of a figure that is computed from the load and not measured."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The machine at one moment; None where it does not tell."""
+
+    cpu: float
+    """Fraction of all cores that was busy since the reading before."""
+    memory_total: int
+    memory_available: int
+    load: float | None = None
+    """Processes that ran or wanted to, averaged over a minute."""
+    temperature: float | None = None
+    """Degrees Celsius."""
+    throttled: tuple[str, ...] = ()
+    """Why it holds its clock back now."""
+    throttled_since_boot: tuple[str, ...] = ()
+    battery: float | None = None
+    """0 empty, 1 full."""
+    on_battery: bool | None = None
+    watts: float | None = None
+    watts_source: str | None = None
+
+
+class _Counters(Protocol):
+    """What differs with and without psutil."""
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Busy and all time of all cores since start, in any one unit."""
+        ...
+
+    def memory(self) -> tuple[int, int]:
+        """Total and available bytes."""
+        ...
+
+    def temperature(self) -> float | None:
+        """Degrees Celsius."""
+        ...
+
+    def battery(self) -> tuple[float | None, bool | None]:
+        """How full, 0 to 1, and whether the machine lives on it."""
+        ...
+
+
+class ResourceReader:
+    """Reads this machine again and again; ``cpu`` is the fraction between two readings.
+
+    ``root`` other than ``/`` reads recorded ``proc`` and ``sys`` trees, without psutil. With a ``board``
+    whose watts are known, readings carry modelled watts.
+    """
+
+    def __init__(self, board: Board | None = None, root: Path = Path("/")) -> None:
+        self._board = board
+        self._root = root
+        self._counters = _counters(root)
+        self._before = self._counters.cpu_seconds()
+        self._cpu = 0.0
+
+    def read(self) -> Readings:
+        """The machine now."""
+        busy, whole = self._counters.cpu_seconds()
+        busy_before, whole_before = self._before
+        # The kernel counts in ticks of 10 ms and steps back after suspend: no time passed, old fraction.
+        if whole > whole_before:
+            self._cpu = min(max((busy - busy_before) / (whole - whole_before), 0.0), 1.0)
+            self._before = (busy, whole)
+        total, available = self._counters.memory()
+        slow = throttling(self._root)
+        full, on_battery = self._counters.battery()
+        watts = None if self._board is None else modelled_watts(self._board, self._cpu)
+        return Readings(
+            cpu=self._cpu,
+            memory_total=total,
+            memory_available=available,
+            load=_load(self._root),
+            temperature=self._counters.temperature(),
+            throttled=() if slow is None else slow.now,
+            throttled_since_boot=() if slow is None else slow.since_boot,
+            battery=full,
+            on_battery=on_battery,
+            watts=watts,
+            watts_source=None if watts is None else WATTS_FROM_MODEL,
+        )
+
+
+def process_memory_bytes() -> int | None:
+    """Memory of this process that is in RAM; None where the system does not tell."""
+    if _psutil is not None:
+        return int(_psutil.Process().memory_info().rss)
+    return procfs.resident_bytes(Path("/"))
+
+
+def _counters(root: Path) -> _Counters:
+    if _psutil is not None and root == Path("/"):
+        return _PsutilCounters(_psutil)
+    return _KernelCounters(root)
+
+
+def _load(root: Path) -> float | None:
+    if root == Path("/") and hasattr(os, "getloadavg"):
+        return os.getloadavg()[0]
+    return procfs.load_average(root)
+
+
+class _KernelCounters:
+    """Without psutil: the files of Linux."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        return procfs.cpu_ticks(self._root) or (0, 0)
+
+    def memory(self) -> tuple[int, int]:
+        found = procfs.meminfo(self._root)
+        # Kernels before 3.14 have no MemAvailable.
+        rest = found.get("MemFree", 0) + found.get("Cached", 0)
+        return found.get("MemTotal", 0), found.get("MemAvailable", rest)
+
+    def temperature(self) -> float | None:
+        return procfs.temperature(self._root)
+
+    def battery(self) -> tuple[float | None, bool | None]:
+        return procfs.battery(self._root)
+
+
+class _PsutilCounters:
+    """With psutil, hence off Linux too."""
+
+    def __init__(self, psutil: ModuleType) -> None:
+        self._psutil = psutil
+
+    def cpu_seconds(self) -> tuple[float, float]:
+        times = self._psutil.cpu_times()
+        whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        return whole - times.idle - getattr(times, "iowait", 0.0), whole
+
+    def memory(self) -> tuple[int, int]:
+        memory = self._psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+
+    def temperature(self) -> float | None:
+        # psutil lists sensors under driver names; the kernel's zones name the processor.
+        if (known := procfs.temperature(Path("/"))) is not None:
+            return known
+        if not hasattr(self._psutil, "sensors_temperatures"):
+            return None
+        sensors = [s.current for group in self._psutil.sensors_temperatures().values() for s in group]
+        return max((float(value) for value in sensors if value and value > 0), default=None)
+
+    def battery(self) -> tuple[float | None, bool | None]:
+        found = self._psutil.sensors_battery() if hasattr(self._psutil, "sensors_battery") else None
+        if found is None:
+            return None, None
+        on_battery = None if found.power_plugged is None else not found.power_plugged
+        return min(max(found.percent / 100.0, 0.0), 1.0), on_battery

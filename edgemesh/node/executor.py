@@ -1,0 +1,233 @@
+"""The agent's end of its executor process: one request at a time, jobs before loads before measurements."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.roles.actions import Action, LoadUnits, MeasureUnits, RunUnits, UnloadUnits
+from edgemesh.roles.events import (
+    Event,
+    ExecutorLost,
+    RangeLoaded,
+    RangeRefused,
+    RunFailed,
+    RunFinished,
+    RunMeasured,
+)
+from edgemesh.runtime.channel import PREFIX, Buffer, pack_message, widen
+
+_RESTART_SECONDS = 1.0
+ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
+
+
+class ExecutorProcess:
+    """Starts the process, sends it what roles want, and turns its answers into events."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: int, deliver: Callable[[Event], None]
+    ) -> None:
+        self._loop = loop
+        self._threads = threads
+        self._deliver = deliver
+        self._models: dict[str, tuple[Path, Manifest]] = {}
+        self._urgent: deque[tuple[Action | None, list[Buffer]]] = deque()
+        self._patient: deque[tuple[Action | None, list[Buffer]]] = deque()
+        self._current: tuple[Action | None] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._outgoing: list[memoryview] = []
+        self._incoming = _Incoming()
+        self._closing = False
+        self._started_at = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the executor that runs now."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the process; it has nothing open."""
+        ours, theirs = socket.socketpair()
+        widen(ours)
+        ours.setblocking(False)
+        command = [sys.executable, "-m", "edgemesh.runtime.worker_process"]
+        command += [str(theirs.fileno()), str(self._threads)]
+        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        theirs.close()
+        self._socket = ours
+        self._started_at = time.monotonic()
+        self._loop.add_reader(ours, self._readable)
+        for path, manifest in self._models.values():
+            self._urgent.append((None, _open_request(path, manifest)))
+        self._next()
+
+    def open(self, path: Path, manifest: Manifest) -> None:
+        """Tell the process where a model's content is."""
+        self._models[manifest.digest] = (path, manifest)
+        self._urgent.append((None, _open_request(path, manifest)))
+        self._next()
+
+    def close_model(self, digest: str) -> None:
+        """Forget a model and what is loaded of it."""
+        if self._models.pop(digest, None) is not None:
+            self._urgent.append((None, pack_message({"do": "close", "digest": digest})))
+            self._next()
+
+    def submit(self, action: ExecutorAction) -> None:
+        """Carry out an action; its event follows."""
+        request = {"digest": action.digest, "start": action.start, "stop": action.stop}
+        if isinstance(action, RunUnits):
+            request |= {"do": "run", "codec": action.codec, "at_least": action.at_least}
+            entry: tuple[Action | None, list[Buffer]] = (action, pack_message(request, [action.section]))
+            # A job overtakes loads and measurements that wait.
+            self._urgent.append(entry)
+        else:
+            request["do"] = {LoadUnits: "load", UnloadUnits: "unload", MeasureUnits: "measure"}[type(action)]
+            self._patient.append((action, pack_message(request)))
+        self._next()
+
+    def stop(self) -> None:
+        """End the process; it notices that the socket is closed."""
+        self._closing = True
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            try:
+                self._process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # in the middle of a long run
+                self._process.wait()
+
+    def _next(self) -> None:
+        if self._current is not None or self._socket is None:
+            return
+        queue = self._urgent or self._patient
+        if not queue:
+            return
+        action, buffers = queue.popleft()
+        self._current = (action,)
+        self._outgoing = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+        self._writable()
+
+    def _writable(self) -> None:
+        assert self._socket is not None
+        try:
+            while self._outgoing:
+                sent = self._socket.sendmsg(self._outgoing[:16])
+                while self._outgoing and sent >= len(self._outgoing[0]):
+                    sent -= len(self._outgoing.pop(0))
+                if sent:
+                    self._outgoing[0] = self._outgoing[0][sent:]
+        except BlockingIOError:
+            # A stopped executor must not stop the agent with it.
+            self._loop.add_writer(self._socket, self._writable)
+            return
+        except OSError:
+            return  # it died; the reader sees the end of file
+        self._loop.remove_writer(self._socket)
+
+    def _readable(self) -> None:
+        assert self._socket is not None
+        try:
+            message = self._incoming.read(self._socket)
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):
+            self._lost()
+            return
+        if message is None or self._current is None:
+            return
+        (action,), self._current = self._current, None
+        event = _event_of(action, *message)
+        # The next request goes out before this answer is handled: the executor never waits for the agent.
+        self._next()
+        if event is not None:
+            self._deliver(event)
+
+    def _lost(self) -> None:
+        if self._closing:
+            return
+        assert self._socket is not None and self._process is not None
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._socket = None
+        code = self._process.wait()
+        self._urgent.clear()
+        self._patient.clear()
+        self._current = None
+        self._incoming = _Incoming()
+        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS
+        self._loop.call_later(delay, self._restart)
+        self._deliver(ExecutorLost(f"the executor process ended {how}"))
+
+    def _restart(self) -> None:
+        if not self._closing:
+            self.start()
+
+
+class _Incoming:
+    """One message being read from a non-blocking socket."""
+
+    def __init__(self) -> None:
+        self._prefix = bytearray(PREFIX.size)
+        self._view = memoryview(self._prefix)
+        self._body: bytearray | None = None
+        self._header_length = 0
+
+    def read(self, sock: socket.socket) -> tuple[dict[str, Any], memoryview] | None:
+        """The message once it is whole; raises BlockingIOError before, EOFError at the end."""
+        while True:
+            while len(self._view):
+                received = sock.recv_into(self._view)
+                if received == 0:
+                    raise EOFError
+                self._view = self._view[received:]
+            if self._body is None:
+                self._header_length, body_length = PREFIX.unpack(self._prefix)
+                self._body = bytearray(self._header_length + body_length)
+                self._view = memoryview(self._body)
+                continue
+            whole = memoryview(self._body)
+            header = msgpack.unpackb(whole[: self._header_length], strict_map_key=True)
+            body = whole[self._header_length :]
+            self._body = None
+            self._view = memoryview(self._prefix)
+            return header, body
+
+
+def _open_request(path: Path, manifest: Manifest) -> list[Buffer]:
+    return pack_message({"do": "open", "path": str(path)}, [encode_json(manifest)])
+
+
+def _event_of(action: Action | None, answer: dict[str, Any], body: memoryview) -> Event | None:
+    code, text = answer.get("code"), str(answer.get("text", ""))
+    if isinstance(action, RunUnits):
+        if code is not None:
+            return RunFailed(action.run, code, text)
+        return RunFinished(action.run, body, answer["run_seconds"], answer["code_seconds"])
+    if isinstance(action, LoadUnits):
+        if code is not None:
+            return RangeRefused(action.digest, action.start, action.stop, text)
+        return RangeLoaded(action.digest, action.start, action.stop, answer["memory"])
+    if isinstance(action, MeasureUnits):
+        if code is not None:
+            return RangeRefused(action.digest, action.start, action.stop, text)
+        return RunMeasured(action.digest, action.start, action.stop, answer["seconds"], answer["spread"])
+    return None

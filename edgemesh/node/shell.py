@@ -1,0 +1,211 @@
+"""The shell that drives one role on one connection: carries out actions, delivers events, keeps timers.
+
+It decides nothing. What only some roles need (an executor, content on disk, images) is added as handlers
+of the action types concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import (
+    Acknowledge,
+    Action,
+    CancelTimer,
+    Log,
+    Publish,
+    SetTimer,
+    Subscribe,
+)
+from edgemesh.roles.events import (
+    Connected,
+    Disconnected,
+    Event,
+    MessageReceived,
+    PublishAcknowledged,
+    TimerFired,
+)
+from edgemesh.roles.refusals import Refusals
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import (
+    Callbacks,
+    Connection,
+    IncomingMessage,
+    OutgoingMessage,
+    SessionSettings,
+)
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_log = logging.getLogger("edgemesh")
+
+
+class Role(Protocol):
+    """A state machine: events and time in, actions out."""
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to an event."""
+        ...
+
+
+class Shell:
+    """Drives one role. Everything runs on the loop's thread."""
+
+    def __init__(
+        self,
+        role: Role,
+        topics: Topics,
+        loop: asyncio.AbstractEventLoop,
+        handlers: dict[type, Callable[[Any], None]] | None = None,
+    ) -> None:
+        self.role = role
+        self.connection: Connection | None = None
+        self._topics = topics
+        self._loop = loop
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._queue: deque[Event] = deque()
+        self._delivering = False
+        self._refusals = Refusals()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Publish: self._publish,
+            Subscribe: self._subscribe,
+            Acknowledge: self._acknowledge,
+            SetTimer: self._set_timer,
+            CancelTimer: self._cancel_timer,
+            Log: self._write_log,
+            **(handlers or {}),
+        }
+
+    def connect(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        session: SessionSettings,
+        *,
+        on_taken_over: Callable[[], None] | None = None,
+        on_refused: Callable[[str], None] = lambda text: None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Connect, for ever until ``close``; the role hears ``Connected`` and ``Disconnected``."""
+
+        def disconnected(reason: str) -> None:
+            _log.warning("lost the broker (%s); reconnecting", reason)
+            self.deliver(Disconnected())
+            if on_lost is not None:
+                on_lost()
+
+        callbacks = Callbacks(
+            on_connected=lambda: self.deliver(Connected()),
+            on_disconnected=disconnected,
+            on_message=self._arrived,
+            on_acknowledged=lambda token: self.deliver(PublishAcknowledged(token)),
+            on_taken_over=on_taken_over,
+            on_refused=on_refused,
+            on_problem=_log.warning,
+        )
+        self.connection = Connection(address, client_id, callbacks, session, self._loop)
+        self.connection.start()
+
+    def deliver(self, event: Event) -> None:
+        """Hand an event to the role and carry out what it wants, one event at a time."""
+        self._queue.append(event)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._queue:
+                self.carry_out(self.role.handle(self._queue.popleft(), self._loop.time()))
+        finally:
+            self._delivering = False
+
+    def carry_out(self, actions: list[Action]) -> None:
+        """Carry out actions in order."""
+        for action in actions:
+            self._handlers[type(action)](action)
+
+    async def close(self, last_words: list[Action]) -> None:
+        """Publish the last words and disconnect; timers are dropped."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self.connection is not None:
+            messages = [outgoing(action) for action in last_words if isinstance(action, Publish)]
+            await self.connection.close(messages)
+
+    def _arrived(self, message: IncomingMessage) -> None:
+        try:
+            topic = self._topics.parse(message.topic)
+        except DecodeError as error:
+            self.carry_out(self._refusals.log("an unknown topic", error, self._loop.time()))
+            if self.connection is not None and message.qos:
+                self.connection.acknowledge(message.mid, message.qos)
+            return
+        self.deliver(
+            MessageReceived(
+                topic,
+                message.payload,
+                message.retained,
+                message.duplicate,
+                message.content_type,
+                message.response_topic,
+                message.correlation,
+                message.expiry,
+                message.mid if message.qos else None,
+            )
+        )
+
+    def _publish(self, action: Publish) -> None:
+        if self.connection is not None:
+            self.connection.publish(outgoing(action))
+
+    def _subscribe(self, action: Subscribe) -> None:
+        if self.connection is not None:
+            self.connection.subscribe(action.filter, action.qos)
+
+    def _acknowledge(self, action: Acknowledge) -> None:
+        if self.connection is not None:
+            self.connection.acknowledge(action.acknowledgement, qos=1)
+
+    def _set_timer(self, action: SetTimer) -> None:
+        self._cancel(action.name)
+        self._timers[action.name] = self._loop.call_at(action.at, self._fire, action.name)
+
+    def _cancel_timer(self, action: CancelTimer) -> None:
+        self._cancel(action.name)
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _fire(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self.deliver(TimerFired(name))
+
+    def _write_log(self, action: Log) -> None:
+        about = f" [{action.about[:20]}]" if action.about else ""
+        _log.log(_LEVELS[action.level], "%s%s", action.text, about)
+
+
+def outgoing(action: Publish) -> OutgoingMessage:
+    """The transport's form of a publish action."""
+    return OutgoingMessage(
+        action.topic,
+        action.payload,
+        action.qos,
+        action.retain,
+        action.expiry,
+        action.token,
+        action.content_type,
+        action.correlation,
+    )

@@ -1,0 +1,228 @@
+"""Content of models on a device: fetches what is missing in verified chunks, serves what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.content import ChunkRequest, decode_chunk
+from edgemesh.protocol.ids import is_digest
+from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import (
+    Action,
+    DropContent,
+    FindContent,
+    Log,
+    Publish,
+    SendChunk,
+    SetTimer,
+    StoreChunk,
+    Subscribe,
+)
+from edgemesh.roles.events import (
+    Connected,
+    ContentDamaged,
+    ContentFound,
+    ContentStored,
+    Event,
+    MessageReceived,
+    TimerFired,
+)
+from edgemesh.roles.refusals import Refusals
+
+WINDOW = 4
+"""Chunks asked for at once: hides a round trip, and holds up an activation by 2 MB at most."""
+_PATIENCE = 3.0
+_LONGEST_PATIENCE = 30.0
+_TIMER = "content"
+
+
+@dataclass
+class _Fetch:
+    manifest: Manifest
+    missing: list[int] = field(default_factory=list)
+    asked: dict[int, float] = field(default_factory=dict)
+    """Chunk index to the time when asking again is due."""
+    patience: float = _PATIENCE
+    looked: bool = False
+
+
+class ContentKeeper:
+    """Holds what ``wanted(manifest)`` says it should; tells by ``held`` what is there."""
+
+    def __init__(self, requester: str, topics: Topics, wanted: Callable[[Manifest], bool]) -> None:
+        self.held: dict[str, Manifest] = {}
+        self._requester = requester
+        self._topics = topics
+        self._wanted = wanted
+        self._fetches: dict[str, _Fetch] = {}
+        self._connected = False
+        self._refusals = Refusals()
+
+    def progress(self) -> dict[str, float]:
+        """Fraction on disk of what is being fetched, by digest."""
+        return {
+            digest: 1.0 - (len(f.missing) + len(f.asked)) / len(f.manifest.chunks)
+            for digest, f in self._fetches.items()
+            if f.looked
+        }
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to manifests, chunks, requests for chunks, and what the disk says."""
+        if isinstance(event, MessageReceived):
+            return self._message(event, now)
+        if isinstance(event, ContentFound):
+            return self._found(event, now)
+        if isinstance(event, ContentStored):
+            return self._stored(event.digest)
+        if isinstance(event, ContentDamaged):
+            return self._damaged(event.digest, now)
+        if isinstance(event, TimerFired) and event.name == _TIMER:
+            return self._again(now)
+        if isinstance(event, Connected):
+            self._connected = True
+            actions: list[Action] = [Subscribe(self._topics.filter("chunk", requester=self._requester), 0)]
+            actions += [self._serve(digest) for digest in self.held]
+            for fetch in self._fetches.values():
+                actions += self._ask(fetch, now)
+            return actions
+        return []
+
+    def disconnected(self) -> None:
+        """Nothing can be asked for until the broker is back; what is on disk stays."""
+        self._connected = False
+        for fetch in self._fetches.values():
+            fetch.missing = sorted({*fetch.missing, *fetch.asked})
+            fetch.asked.clear()
+
+    def reconsider(self, manifest: Manifest) -> list[Action]:
+        """Look for the content of a manifest, if it should be here and is not."""
+        digest = manifest.digest
+        if digest in self.held:
+            self.held[digest] = manifest
+            return []
+        if digest in self._fetches or not self._wanted(manifest):
+            return []
+        self._fetches[digest] = _Fetch(manifest)
+        return [FindContent(manifest)]
+
+    def drop(self, digest: str) -> list[Action]:
+        """Forget the content of a model that was removed from the mesh."""
+        self._fetches.pop(digest, None)
+        if self.held.pop(digest, None) is None:
+            return []
+        return [DropContent(digest)]
+
+    # --- fetching ----------------------------------------------------------------------------------------
+
+    def _found(self, event: ContentFound, now: float) -> list[Action]:
+        fetch = self._fetches.get(event.digest)
+        if fetch is None:
+            return []
+        fetch.looked = True
+        fetch.missing = [i for i in range(len(fetch.manifest.chunks)) if i not in event.chunks]
+        log = Log(
+            "info",
+            f"fetching {fetch.manifest.name}: {len(fetch.missing)} of {len(fetch.manifest.chunks)} chunks",
+            event.digest,
+        )
+        return [log, *self._ask(fetch, now)]
+
+    def _ask(self, fetch: _Fetch, now: float) -> list[Action]:
+        actions: list[Action] = []
+        topic = self._topics.build("chunk-request", digest=fetch.manifest.digest)
+        while self._connected and fetch.looked and fetch.missing and len(fetch.asked) < WINDOW:
+            index = fetch.missing.pop(0)
+            fetch.asked[index] = now + fetch.patience
+            request = ChunkRequest(self._requester, index)
+            actions.append(Publish(topic, encode_json(request), expiry=10.0))
+        return [*actions, *self._timer()]
+
+    def _timer(self) -> list[Action]:
+        due = [at for fetch in self._fetches.values() for at in fetch.asked.values()]
+        return [SetTimer(_TIMER, min(due))] if due else []
+
+    def _again(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for fetch in self._fetches.values():
+            late = [index for index, at in fetch.asked.items() if now >= at]
+            if late:
+                # Nobody holds it yet, or a holder died: ask again, ever less often.
+                fetch.patience = min(_LONGEST_PATIENCE, fetch.patience * 1.5)
+                for index in late:
+                    del fetch.asked[index]
+                fetch.missing = sorted({*fetch.missing, *late})
+                actions += self._ask(fetch, now)
+        return actions or self._timer()
+
+    def holder_appeared(self, digest: str, now: float) -> list[Action]:
+        """Someone says it holds the content: ask at once instead of when patience ends."""
+        fetch = self._fetches.get(digest)
+        if fetch is None or fetch.patience == _PATIENCE:
+            return []
+        fetch.patience = _PATIENCE
+        fetch.missing = sorted({*fetch.missing, *fetch.asked})
+        fetch.asked.clear()
+        return self._ask(fetch, now)
+
+    def _chunk(self, event: MessageReceived, now: float) -> list[Action]:
+        header, data = decode_chunk(event.payload)
+        fetch = self._fetches.get(header.digest)
+        if fetch is None or header.index not in fetch.asked:
+            return []
+        if header.digest != event.topic.names["digest"]:
+            raise DecodeError("chunk of another digest than its topic's")
+        if hashlib.sha256(data).hexdigest() != fetch.manifest.chunks[header.index]:
+            raise DecodeError(f"chunk {header.index} of {fetch.manifest.name} does not have its digest")
+        del fetch.asked[header.index]
+        fetch.patience = _PATIENCE
+        last = not fetch.missing and not fetch.asked
+        return [StoreChunk(fetch.manifest, header.index, bytes(data), last), *self._ask(fetch, now)]
+
+    def _stored(self, digest: str) -> list[Action]:
+        fetch = self._fetches.pop(digest, None)
+        if fetch is None:
+            return []
+        self.held[digest] = fetch.manifest
+        log = Log("info", f"holds {fetch.manifest.name}", digest)
+        return [log, self._serve(digest)] if self._connected else [log]
+
+    def _damaged(self, digest: str, now: float) -> list[Action]:
+        fetch = self._fetches.get(digest)
+        if fetch is None:
+            return []
+        fetch.missing = list(range(len(fetch.manifest.chunks)))
+        fetch.asked.clear()
+        log = Log("warning", f"{fetch.manifest.name} arrived damaged and is fetched again", digest)
+        return [log, *self._ask(fetch, now)]
+
+    # --- serving -----------------------------------------------------------------------------------------
+
+    def _serve(self, digest: str) -> Subscribe:
+        # A shared subscription: of all that hold the content, the broker picks one for each request.
+        return Subscribe(f"$share/holders/{self._topics.filter('chunk-request', digest=digest)}", 0)
+
+    def _message(self, event: MessageReceived, now: float) -> list[Action]:
+        kind = event.topic.kind
+        if kind not in ("chunk", "chunk-request"):
+            return []
+        try:
+            if kind == "chunk":
+                return self._chunk(event, now)
+            return self._serve_chunk(event)
+        except DecodeError as error:
+            return self._refusals.log(kind, error, now)
+
+    def _serve_chunk(self, event: MessageReceived) -> list[Action]:
+        request = decode_json(ChunkRequest, event.payload)
+        digest = event.topic.names["digest"]
+        assert is_digest(digest)
+        manifest = self.held.get(digest)
+        if manifest is None or request.index >= len(manifest.chunks):
+            return []
+        topic = self._topics.build("chunk", digest=digest, requester=request.requester)
+        return [SendChunk(topic, digest, request.index, manifest.chunk_bytes)]

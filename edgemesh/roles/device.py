@@ -1,0 +1,293 @@
+"""Device: everything one device's agent does, as one state machine made of the parts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import About, Heartbeat, HeldModel, Resources
+from edgemesh.protocol.topics import TOPICS, Topics
+from edgemesh.roles.actions import Action, Publish, ReadResources, RunUnits, SetTimer, Subscribe
+from edgemesh.roles.content import ContentKeeper
+from edgemesh.roles.events import (
+    Connected,
+    ContentStored,
+    Disconnected,
+    Event,
+    ExecutorLost,
+    MessageReceived,
+    RangeLoaded,
+    ResourcesRead,
+    RunFinished,
+    TimerFired,
+)
+from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.meter import Meter
+from edgemesh.roles.preparer import Preparer
+from edgemesh.roles.profiler import Profiler, Scale
+from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.requester import Requester
+from edgemesh.roles.routes import ChosenRoute
+from edgemesh.roles.worker import Worker
+
+HEARTBEAT_SECONDS = 2.0
+RESOURCES_SECONDS = 5.0
+_CONTENT_SHARE = 0.8
+"""A model whose content exceeds this share of the executor's memory is left to other devices."""
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """What the shell knows about the device before it connects."""
+
+    device: str
+    boot: str
+    software: str
+    board: str
+    runtimes: dict[str, str]
+    """Runtime (``tflite``, ``torch``) to its version."""
+    threads: int
+    memory_bytes: int
+    emulated: bool = False
+
+
+class Device:
+    """One device. The shell carries out the actions in order; local traffic never reaches it."""
+
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        topics: Topics,
+        *,
+        emulate: Scale | None = None,
+        pace: Callable[[str, int, int], float] = lambda digest, start, stop: 0.0,
+    ) -> None:
+        """``emulate`` and ``pace`` slow an emulated board down: its profile and its runs."""
+        self.settings = settings
+        self.topics = topics
+        self.view = MeshView()
+        self.worker = Worker(settings.device, topics, pace=pace)
+        self.requester = Requester(
+            settings.device, settings.device, topics, self.view, local_route=self._local_route
+        )
+        self.content = ContentKeeper(settings.device, topics, self._wants)
+        self.preparer = Preparer(settings.device)
+        self.profiler = Profiler(
+            settings.device,
+            topics,
+            runtime_versions=settings.runtimes,
+            threads=settings.threads,
+            is_idle=lambda: self.worker.idle,
+            emulate=emulate,
+        )
+        self.meter = Meter(settings.device, settings.boot, topics, probes=True)
+        self._refusals = Refusals()
+        self._sequence = 0
+        self._last_heartbeat = 0.0
+        self._running: dict[str, RunUnits] = {}
+        self._own_work = topics.build("work", device=settings.device)
+        self._own_reply = topics.build("reply", requester=settings.device)
+
+    def will(self) -> Publish:
+        """What the broker publishes when the connection dies."""
+        return Publish(self._topic("state"), b"offline", qos=1, retain=True)
+
+    def farewell(self) -> list[Action]:
+        """What to publish before a clean end."""
+        return [Publish(self._topic("state"), b"stopped", qos=1, retain=True)]
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to anything; actions that stay on this device have been followed up already."""
+        pending: list[Event] = [event]
+        outcome: list[Action] = []
+        while pending:
+            actions = self._one(pending.pop(0), now)
+            self.meter.watch([a for a in actions if not (isinstance(a, Publish) and self._is_local(a))], now)
+            for action in actions:
+                if isinstance(action, Publish) and self._is_local(action):
+                    # Local first: its own units and its own results take no broker hop.
+                    pending.append(MessageReceived(self.topics.parse(action.topic), action.payload))
+                else:
+                    if isinstance(action, RunUnits):
+                        self._running[action.run] = action
+                    outcome.append(action)
+        return outcome
+
+    def _is_local(self, action: Publish) -> bool:
+        return action.topic in (self._own_work, self._own_reply)
+
+    def _one(self, event: Event, now: float) -> list[Action]:
+        if isinstance(event, Connected):
+            return self._connected(event, now)
+        if isinstance(event, Disconnected):
+            self.requester.disconnected()
+            self.content.disconnected()
+            return []
+        if isinstance(event, MessageReceived):
+            return self._message(event, now)
+        if isinstance(event, TimerFired) and event.name == "heartbeat":
+            return [self._heartbeat(now), SetTimer("heartbeat", now + HEARTBEAT_SECONDS)]
+        if isinstance(event, TimerFired) and event.name == "resources":
+            return [ReadResources(), SetTimer("resources", now + RESOURCES_SECONDS)]
+        if isinstance(event, ResourcesRead):
+            return [self._resources(event.resources)]
+        if isinstance(event, RunFinished):
+            self._note_run(event)
+        actions = [
+            *self.worker.handle(event, now),
+            *self.requester.handle(event, now),
+            *self.content.handle(event, now),
+            *self.preparer.handle(event, now),
+            *self.profiler.handle(event, now, self.content.held),
+            *self.meter.handle(event, now),
+        ]
+        if isinstance(event, ContentStored):
+            actions += self._holds_more(event.digest, now)
+        if isinstance(event, (RangeLoaded, ExecutorLost)):
+            actions.append(self._heartbeat(now))  # at once: a requester waits for it to switch
+        return actions
+
+    # --- connection --------------------------------------------------------------------------------------
+
+    def _connected(self, event: Connected, now: float) -> list[Action]:
+        mine = self.settings.device
+        filters = [
+            self.topics.filter("work", device=mine),
+            self.topics.filter("reply", requester=mine),
+            self.topics.filter("model"),
+            self.topics.filter("assignment"),
+            self.topics.filter("state"),
+            self.topics.filter("about"),
+            self.topics.filter("heartbeat"),
+            self.topics.filter("response", verb="plan"),
+        ]
+        return [
+            *(Subscribe(f, 1) for f in filters),
+            Publish(self._topic("state"), b"online", qos=1, retain=True),
+            self._about(),
+            *self.requester.handle(event, now),
+            *self.content.handle(event, now),
+            *self.profiler.handle(event, now, self.content.held),
+            *self.meter.handle(event, now),
+            self._heartbeat(now),
+            SetTimer("heartbeat", now + HEARTBEAT_SECONDS),
+            ReadResources(),
+            SetTimer("resources", now + RESOURCES_SECONDS),
+        ]
+
+    def _message(self, event: MessageReceived, now: float) -> list[Action]:
+        kind = event.topic.kind
+        before = self._manifest_before(event)
+        try:
+            learnt = self.view.learn(event, now)
+        except DecodeError as error:
+            return self._refusals.log(kind, error, now)
+        actions: list[Action] = []
+        if kind == "model":
+            actions += self._models_changed(event, before, now)
+        elif kind == "assignment":
+            actions += self._prepare(now)
+        elif kind == "about":
+            actions += self._others_hold(event.topic.names["device"], now)
+        elif kind == "state" and event.topic.names["device"] == self.settings.device:
+            actions += self._own_state(event)
+        if learnt:
+            return [*actions, *self.requester.handle(event, now)]
+        return [
+            *actions,
+            *self.worker.handle(event, now),
+            *self.requester.handle(event, now),
+            *self.content.handle(event, now),
+            *self.meter.handle(event, now),
+        ]
+
+    def _own_state(self, event: MessageReceived) -> list[Action]:
+        # The Will of a connection that died after we were back: say that we are here.
+        if bytes(event.payload) != b"online":
+            return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
+        return []
+
+    # --- models ------------------------------------------------------------------------------------------
+
+    def _wants(self, manifest: Manifest) -> bool:
+        fits = manifest.size <= self.settings.memory_bytes * _CONTENT_SHARE
+        return manifest.format in self.settings.runtimes and fits
+
+    def _manifest_before(self, event: MessageReceived) -> Manifest | None:
+        return self.view.manifests.get(event.topic.names.get("model", ""))
+
+    def _models_changed(self, event: MessageReceived, before: Manifest | None, now: float) -> list[Action]:
+        manifest = self.view.manifests.get(event.topic.names["model"])
+        actions: list[Action] = []
+        if before is not None and (manifest is None or manifest.digest != before.digest):
+            if all(m.digest != before.digest for m in self.view.manifests.values()):
+                actions += self.content.drop(before.digest)
+                topic = self._topic("profile", model=before.name)
+                actions.append(Publish(topic, b"", qos=1, retain=True))
+            self.worker.held = set(self.content.held)
+            actions += [self._about(), *self._prepare(now)]
+        if manifest is not None:
+            actions += self.content.reconsider(manifest)
+        return actions
+
+    def _others_hold(self, device: str, now: float) -> list[Action]:
+        about = self.view.about(device)
+        if about is None or device == self.settings.device:
+            return []
+        return [a for held in about.models for a in self.content.holder_appeared(held.digest, now)]
+
+    def _holds_more(self, digest: str, now: float) -> list[Action]:
+        self.worker.held = set(self.content.held)
+        manifest = self.content.held.get(digest)
+        if manifest is None:
+            return []
+        return [self._about(), *self._prepare(now), *self.profiler.add(manifest)]
+
+    def _prepare(self, now: float) -> list[Action]:
+        return self.preparer.reconsider(self.view.assignments.values(), self.content.held, now)
+
+    def _local_route(self, model: str) -> ChosenRoute | None:
+        manifest = next((m for m in self.content.held.values() if m.name == model), None)
+        if manifest is None or manifest.format not in self.settings.runtimes:
+            return None
+        return ChosenRoute((Hop(self.settings.device, manifest.unit_count),), manifest.digest, 0.0)
+
+    def _note_run(self, event: RunFinished) -> None:
+        run = self._running.pop(event.run, None)
+        if run is not None:
+            self.meter.ran(run.digest, run.start, run.stop, event.run_seconds)
+
+    # --- presence ----------------------------------------------------------------------------------------
+
+    def _topic(self, kind: str, **names: str) -> str:
+        return self.topics.build(kind, device=self.settings.device, **names)
+
+    def _about(self) -> Publish:
+        s = self.settings
+        models = tuple(HeldModel(m.name, m.digest) for m in self.content.held.values())
+        about = About(s.boot, s.software, s.board, s.runtimes, s.threads, s.memory_bytes, models, s.emulated)
+        return Publish(self._topic("about"), encode_json(about), qos=1, retain=True)
+
+    def _heartbeat(self, now: float) -> Publish:
+        self._sequence += 1
+        elapsed = max(now - self._last_heartbeat, 1e-3)
+        busy = min(1.0, self.worker.take_busy_seconds() / elapsed)
+        self._last_heartbeat = now
+        heartbeat = Heartbeat(
+            self.settings.boot,
+            self._sequence,
+            self.worker.jobs,
+            self.worker.queued_seconds(now),
+            busy,
+            tuple(sorted(self.preparer.ready, key=lambda p: (p.digest, p.start, p.stop))),
+        )
+        expiry = TOPICS["heartbeat"].expiry
+        return Publish(self._topic("heartbeat"), encode_json(heartbeat), expiry=expiry)
+
+    def _resources(self, resources: Resources) -> Publish:
+        row = TOPICS["resources"]
+        return Publish(self._topic("resources"), encode_json(resources), retain=True, expiry=row.expiry)

@@ -1,0 +1,123 @@
+"""What the mesh's topics say: devices, models and assignments, as one reader has seen them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import About, Heartbeat, ReadyPartition, State, decode_state
+from edgemesh.roles.events import MessageReceived
+
+_SILENT_SECONDS = 7.0
+"""Three heartbeats missed: a device killed without a Will is noticed before 1.5 keep-alives pass."""
+_DEVICES = 4096
+_MODELS = 1024
+
+
+@dataclass
+class DeviceView:
+    """One device as seen from its topics."""
+
+    state: State = "offline"
+    about: About | None = None
+    heartbeat: Heartbeat | None = None
+    heard_at: float | None = None
+    """When its last heartbeat of this boot came."""
+
+
+class MeshView:
+    """Learns from messages; never trusts a retained one whose writer is not online."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, DeviceView] = {}
+        self.manifests: dict[str, Manifest] = {}
+        self.assignments: dict[tuple[str, str], Assignment] = {}
+
+    def learn(self, event: MessageReceived, now: float) -> bool:
+        """Take in a message; True when it was of a kind kept here. Raises DecodeError."""
+        kind, names = event.topic.kind, event.topic.names
+        if kind == "state":
+            self._device(names["device"]).state = decode_state(event.payload) if event.payload else "offline"
+        elif kind == "about":
+            self._learn_about(names["device"], event)
+        elif kind == "heartbeat":
+            self._learn_heartbeat(names["device"], event, now)
+        elif kind == "model":
+            self._learn_manifest(names["model"], event)
+        elif kind == "assignment":
+            self._learn_assignment(names["model"], names["origin"], event)
+        else:
+            return False
+        return True
+
+    def online(self, device: str, now: float) -> bool:
+        """Whether the device says so, and was heard lately where it was heard at all."""
+        view = self.devices.get(device)
+        if view is None or view.state != "online":
+            return False
+        return view.heard_at is None or now - view.heard_at < _SILENT_SECONDS
+
+    def about(self, device: str) -> About | None:
+        """The device's self-description, while it is online."""
+        view = self.devices.get(device)
+        return view.about if view is not None and view.state == "online" else None
+
+    def holds(self, device: str, digest: str) -> bool:
+        """Whether the device says it has the content."""
+        about = self.about(device)
+        return about is not None and any(held.digest == digest for held in about.models)
+
+    def is_ready(self, device: str, partition: ReadyPartition) -> bool:
+        """Whether the device's last heartbeat says that the partition is loaded."""
+        view = self.devices.get(device)
+        return view is not None and view.heartbeat is not None and partition in view.heartbeat.ready
+
+    def forget_silence(self) -> None:
+        """Nobody could be heard while the broker was away: count silence afresh."""
+        for view in self.devices.values():
+            view.heard_at = None
+
+    def _device(self, device: str) -> DeviceView:
+        if device not in self.devices and len(self.devices) >= _DEVICES:
+            raise DecodeError(f"more than {_DEVICES} devices; {device} is not taken in")
+        return self.devices.setdefault(device, DeviceView())
+
+    def _learn_about(self, device: str, event: MessageReceived) -> None:
+        view = self._device(device)
+        view.about = decode_json(About, event.payload) if event.payload else None
+        if view.heartbeat is not None and view.about is not None and view.heartbeat.boot != view.about.boot:
+            view.heartbeat = None  # of an earlier life: what it had loaded is gone
+            view.heard_at = None
+
+    def _learn_heartbeat(self, device: str, event: MessageReceived, now: float) -> None:
+        heartbeat = decode_json(Heartbeat, event.payload)
+        view = self._device(device)
+        view.heartbeat = heartbeat
+        view.heard_at = now
+
+    def _learn_manifest(self, model: str, event: MessageReceived) -> None:
+        if not event.payload:
+            self.manifests.pop(model, None)
+            return
+        manifest = decode_json(Manifest, event.payload)
+        if manifest.name != model:
+            raise DecodeError(f"manifest of {manifest.name} under the topic of {model}")
+        if model not in self.manifests and len(self.manifests) >= _MODELS:
+            raise DecodeError(f"more than {_MODELS} models; {model} is not taken in")
+        self.manifests[model] = manifest
+
+    def _learn_assignment(self, model: str, origin: str, event: MessageReceived) -> None:
+        key = (model, origin)
+        if not event.payload:
+            self.assignments.pop(key, None)
+            return
+        assignment = decode_json(Assignment, event.payload)
+        if (assignment.model, assignment.origin) != key:
+            raise DecodeError(f"assignment of {assignment.model}/{assignment.origin} under {model}/{origin}")
+        known = self.assignments.get(key)
+        # A lower epoch is from a leader that was replaced: obeyed by nobody.
+        if known is None or assignment.epoch > known.epoch:
+            self.assignments[key] = assignment

@@ -1,0 +1,134 @@
+"""Meter: times transfers on this device's own clock, probes the link when nothing else does, reports both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Action, Publish, SetTimer, Subscribe
+from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
+from edgemesh.roles.refusals import Refusals
+
+_REPORT_SECONDS = 1.0
+_PROBE_SECONDS = 20.0
+_FIRST_PROBES = 3
+"""Right after connecting, so that the first plan rests on measurements."""
+PROBE_BYTES = (64, 65_536)
+"""Two sizes, because latency and rate are two unknowns; 65 KB in 20 s is under 1 % of a 1 MB/s link."""
+_OPEN = 64
+_RUNS = 64
+_TIMER = "meter"
+
+
+class Meter:
+    """Watches what the other roles of one connection send; a device probes, a gateway only watches."""
+
+    def __init__(self, requester: str, boot: str, topics: Topics, *, probes: bool) -> None:
+        self._requester = requester
+        self._boot = boot
+        self._topics = topics
+        self._probes = probes
+        self._sent: dict[str, tuple[float, int, str | None]] = {}
+        self._acknowledged: dict[str, float] = {}
+        """When probes on their way back were acknowledged."""
+        self._transfers: list[Transfer] = []
+        self._runs: list[RunReport] = []
+        self._probe_count = 0
+        self._next_probe = 0.0
+        self._refusals = Refusals()
+
+    def ran(self, digest: str, start: int, stop: int, seconds: float) -> None:
+        """A job's units ran here."""
+        if len(self._runs) < _RUNS:
+            self._runs.append(RunReport(digest, start, stop, seconds))
+
+    def watch(self, actions: Sequence[Action], now: float) -> None:
+        """Note when what is to be timed is sent."""
+        for action in actions:
+            if isinstance(action, Publish) and action.token is not None:
+                peer = self._peer(action.topic)
+                if len(self._sent) >= _OPEN:
+                    del self._sent[next(iter(self._sent))]
+                self._sent[action.token] = (now, len(action.payload), peer)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to acknowledgements, receipts, probes coming back and the time to report."""
+        if isinstance(event, PublishAcknowledged):
+            self._note_acknowledgement(event.token, now)
+        elif isinstance(event, MessageReceived) and event.topic.kind == "receipt":
+            try:
+                receipt = decode_json(Receipt, event.payload)
+            except DecodeError as error:
+                return self._refusals.log("receipt", error, now)
+            self._note_receipt(receipt, now)
+        elif isinstance(event, MessageReceived) and event.topic.kind == "probe":
+            return self._probe_returned(event, now)
+        elif isinstance(event, TimerFired) and event.name == _TIMER:
+            return self._tick(now)
+        elif isinstance(event, Connected):
+            self._sent.clear()
+            self._acknowledged.clear()
+            self._probe_count = 0
+            self._next_probe = now
+            subscriptions: list[Action] = [
+                Subscribe(self._topics.filter("receipt", requester=self._requester), 0)
+            ]
+            if self._probes:
+                subscriptions.append(Subscribe(self._topics.filter("probe", device=self._requester), 1))
+            return [*subscriptions, SetTimer(_TIMER, now + 0.2)]
+        return []
+
+    def _peer(self, topic: str) -> str | None:
+        parsed = self._topics.parse(topic)
+        return parsed.names.get("device") if parsed.kind == "work" else None
+
+    def _note_acknowledgement(self, token: str, now: float) -> None:
+        sent = self._sent.get(token)
+        if sent is None:
+            return
+        self._transfers.append(Transfer("acknowledged", sent[1], max(0.0, now - sent[0])))
+        if token.startswith("probe:"):
+            self._acknowledged[token] = now
+
+    def _note_receipt(self, receipt: Receipt, now: float) -> None:
+        prefix = f"work:{receipt.job}:{receipt.attempt}:"
+        for token, (at, nbytes, peer) in list(self._sent.items()):
+            if token.startswith(prefix) and peer == receipt.device:
+                self._transfers.append(Transfer("received", nbytes, max(0.0, now - at), peer))
+                del self._sent[token]
+
+    def _probe_returned(self, event: MessageReceived, now: float) -> list[Action]:
+        token = bytes(event.payload[:32]).rstrip(b"\0").decode("ascii", "replace")
+        sent = self._sent.pop(token, None)
+        if sent is not None and token.startswith("probe:"):
+            self._transfers.append(Transfer("echoed", sent[1], max(0.0, now - sent[0])))
+            acknowledged = self._acknowledged.pop(token, None)
+            if acknowledged is not None:
+                self._transfers.append(Transfer("tail", sent[1], max(0.0, now - acknowledged)))
+        return []
+
+    def _tick(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        if self._probes and now >= self._next_probe:
+            actions += self._probe(now)
+        if self._transfers or self._runs:
+            report = LinkReport(self._boot, tuple(self._transfers), tuple(self._runs))
+            self._transfers, self._runs = [], []
+            topic = self._topics.build("link", requester=self._requester)
+            actions.append(Publish(topic, encode_json(report), expiry=10.0))
+        return [*actions, SetTimer(_TIMER, now + _REPORT_SECONDS)]
+
+    def _probe(self, now: float) -> list[Action]:
+        self._probe_count += 1
+        first = self._probe_count < _FIRST_PROBES
+        self._next_probe = now if first else now + _PROBE_SECONDS
+        topic = self._topics.build("probe", device=self._requester)
+        probes: list[Action] = []
+        for nbytes in PROBE_BYTES:
+            token = f"probe:{self._probe_count}:{nbytes}"
+            payload = token.encode().ljust(32, b"\0").ljust(nbytes, b"\0")
+            probes.append(Publish(topic, payload, qos=1, expiry=10.0, token=token))
+        return probes

@@ -1,0 +1,200 @@
+"""Profiler: measures a model's units on this device while it is idle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import MeasuredRun, Profile
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Action, FindProfile, Log, MeasureUnits, Publish, SetTimer, StoreProfile
+from edgemesh.roles.events import (
+    Connected,
+    Event,
+    ExecutorLost,
+    ProfileFound,
+    RangeRefused,
+    RunMeasured,
+    TimerFired,
+)
+
+REFRESH_SECONDS = 1800.0
+_PREFIXES = 8
+_TIMER = "profile"
+_POLL_SECONDS = 0.5
+Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
+"""``(manifest, seconds per unit, seconds of the whole)`` of this machine to the emulated board's per unit."""
+
+
+@dataclass
+class _Measuring:
+    manifest: Manifest
+    todo: list[tuple[int, int]]
+    done: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+
+
+class Profiler:
+    """Measures each unit, the whole and some prefixes of every held model, one at a time, when idle."""
+
+    def __init__(
+        self,
+        device: str,
+        topics: Topics,
+        *,
+        runtime_versions: dict[str, str],
+        threads: int,
+        is_idle: Callable[[], bool],
+        emulate: Scale | None = None,
+    ) -> None:
+        self.profiles: dict[str, Profile] = {}
+        """By digest; what this machine measured, before an emulated board's factors."""
+        self.published: dict[str, Profile] = {}
+        """By digest; what the mesh is told."""
+        self._names: dict[str, str] = {}
+        self._device = device
+        self._topics = topics
+        self._versions = runtime_versions
+        self._threads = threads
+        self._is_idle = is_idle
+        self._emulate = emulate
+        self._queue: list[Manifest] = []
+        self._measuring: _Measuring | None = None
+        self._asked: tuple[int, int] | None = None
+        self._connected = False
+        self._failed: set[str] = set()
+
+    def add(self, manifest: Manifest) -> list[Action]:
+        """A model is held now: take its profile from the cache, or measure it."""
+        if manifest.format not in self._versions or manifest.digest in self._names:
+            return []
+        self._names[manifest.digest] = manifest.name
+        return [FindProfile(manifest)]
+
+    def handle(self, event: Event, now: float, held: dict[str, Manifest]) -> list[Action]:
+        """React to measurements and to being idle."""
+        if isinstance(event, ProfileFound) and event.digest in held:
+            return self._found(event, held[event.digest], now)
+        if isinstance(event, RunMeasured):
+            return self._measured(event, now)
+        if isinstance(event, RangeRefused) and self._asked == (event.start, event.stop):
+            return self._refused(event, now)
+        if isinstance(event, ExecutorLost) and self._measuring is not None:
+            return self._give_up(event.text, now)
+        if isinstance(event, TimerFired) and event.name == _TIMER:
+            return self._next(now)
+        if isinstance(event, TimerFired) and event.name.startswith("refresh:"):
+            manifest = held.get(event.name[8:])
+            return self._enqueue(manifest, now) if manifest is not None else []
+        if isinstance(event, Connected):
+            self._connected = True
+            return [self._publish(digest) for digest in self.published]
+        return []
+
+    def _found(self, event: ProfileFound, manifest: Manifest, now: float) -> list[Action]:
+        if event.profile is None or len(event.profile.seconds) != manifest.unit_count:
+            return self._enqueue(manifest, now)
+        return [
+            *self._keep(event.profile, manifest),
+            SetTimer(f"refresh:{event.digest}", now + REFRESH_SECONDS),
+        ]
+
+    def _enqueue(self, manifest: Manifest, now: float) -> list[Action]:
+        if all(waiting.digest != manifest.digest for waiting in self._queue):
+            self._queue.append(manifest)
+        return self._next(now)
+
+    def _next(self, now: float) -> list[Action]:
+        if self._asked is not None:
+            return []
+        if self._measuring is None:
+            if not self._queue:
+                return []
+            manifest = self._queue.pop(0)
+            self._measuring = _Measuring(manifest, _ranges(manifest.unit_count))
+        if not self._is_idle():
+            return [SetTimer(_TIMER, now + _POLL_SECONDS)]
+        self._asked = self._measuring.todo.pop(0)
+        return [MeasureUnits(self._measuring.manifest.digest, *self._asked)]
+
+    def _measured(self, event: RunMeasured, now: float) -> list[Action]:
+        measuring = self._measuring
+        if measuring is None or self._asked != (event.start, event.stop):
+            return []
+        measuring.done[self._asked] = (max(event.seconds, 1e-7), event.spread)
+        self._asked = None
+        if measuring.todo:
+            return self._next(now)
+        self._measuring = None
+        manifest = measuring.manifest
+        profile = self._profile(measuring)
+        refresh = SetTimer(f"refresh:{manifest.digest}", now + REFRESH_SECONDS)
+        return [*self._keep(profile, manifest), StoreProfile(profile), refresh, *self._next(now)]
+
+    def _refused(self, event: RangeRefused, now: float) -> list[Action]:
+        return self._give_up(event.text, now)
+
+    def _give_up(self, text: str, now: float) -> list[Action]:
+        assert self._measuring is not None
+        manifest = self._measuring.manifest
+        self._measuring = self._asked = None
+        self._failed.add(manifest.digest)
+        return [Log("error", f"cannot profile {manifest.name}: {text}", manifest.digest), *self._next(now)]
+
+    def _profile(self, measuring: _Measuring) -> Profile:
+        manifest = measuring.manifest
+        units = [measuring.done[(u, u + 1)] for u in range(manifest.unit_count)]
+        runs = [
+            MeasuredRun(start, stop, seconds)
+            for (start, stop), (seconds, _) in measuring.done.items()
+            if stop - start > 1
+        ]
+        return Profile(
+            manifest.digest,
+            manifest.format,
+            self._versions[manifest.format],
+            self._threads,
+            tuple(seconds for seconds, _ in units),
+            tuple(spread for _, spread in units),
+            tuple(runs),
+        )
+
+    def _keep(self, profile: Profile, manifest: Manifest) -> list[Action]:
+        self.profiles[manifest.digest] = profile
+        self.published[manifest.digest] = self._scaled(profile, manifest)
+        self._names[manifest.digest] = manifest.name
+        return [self._publish(manifest.digest)] if self._connected else []
+
+    def _scaled(self, profile: Profile, manifest: Manifest) -> Profile:
+        if self._emulate is None:
+            return profile
+        whole = next((r.seconds for r in profile.runs if r.stop - r.start == manifest.unit_count), None)
+        seconds = self._emulate(manifest, profile.seconds, whole or sum(profile.seconds))
+        slower = sum(seconds) / sum(profile.seconds)
+        return Profile(
+            profile.digest,
+            profile.runtime,
+            profile.runtime_version,
+            profile.threads,
+            tuple(seconds),
+            tuple(slower * spread for spread in profile.spread),
+            # An emulated run takes the sum of its units: that is how the executor paces it.
+            tuple(MeasuredRun(r.start, r.stop, sum(seconds[r.start : r.stop])) for r in profile.runs),
+            emulated=True,
+        )
+
+    def _publish(self, digest: str) -> Publish:
+        topic = self._topics.build("profile", device=self._device, model=self._names[digest])
+        return Publish(topic, encode_json(self.published[digest]), qos=1, retain=True)
+
+
+def _ranges(units: int) -> list[tuple[int, int]]:
+    """Every unit, the whole, and some prefixes and suffixes: a run is not the sum of its units."""
+    ranges = [(u, u + 1) for u in range(units)]
+    if units > 1:
+        ranges.append((0, units))
+    step = max(1, units // _PREFIXES)
+    for cut in range(step, units, step):
+        ranges += [r for r in ((0, cut), (cut, units)) if r[1] - r[0] > 1]
+    return ranges

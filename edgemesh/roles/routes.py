@@ -1,0 +1,74 @@
+"""Which route a job takes: the assignment in force, or what is left of it when devices are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.presence import ReadyPartition
+from edgemesh.roles.mesh_view import MeshView
+
+
+@dataclass(frozen=True)
+class ChosenRoute:
+    """A route with the model content and the latency it was planned for."""
+
+    route: tuple[Hop, ...]
+    digest: str
+    predicted: float
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """Devices it passes."""
+        return frozenset(hop.device for hop in self.route)
+
+
+class RouteChooser:
+    """Prepare, then switch: a new assignment is obeyed when its devices are ready or the old one is dead."""
+
+    def __init__(self, view: MeshView, origin: str) -> None:
+        self._view = view
+        self._origin = origin
+        self._obeyed: dict[str, Assignment] = {}
+
+    def in_force(self, model: str, now: float) -> Assignment | None:
+        """The assignment that jobs of ``model`` follow at ``now``."""
+        newest = self._view.assignments.get((model, self._origin))
+        if newest is None:
+            self._obeyed.pop(model, None)
+            return None
+        current = self._obeyed.get(model)
+        if (
+            current is None
+            or current.epoch >= newest.epoch
+            or current.digest != newest.digest
+            or not self.alive(current.devices, now)
+            or self._ready(newest)
+        ):
+            self._obeyed[model] = current = newest
+        return current
+
+    def routes(self, model: str, now: float) -> list[ChosenRoute]:
+        """Routes whose devices are not known to be gone: the assignment's first, then by predicted time."""
+        assignment = self.in_force(model, now)
+        if assignment is None:
+            return []
+        others = [ChosenRoute(f.route, assignment.digest, f.seconds) for f in assignment.fallbacks]
+        others += [ChosenRoute(r.route, assignment.digest, r.seconds) for r in assignment.runners_up]
+        others.sort(key=lambda choice: choice.predicted)
+        first = ChosenRoute(assignment.route, assignment.digest, assignment.seconds)
+        return [choice for choice in (first, *others) if self.alive(choice.devices, now)]
+
+    def alive(self, devices: Collection[str], now: float) -> bool:
+        """Whether none of the devices is known to be gone; one never heard of may be there."""
+        return all(device not in self._view.devices or self._view.online(device, now) for device in devices)
+
+    def _ready(self, assignment: Assignment) -> bool:
+        start = 0
+        for hop in assignment.route:
+            if not self._view.is_ready(hop.device, ReadyPartition(assignment.digest, start, hop.stop)):
+                return False
+            start = hop.stop
+        return True

@@ -1,0 +1,71 @@
+"""Standby: waits until nobody holds a role, then says that it may be taken.
+
+The broker lets one connection hold a client id, so that id is the lock; this only keeps two holders from
+throwing each other out for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.assignment import Holder
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.roles.actions import Action, CancelTimer, Log, SetTimer, Subscribe
+from edgemesh.roles.events import Connected, Event, MessageReceived, TimerFired
+from edgemesh.roles.refusals import Refusals
+
+_FREE_SECONDS = 0.7
+"""A retained state arrives well within this time after subscribing."""
+_STALE_SECONDS = 16.0
+"""A holder repeats its state every 5 s at most; a retained one that is not repeated is a dead holder's."""
+
+
+@dataclass(frozen=True)
+class RoleTaken:
+    """The role is free: hold it from now on, in this term."""
+
+    term: int
+
+
+class Standby:
+    """Handle events until ``taken`` is set."""
+
+    def __init__(self, role: str, topic: str, boot: str) -> None:
+        self.taken: RoleTaken | None = None
+        self._role = role
+        self._topic = topic
+        self._boot = boot
+        self._term = 0
+        self._holder: str | None = None
+        self._refusals = Refusals()
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to the holder's state and to its silence."""
+        if isinstance(event, Connected):
+            return [Subscribe(self._topic, 1), SetTimer("standby", now + _FREE_SECONDS)]
+        if isinstance(event, TimerFired) and event.name == "standby":
+            return self._take()
+        if isinstance(event, MessageReceived):
+            return self._heard(event, now)
+        return []
+
+    def _heard(self, event: MessageReceived, now: float) -> list[Action]:
+        if not event.payload:
+            return self._take()
+        try:
+            holder = decode_json(Holder, event.payload)
+        except DecodeError as error:
+            return self._refusals.log(self._role, error, now)
+        self._term = max(self._term, holder.term)
+        if holder.state != "online" or holder.boot == self._boot:
+            return self._take()
+        timer = SetTimer("standby", now + _STALE_SECONDS)
+        if self._holder == holder.boot:
+            return [timer]
+        self._holder = holder.boot
+        return [timer, Log("info", f"{holder.holder} holds the role {self._role}; standing by", self._role)]
+
+    def _take(self) -> list[Action]:
+        self.taken = RoleTaken(self._term + 1)
+        return [CancelTimer("standby")]

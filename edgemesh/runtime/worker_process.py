@@ -1,0 +1,182 @@
+"""The executor's own process: a native crash or a long inference must not stop the agent's heartbeat.
+
+Started by the agent as ``python -m edgemesh.runtime.worker_process FD THREADS``; it answers one request at a
+time on the inherited socket and ends when the agent's end closes.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemesh.errors import EdgemeshError, InputError, ModelError, RunError
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Boundary, Manifest
+from edgemesh.protocol.tensors import decode_tensors, encode_tensors
+from edgemesh.runtime.channel import BlockingReader, Buffer, pack_message, send_all, widen
+from edgemesh.runtime.executor import LoadedRange, OpenModel
+from edgemesh.runtime.registry import runtime_for
+
+_MEASURE_SECONDS = 0.12
+_MEASURE_RUNS = (3, 25)
+Answer = tuple[dict[str, Any], list[Buffer]]
+
+
+class ExecutorCore:
+    """Executes requests; used by the process below, and in-process by tests."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._manifests: dict[str, tuple[Path, Manifest]] = {}
+        self._models: dict[str, OpenModel] = {}
+        self._ranges: dict[tuple[str, int, int], LoadedRange] = {}
+        self._requests: dict[str, Callable[[dict[str, Any], memoryview], Answer]] = {
+            "open": self._open,
+            "close": self._close,
+            "load": self._load,
+            "unload": self._unload,
+            "run": self._run,
+            "measure": self._measure,
+        }
+
+    def answer(self, header: dict[str, Any], body: memoryview) -> Answer:
+        """The answer to one request; an error is an answer with its ``code`` and ``text``."""
+        try:
+            return self._requests[header["do"]](header, body)
+        except EdgemeshError as error:
+            return {"code": error.code, "text": str(error)}, []
+        # The edge of the process: whatever a runtime raises must become an answer, or the agent waits.
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error)[:300]}"
+            return {"code": RunError.code, "text": text}, []
+
+    def _open(self, header: dict[str, Any], body: memoryview) -> Answer:
+        manifest = decode_json(Manifest, body)
+        self._manifests[manifest.digest] = (Path(header["path"]), manifest)
+        return {}, []
+
+    def _close(self, header: dict[str, Any], body: memoryview) -> Answer:
+        digest = header["digest"]
+        self._manifests.pop(digest, None)
+        self._models.pop(digest, None)
+        for key in [key for key in self._ranges if key[0] == digest]:
+            del self._ranges[key]
+        return {}, []
+
+    def _load(self, header: dict[str, Any], body: memoryview) -> Answer:
+        loaded = self._loaded(header)
+        inputs = _made_up(self._boundary(header["digest"], header["start"]))
+        loaded.run(inputs)  # warm: first runs allocate and choose kernels
+        return {"memory": loaded.memory_bytes}, []
+
+    def _unload(self, header: dict[str, Any], body: memoryview) -> Answer:
+        self._ranges.pop(_key(header), None)
+        return {}, []
+
+    def _run(self, header: dict[str, Any], body: memoryview) -> Answer:
+        began = time.perf_counter()
+        loaded = self._ranges.get(_key(header)) or self._loaded(header)
+        inputs = decode_tensors(body)
+        _check_inputs(inputs, self._boundary(header["digest"], header["start"]))
+        decoded = time.perf_counter()
+        outputs = loaded.run(inputs)
+        if header["at_least"] > 0.0:
+            time.sleep(max(0.0, decoded + header["at_least"] - time.perf_counter()))
+        ran = time.perf_counter()
+        parts = encode_tensors(outputs, header["codec"])
+        code_seconds = decoded - began + time.perf_counter() - ran
+        return {"run_seconds": ran - decoded, "code_seconds": code_seconds}, list(parts)
+
+    def _measure(self, header: dict[str, Any], body: memoryview) -> Answer:
+        key = _key(header)
+        kept = key in self._ranges
+        loaded = self._loaded(header)
+        inputs = _made_up(self._boundary(header["digest"], header["start"]))
+        loaded.run(inputs)
+        seconds: list[float] = []
+        least, most = _MEASURE_RUNS
+        ends = time.perf_counter() + _MEASURE_SECONDS
+        while len(seconds) < least or (len(seconds) < most and time.perf_counter() < ends):
+            began = time.perf_counter()
+            loaded.run(inputs)
+            seconds.append(time.perf_counter() - began)
+        if not kept:
+            self._ranges.pop(key, None)
+        low, middle, high = np.percentile(seconds, [25, 50, 75])
+        return {"seconds": float(middle), "spread": float(high - low) / 2}, []
+
+    def _loaded(self, header: dict[str, Any]) -> LoadedRange:
+        key = digest, start, stop = _key(header)
+        if key not in self._ranges:
+            _, manifest = self._manifest(digest)
+            if not 0 <= start < stop <= manifest.unit_count:
+                raise ModelError(
+                    f"{manifest.name} has units 0 to {manifest.unit_count}, not {start} to {stop}"
+                )
+            if digest not in self._models:
+                path, manifest = self._manifests[digest]
+                self._models[digest] = runtime_for(manifest.format).open(path, manifest, self._threads)
+            self._ranges[key] = self._models[digest].load(start, stop)
+        return self._ranges[key]
+
+    def _manifest(self, digest: str) -> tuple[Path, Manifest]:
+        if digest not in self._manifests:
+            raise ModelError(f"content {digest[:12]} is not open")
+        return self._manifests[digest]
+
+    def _boundary(self, digest: str, cut: int) -> Boundary:
+        return self._manifest(digest)[1].boundaries[cut]
+
+
+def _key(header: dict[str, Any]) -> tuple[str, int, int]:
+    return header["digest"], header["start"], header["stop"]
+
+
+def _check_inputs(inputs: list[np.ndarray[Any, Any]], boundary: Boundary) -> None:
+    # Before native code sees it: a wrong shape there is a crash or garbage, here it is an answer.
+    found = [(array.dtype.name, array.shape) for array in inputs]
+    wanted = [(tensor.dtype, tensor.shape) for tensor in boundary]
+    if found != wanted:
+        raise InputError(f"tensors are {_shown(found)}, wanted {_shown(wanted)}")
+
+
+def _shown(tensors: list[tuple[str, tuple[int, ...]]]) -> str:
+    return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in tensors[:4]) or "none"
+
+
+def _made_up(boundary: Boundary) -> list[np.ndarray[Any, Any]]:
+    """Plausible inputs: noise for numbers (zeros would meet denormal and skip paths), zeros for indices."""
+    generator = np.random.default_rng(0)
+    arrays = []
+    for tensor in boundary:
+        if tensor.dtype in ("float16", "float32", "float64"):
+            arrays.append(generator.standard_normal(tensor.shape).astype(tensor.dtype))
+        else:
+            arrays.append(np.zeros(tensor.shape, tensor.dtype))
+    return arrays
+
+
+def main() -> None:
+    """Answer requests until the agent's end of the socket closes."""
+    # Ctrl-C reaches the whole process group; the agent says when it is time to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.setblocking(True)
+    widen(sock)
+    core = ExecutorCore(threads=int(sys.argv[2]))
+    reader = BlockingReader(sock)
+    while (message := reader.read()) is not None:
+        header, body = message
+        answer, parts = core.answer(header, body)
+        send_all(sock, pack_message(answer, parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Broker addresses: ``mqtt://``, ``mqtts://``, ``ws://``, ``wss://`` URLs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from edgemesh.errors import SettingsError
+
+_SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where the broker listens, and as whom to connect."""
+
+    host: str
+    port: int
+    tls: bool = False
+    websocket_path: str | None = None
+    username: str | None = None
+    password: str | None = None
+    ca_file: str | None = None
+
+    def __str__(self) -> str:
+        """The URL without the password."""
+        scheme = {
+            (False, False): "mqtt",
+            (True, False): "mqtts",
+            (False, True): "ws",
+            (True, True): "wss",
+        }[self.tls, self.websocket_path is not None]
+        user = f"{self.username}@" if self.username else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{user}{host}:{self.port}{self.websocket_path or ''}"
+
+
+def parse_address(url: str, ca_file: str | None = None) -> BrokerAddress:
+    """The address in a broker URL; a bare host means ``mqtt://``. Raises SettingsError."""
+    text = url if "://" in url else f"mqtt://{url}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"broker {url!r} is no URL ({error}): write mqtt://HOST:PORT") from None
+    if parts.scheme not in _SCHEMES:
+        raise SettingsError(
+            f"broker {url!r} has the unknown scheme {parts.scheme!r}: use {', '.join(_SCHEMES)} or 'embedded'"
+        )
+    if not parts.hostname:
+        raise SettingsError(f"broker {url!r} names no host: write mqtt://HOST:PORT")
+    return BrokerAddress(
+        parts.hostname,
+        port or _SCHEMES[parts.scheme],
+        parts.scheme in ("mqtts", "wss"),
+        (parts.path or "/mqtt") if parts.scheme in ("ws", "wss") else None,
+        unquote(parts.username) if parts.username else None,
+        unquote(parts.password) if parts.password else None,
+        ca_file,
+    )

@@ -1,0 +1,194 @@
+"""Builders of planning instances, and the optimum by trying everything."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from edgemesh.planning.instance import Instance, Link, Pin, PlanningDevice, Requester, raw_at_both_ends
+from edgemesh.planning.plan import Partition, Plan
+
+FREE_LINK = Link(0.0, math.inf, 0.0, math.inf)
+
+
+def link(
+    up: float = math.inf, down: float = math.inf, latency_up: float = 0.0, latency_down: float = 0.0
+) -> Link:
+    """A link with given rates, free where nothing is said."""
+    return Link(latency_up, up, latency_down, down)
+
+
+def device(name: str, seconds: list[float], **others: Any) -> PlanningDevice:
+    """A device with a free link unless told otherwise."""
+    return PlanningDevice(name, others.pop("link", FREE_LINK), np.array(seconds, dtype=float), **others)
+
+
+def instance(
+    devices: list[PlanningDevice], cut_bytes: list[list[float]] | None = None, **others: Any
+) -> Instance:
+    """An instance with units of no size, one codec and origin 0 unless told otherwise."""
+    units = len(devices[0].seconds)
+    sizes = np.array(cut_bytes if cut_bytes is not None else [[0.0]] * (units + 1), dtype=float)
+    fields: dict[str, Any] = {
+        "unit_names": tuple(f"layer{i}" for i in range(units)),
+        "weight_bytes": np.zeros(units),
+        "peak_bytes": np.zeros(units),
+        "codecs": ("raw", "f16", "q8")[: sizes.shape[1]],
+        "cut_bytes": sizes,
+        "codec_allowed": raw_at_both_ends(units, sizes.shape[1]),
+        "devices": tuple(devices),
+        "origin": 0,
+    }
+    return Instance(**{**fields, **others})
+
+
+def random_instance(random: Random, *, units: int = 5, devices: int = 3, codecs: int = 2) -> Instance:
+    """A small instance in whole milliseconds, so that ties are common, with every constraint now and then."""
+    units, devices, codecs = random.randint(1, units), random.randint(1, devices), random.randint(1, codecs)
+    allowed = raw_at_both_ends(units, codecs)
+    if random.random() < 0.3:
+        allowed = np.array([[random.random() < 0.7 for _ in range(codecs)] for _ in range(units + 1)])
+    pins = []
+    if random.random() < 0.25:
+        start = random.randrange(units)
+        chosen = random.sample(range(devices), random.randint(1, devices))
+        pins.append(Pin(start, random.randint(start + 1, units), frozenset(chosen)))
+    origin = Requester(_random_link(random)) if random.random() < 0.3 else random.randrange(devices)
+    return instance(
+        [_random_device(random, f"d{index}", units, codecs) for index in range(devices)],
+        [[float(1000 * random.randint(0, 6) // (k + 1)) for k in range(codecs)] for _ in range(units + 1)],
+        weight_bytes=np.array([float(random.randint(0, 5)) for _ in range(units)]),
+        peak_bytes=np.array([float(random.randint(0, 5)) for _ in range(units)]),
+        codec_allowed=allowed,
+        origin=origin,
+        broker_seconds=random.choice([0.0, 0.001]),
+        pins=tuple(pins),
+        excluded=frozenset({random.randrange(devices)}) if random.random() < 0.1 else frozenset(),
+    )
+
+
+def _random_link(random: Random) -> Link:
+    rates = (math.inf, 500_000.0, 1_000_000.0, 2_000_000.0)
+    return Link(
+        random.choice((0.0, 0.001, 0.002)),
+        random.choice(rates),
+        random.choice((0.0, 0.001, 0.003)),
+        random.choice(rates),
+    )
+
+
+def _random_device(random: Random, name: str, units: int, codecs: int) -> PlanningDevice:
+    runs = None
+    if random.random() < 0.2:
+        runs = np.array([[0.001 * random.randint(1, 20) for _ in range(units + 1)] for _ in range(units + 1)])
+    per_byte = (0.0, *(random.choice((0.0, 1e-6, math.inf)) for _ in range(codecs - 1)))
+    return PlanningDevice(
+        name,
+        _random_link(random),
+        np.array([math.inf if random.random() < 0.1 else 0.001 * random.randint(1, 9) for _ in range(units)]),
+        run_overhead=0.001 * random.randint(0, 2),
+        run_factor=random.choice((1.0, 2.0)),
+        runs=runs,
+        memory_limit=float(random.randint(2, 15)) if random.random() < 0.6 else math.inf,
+        queue_seconds=0.001 * random.choice((0, 0, 1, 5)),
+        encode=per_byte,
+        decode=per_byte if random.random() < 0.5 else (),
+        unavailable="is offline" if random.random() < 0.05 else "",
+    )
+
+
+Figures = tuple[float, int, float]
+"""Nanoseconds, partitions, bytes: the order in which plans are compared."""
+
+
+def all_plans(inst: Instance) -> Iterator[tuple[Figures, tuple[int, ...]]]:
+    """Figures and devices of every plan that keeps all constraints, by plain enumeration of everything."""
+    units, choices = inst.unit_count, range(len(inst.devices))
+    for size in range(1, units + 1):
+        for inner in itertools.combinations(range(1, units), size - 1):
+            cuts = (0, *inner, units)
+            for used in itertools.product(choices, repeat=size):
+                if any(a == b for a, b in itertools.pairwise(used)):
+                    continue
+                best = _plan_figures(inst, cuts, used)
+                if best[0] < math.inf:
+                    yield best, used
+
+
+def best_by_trying(inst: Instance, *, using: int | None = None) -> Figures | None:
+    """Figures of the best plan (that uses device ``using``), or None."""
+    return min((f for f, used in all_plans(inst) if using is None or using in used), default=None)
+
+
+def figures(plan: Plan) -> Figures:
+    """The same figures of a solver's plan."""
+    return (round(plan.total * 1e9), len(plan.partitions), float(plan.prediction.nbytes))
+
+
+def forced(*parts: tuple[int, int, str] | tuple[int, int, str, str]) -> list[Partition]:
+    """Partitions from tuples: start, stop, device and, if not raw, codec."""
+    return [Partition(*part) if len(part) == 4 else Partition(*part, "raw") for part in parts]  # type: ignore[call-arg,arg-type]
+
+
+def _plan_figures(inst: Instance, cuts: tuple[int, ...], used: tuple[int, ...]) -> Figures:
+    total, nbytes = 0.0, 0.0
+    memory = [0.0] * len(inst.devices)
+    peaks = [0.0] * len(inst.devices)
+    for (start, stop), d in zip(itertools.pairwise(cuts), used, strict=True):
+        spec = inst.devices[d]
+        if spec.unavailable or d in inst.excluded:
+            return (math.inf, 0, 0.0)
+        if any(
+            pin.start <= u < pin.stop and d not in pin.devices
+            for pin in inst.pins
+            for u in range(start, stop)
+        ):
+            return (math.inf, 0, 0.0)
+        own = float(sum(spec.seconds[start:stop]))
+        if own == math.inf:
+            return (math.inf, 0, 0.0)
+        took = (
+            spec.run_overhead + spec.run_factor * own if spec.runs is None else float(spec.runs[start, stop])
+        )
+        total += spec.queue_seconds + took
+        memory[d] += float(sum(inst.weight_bytes[start:stop]))
+        peaks[d] = max(peaks[d], float(max(inst.peak_bytes[start:stop])))
+    if any(memory[d] + peaks[d] > inst.devices[d].memory_limit for d in set(used)):
+        return (math.inf, 0, 0.0)
+    places = [inst.requester, *(inst.devices[d] for d in used), inst.requester]
+    for cut, (sender, receiver) in zip(cuts, itertools.pairwise(places), strict=True):
+        if sender is receiver:
+            continue
+        raw = inst.cut_bytes[cut, 0]
+        options = [
+            (
+                round(
+                    1e9
+                    * (
+                        (sender.encode[k] * raw if sender.encode and k else 0.0)
+                        + (receiver.decode[k] * raw if receiver.decode and k else 0.0)
+                        + sender.link.latency_up
+                        + inst.cut_bytes[cut, k] / sender.link.rate_up
+                        + inst.broker_seconds
+                        + inst.cut_bytes[cut, k] / receiver.link.rate_down
+                        + receiver.link.latency_down
+                    )
+                ),
+                inst.cut_bytes[cut, k],
+            )
+            for k in range(len(inst.codecs))
+            if inst.codec_allowed[cut, k]
+            and not (sender.encode and sender.encode[k] == math.inf)
+            and not (receiver.decode and receiver.decode[k] == math.inf)
+        ]
+        if not options:
+            return (math.inf, 0, 0.0)
+        seconds, size = min(options)
+        total += seconds / 1e9
+        nbytes += size
+    return (round(total * 1e9), len(used), float(nbytes))
