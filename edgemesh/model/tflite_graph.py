@@ -111,8 +111,9 @@ class Graph:
 
     @cached_property
     def buffer_bytes(self) -> tuple[int, ...]:
-        """Bytes of each buffer."""
-        return tuple(len(buffer.get("data", b"")) for buffer in self.content["buffers"])
+        """Bytes of each buffer; 0 for the first, which means "no data"."""
+        sizes = [len(buffer.get("data", b"")) for buffer in self.content["buffers"]]
+        return (0, *sizes[1:])
 
     def with_constants(self, operators: Iterable[int], wanted: Iterable[int] = ()) -> list[int]:
         """``operators`` preceded by the constant ones that they, or the tensors ``wanted``, depend on."""

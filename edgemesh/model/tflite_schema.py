@@ -229,8 +229,8 @@ TENSOR_TYPES: tuple[str, ...] = tuple(_TYPES.split())
 SUBGRAPH_FIELDS = frozenset(
     {
         "init_subgraph_index", "subgraph", "then_subgraph_index", "else_subgraph_index",
-        "cond_subgraph_index", "body_subgraph_index", "decomposition_subgraph_index", "update_computation_subgraph_index",
-        "comparator_subgraph_index",
+        "cond_subgraph_index", "body_subgraph_index", "decomposition_subgraph_index",
+        "update_computation_subgraph_index", "comparator_subgraph_index",
     }
 )  # fmt: skip
 """Fields of option tables that hold the number of another subgraph."""

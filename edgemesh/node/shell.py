@@ -66,7 +66,6 @@ class Shell:
         role: Role,
         topics: Topics,
         loop: asyncio.AbstractEventLoop,
-        handlers: dict[type, Callable[[Any], None]] | None = None,
     ) -> None:
         self.role = role
         self.connection: Connection | None = None
@@ -83,8 +82,11 @@ class Shell:
             SetTimer: self._set_timer,
             CancelTimer: self._cancel_timer,
             Log: self._write_log,
-            **(handlers or {}),
         }
+
+    def handle_also(self, handlers: dict[type, Callable[[Any], None]]) -> None:
+        """Carry out further types of actions with these."""
+        self._handlers.update(handlers)
 
     def connect(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from edgemesh.planning.forced_use import best_plans_using
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.latency import solve_latency
+from edgemesh.planning.paths import Path
 from edgemesh.planning.plan import Partition, Plan
 from edgemesh.planning.prediction import plan_of
 
@@ -52,7 +53,7 @@ def all_on_one_device(instance: Instance) -> dict[str, Plan | None]:
     tables, units = instance.tables, instance.unit_count
     totals = (tables.first + tables.run[units, :, 0] + tables.last).real
     return {
-        device.id: plan_of(instance, [(0, units, index)], []) if np.isfinite(totals[index]) else None
+        device.id: plan_of(instance, Path(((0, units, index),), ())) if np.isfinite(totals[index]) else None
         for index, device in enumerate(instance.devices)
     }
 

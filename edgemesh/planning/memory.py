@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.paths import IntArray, Path, ways_from_start
-from edgemesh.planning.prediction import Run, crowded_devices
+from edgemesh.planning.memory_price import Prices, memory_prices, priced
+from edgemesh.planning.paths import IntArray, Path, Run, cost_of, ways_from_start
+from edgemesh.planning.prediction import crowded_devices
 from edgemesh.planning.tables import CostArray, Tables
 
 LABELS: Final = 20_000
@@ -80,10 +81,13 @@ def best_path_within_memory(
 
     ``crowded`` are the devices that the path without memory overfills. Exact up to ``LABELS`` labels.
     """
-    bounds = _bounds(instance.tables, wanted)
+    tables = instance.tables
+    bounds = _bounds(tables, wanted)
     tracked = sorted(crowded)
     while True:
-        search = _Search(instance, bounds, tracked, wanted)
+        prices = memory_prices(instance, tracked, wanted)
+        priced_bounds = _bounds(priced(tables, prices.per_byte), wanted)
+        search = _Search(instance, bounds, priced_bounds, prices, tracked, wanted)
         path = search.run(deep=False)
         if search.exhausted:
             break
@@ -93,7 +97,10 @@ def best_path_within_memory(
         if not more:
             return Found(path, proven=True)
         tracked = sorted({*tracked, *more})
-    path = _Search(instance, bounds, list(range(len(instance.devices))), wanted).run(deep=True)
+    if prices.path is not None:
+        return Found(prices.path, proven=False)
+    everywhere = list(range(len(instance.devices)))
+    path = _Search(instance, bounds, priced_bounds, prices, everywhere, wanted).run(deep=True)
     return None if path is None else Found(path, proven=False)
 
 
@@ -110,8 +117,22 @@ def _bounds(tables: Tables, wanted: int | None) -> _Bounds:
 class _Search:
     """One search with a fixed set of tracked devices."""
 
-    def __init__(self, instance: Instance, bounds: _Bounds, tracked: list[int], wanted: int | None) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        bounds: _Bounds,
+        priced_bounds: _Bounds,
+        prices: Prices,
+        tracked: list[int],
+        wanted: int | None,
+    ) -> None:
         self._tables = instance.tables
+        self._priced = priced_bounds
+        self._known = prices.path
+        known_cost = cost_of(self._tables, prices.path) if prices.path else 0j
+        self._known_order = (known_cost.real, known_cost.imag)
+        self._prices = prices.per_byte[tracked]
+        self._smallest = float(instance.peak_bytes.min())
         self._limits = [instance.devices[device].memory_limit for device in tracked]
         self._bounds = bounds
         self._slots = {device: slot for slot, device in enumerate(tracked)}
@@ -130,7 +151,9 @@ class _Search:
         for number in range(len(self._labels)):
             self._push(number, deep)
         while self._heap:
-            number = heapq.heappop(self._heap)[-1]
+            _, *bound, number = heapq.heappop(self._heap)
+            if self._known is not None and tuple(bound) >= self._known_order:
+                return self._known
             label = self._labels[number]
             target = int(label.targets[label.following])
             label.following += 1
@@ -188,25 +211,30 @@ class _Search:
         if place.ended and cut == last:
             return np.array([DONE]), cost + self._bounds.end[seen, device, cut:]
         if place.ended:
-            bounds = (tables.leave[cut, device] + tables.enter[cut]).min(axis=1) + self._bounds.start[
-                seen, :, cut
-            ]
-            bounds += cost
-            bounds[device] = np.inf
-            return np.arange(len(bounds)), bounds
+            step = cost + (tables.leave[cut, device] + tables.enter[cut]).min(axis=1)
+            step[device] = np.inf
+            rest, dear = self._bounds.start[seen, :, cut], self._priced.start[seen, :, cut]
+            return np.arange(len(step)), _larger(step + rest, step + dear - self._worth(used))
         stops = np.arange(cut + 1, last + 1)
-        bounds = cost + tables.run[stops, device, cut] + self._bounds.end[seen, device, stops]
+        step = cost + tables.run[stops, device, cut]
+        rest, dear = self._bounds.end[seen, device, stops], self._priced.end[seen, device, stops]
+        worth: Any = self._worth(used)
         slot = self._slots.get(device)
         if slot is not None:
             weights, peak = used[slot]
-            need = (
-                weights
-                + tables.weights[stops]
-                - tables.weights[cut]
-                + np.maximum(peak, tables.peak[stops, cut])
-            )
-            bounds[need > self._limits[slot]] = np.inf
-        return stops, bounds
+            need = weights + tables.weights[stops] - tables.weights[cut]
+            need += np.maximum(peak, tables.peak[stops, cut])
+            step[need > self._limits[slot]] = np.inf
+            worth = worth + self._prices[slot] * (weights + max(peak, self._smallest) - need)
+        return stops, _larger(step + rest, step + dear - worth)
+
+    def _worth(self, used: Used) -> float:
+        """What the memory that is left could spare the rest of the way: at most its price."""
+        return sum(
+            price * (limit - weights - max(peak, self._smallest))
+            for price, limit, (weights, peak) in zip(self._prices, self._limits, used, strict=True)
+            if price
+        )
 
     def _without_slack(self, used: Used, cut: int) -> Used:
         # Memory that even all the remaining units would not fill cannot matter any more: counted as unused,
@@ -233,6 +261,15 @@ class _Search:
                 )
             label = before
         return Path(tuple(reversed(runs)), tuple(reversed(codecs)))
+
+
+def _larger(bounds: CostArray, priced_bounds: CostArray) -> CostArray:
+    # Real costs are whole ticks, so a fraction above a whole one means the next. The small allowance is for
+    # the rounding of prices, which unlike everything else here are not exact.
+    dear = np.ceil(priced_bounds.real - 0.01)
+    raised = dear > bounds.real
+    bounds[raised] = dear[raised]
+    return bounds
 
 
 def _no_more(one: Used, other: Used) -> bool:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgemesh.planning.prediction import Run
 from edgemesh.planning.tables import CostArray, Tables
 
 IntArray = npt.NDArray[np.intp]
+Run = tuple[int, int, int]
+"""Start, stop, device index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,38 @@ def ways_from_start(tables: Tables, *, through: tuple[int, Ways] | None = None) 
     return Ways(arrive, end, start, sender, codec)
 
 
+def best_path(tables: Tables) -> Path | None:
+    """The path of least cost, memory across several runs left aside; None when there is none."""
+    ways = ways_from_start(tables)
+    totals = ways.end[:, -1] + tables.last
+    device = int(totals.argmin())
+    return path_to_end(ways, device, tables.run.shape[0] - 1) if np.isfinite(totals[device].real) else None
+
+
+def best_path_using(device: int, ways: Ways, back: Ways) -> Path | None:
+    """The path of least cost with a run on ``device``; None when there is none.
+
+    ``ways`` and ``back`` are the ways through the tables and through the mirrored tables: a path uses a
+    device exactly if it arrives there at some cut and goes on from there.
+    """
+    totals = ways.arrive[device] + back.end[device, ::-1]
+    cut = int(totals.argmin())
+    if not np.isfinite(totals[cut].real):
+        return None
+    before, after = path_to_arrival(ways, device, cut), path_from(back, device, cut)
+    return Path((*before.runs, *after.runs), (*before.codecs, *after.codecs))
+
+
+def cost_of(tables: Tables, path: Path) -> complex:
+    """Cost of ``path`` with the best codecs at both ends."""
+    runs = path.runs
+    cost = complex(tables.first[runs[0][2]] + tables.last[runs[-1][2]])
+    cost += sum(float(tables.run[stop, device, start]) for start, stop, device in runs)
+    for (_, cut, sender), (_, _, receiver), codec in zip(runs, runs[1:], path.codecs, strict=False):
+        cost += complex(tables.leave[cut, sender, codec] + tables.enter[cut, receiver, codec])
+    return cost
+
+
 def path_to_arrival(ways: Ways, device: int, cut: int) -> Path:
     """The runs before the tensors of ``cut`` arrive on ``device``, and the codecs up to that arrival."""
     runs: list[Run] = []
@@ -102,8 +135,3 @@ def path_from(mirrored: Ways, device: int, cut: int) -> Path:
     path = path_to_end(mirrored, device, units - cut)
     runs = tuple((units - stop, units - start, used) for start, stop, used in reversed(path.runs))
     return Path(runs, tuple(reversed(path.codecs)))
-
-
-def joined(before: Path, after: Path) -> Path:
-    """A path to an arrival and the path from there."""
-    return Path((*before.runs, *after.runs), (*before.codecs, *after.codecs))

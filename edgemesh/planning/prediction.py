@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from edgemesh.planning.instance import Instance, PlanningDevice, Requester
+from edgemesh.planning.paths import Path, Run
 from edgemesh.planning.plan import Crossing, Hop, Infeasible, Partition, Plan, Prediction
 from edgemesh.planning.tables import (
     TICKS,
@@ -19,9 +20,6 @@ from edgemesh.planning.tables import (
     up_ticks,
 )
 from edgemesh.planning.wording import as_bytes
-
-Run = tuple[int, int, int]
-"""Start, stop, device index."""
 
 
 def predicted_latency(
@@ -48,9 +46,9 @@ def predicted_latency(
     return _prediction(instance, partitions, runs, input_codec)
 
 
-def plan_of(instance: Instance, runs: Sequence[Run], codecs: Sequence[int], *, proven: bool = True) -> Plan:
-    """The plan of feasible ``runs`` with ``codecs`` between them; the best codecs at both ends are added."""
-    units, requester = instance.unit_count, instance.requester
+def plan_of(instance: Instance, path: Path, *, proven: bool = True) -> Plan:
+    """The plan of a feasible ``path``; the best codecs at both ends are added."""
+    units, requester, runs = instance.unit_count, instance.requester, path.runs
     first, last = instance.devices[runs[0][2]], instance.devices[runs[-1][2]]
     input_codec = output_codec = 0
     if first is not requester:
@@ -59,7 +57,7 @@ def plan_of(instance: Instance, runs: Sequence[Run], codecs: Sequence[int], *, p
         output_codec = int((leaving_of(instance, last) + entering_of(instance, requester))[units].argmin())
     partitions = tuple(
         Partition(start, stop, instance.devices[device].id, instance.codecs[codec])
-        for (start, stop, device), codec in zip(runs, (*codecs, output_codec), strict=True)
+        for (start, stop, device), codec in zip(runs, (*path.codecs, output_codec), strict=True)
     )
     prediction = predicted_latency(instance, partitions, instance.codecs[input_codec])
     assert isinstance(prediction, Prediction), prediction.reason

@@ -71,6 +71,11 @@ class ContentKeeper:
             if f.looked
         }
 
+    def manifest_of(self, digest: str) -> Manifest | None:
+        """Manifest of content that is here or on its way."""
+        fetch = self._fetches.get(digest)
+        return fetch.manifest if fetch is not None else self.held.get(digest)
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to manifests, chunks, requests for chunks, and what the disk says."""
         if isinstance(event, MessageReceived):

@@ -88,6 +88,8 @@ class Device:
         self._refusals = Refusals()
         self._sequence = 0
         self._last_heartbeat = 0.0
+        self.busy_fraction = 0.0
+        """Share of the time before the last heartbeat in which units ran."""
         self._running: dict[str, RunUnits] = {}
         self._own_work = topics.build("work", device=settings.device)
         self._own_reply = topics.build("reply", requester=settings.device)
@@ -275,7 +277,7 @@ class Device:
     def _heartbeat(self, now: float) -> Publish:
         self._sequence += 1
         elapsed = max(now - self._last_heartbeat, 1e-3)
-        busy = min(1.0, self.worker.take_busy_seconds() / elapsed)
+        self.busy_fraction = busy = min(1.0, self.worker.take_busy_seconds() / elapsed)
         self._last_heartbeat = now
         heartbeat = Heartbeat(
             self.settings.boot,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgemesh.runtime.executor import Runtime
 
 RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "tflite": ("edgemesh.runtime.tflite", "TFLiteRuntime", ("tflite-runtime", "ai-edge-litert")),
+    "tflite": ("edgemesh.runtime.tflite", "TfliteRuntime", ("tflite-runtime", "ai-edge-litert")),
     "torch": ("edgemesh.runtime.torch", "TorchRuntime", ("torch",)),
 }
 """Name of the runtime (and manifest format): module, class, distributions of which one is needed."""

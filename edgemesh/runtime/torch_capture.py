@@ -1,7 +1,7 @@
 """Captures a torch module into the content file of a model, on the operator's machine.
 
-The module is exported by ``torch.export``, translated, run once on the example to measure the memory layout of
-every tensor, compared with the module itself, and written with its weights.
+The module is exported by ``torch.export``, translated, run once on the example to measure the memory layout
+of every tensor, compared with the module itself, and written with its weights.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -22,6 +23,7 @@ from edgemesh.model.torch_structure import Liveness
 from edgemesh.runtime.torch_interpreter import TorchRange, measured_values
 from edgemesh.runtime.torch_translation import SideEffectError, Translation, translated
 
+_Tree = TypeVar("_Tree")
 _TOLERANCE = 1e-3
 """Of the largest output; float32 kernels that sum in another order stay far below it."""
 
@@ -38,8 +40,7 @@ def capture(
     module.eval()
     with torch.no_grad(), _plain_attention():
         program = _exported(module, inputs, name)
-        expected = [leaf for leaf in pytree.tree_leaves(module(*_copies(inputs))) if _is_tensor(leaf)]
-        return _written(program, pytree.tree_leaves(_copies(inputs)), expected, path, name)
+        return _written(program, module, (inputs, {}), path, name)
 
 
 def capture_pt2(source: Path, path: Path, name: str, *, trusted: bool) -> TorchGraph:
@@ -58,12 +59,8 @@ def capture_pt2(source: Path, path: Path, name: str, *, trusted: bool) -> TorchG
         raise ModelError(f"{source} is not an exported program that torch loads: {_line(error)}") from error
     if program.example_inputs is None:
         raise ModelError(f"{source} holds no example inputs: export it again from its module")
-    arguments, keywords = program.example_inputs
     with torch.no_grad():
-        expected = program.module()(*_copies(arguments), **keywords)
-        leaves = pytree.tree_leaves((_copies(arguments), keywords))
-        outputs = [leaf for leaf in pytree.tree_leaves(expected) if _is_tensor(leaf)]
-        return _written(program, leaves, outputs, path, name)
+        return _written(program, program.module(), program.example_inputs, path, name)
 
 
 def _exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> ExportedProgram:
@@ -92,18 +89,19 @@ def _plain_attention() -> Iterator[None]:
 
 def _written(
     program: ExportedProgram,
-    inputs: Sequence[object],
-    expected: Sequence[torch.Tensor],
+    module: torch.nn.Module,
+    example: tuple[tuple[object, ...], dict[str, object]],
     path: Path,
     name: str,
 ) -> TorchGraph:
-    tensors = [leaf for leaf in inputs if isinstance(leaf, torch.Tensor)]
+    tensors = _tensors(_copies(example))
     try:
         translation = _measured(translated(program, name), tensors)
     except SideEffectError:
         # The exporter's own way costs copies and assumes strides, so it is the second choice.
         translation = _functionalised(program, tensors, name)
-    _compare(translation, tensors, expected)
+    arguments, keywords = _copies(example)
+    _compare(translation, tensors, _tensors(module(*arguments, **keywords)))
     graph, weights = translation.graph, translation.weights
     stored: dict[str, torch.Tensor] = {}
     for weight in graph.weights:
@@ -162,18 +160,20 @@ def _compare(
 
 def _close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     if not found.dtype.is_floating_point and not found.dtype.is_complex:
-        return torch.equal(found, wanted)
+        return bool(torch.equal(found, wanted))
     largest = wanted.abs().nan_to_num(0.0, 0.0, 0.0).max().item() if wanted.numel() else 0.0
-    return torch.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE * largest, equal_nan=True)
+    return bool(torch.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE * largest, equal_nan=True))
 
 
-def _copies(inputs: Sequence[object]) -> tuple[object, ...]:
+def _copies(tree: _Tree) -> _Tree:
     # A module may write to its inputs.
-    return tuple(pytree.tree_map(lambda leaf: leaf.clone() if _is_tensor(leaf) else leaf, tuple(inputs)))
+    return cast(
+        _Tree, pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, tree)
+    )
 
 
-def _is_tensor(leaf: object) -> bool:
-    return isinstance(leaf, torch.Tensor)
+def _tensors(tree: object) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _line(error: Exception) -> str:

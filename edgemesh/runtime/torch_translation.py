@@ -32,13 +32,13 @@ _DROPOUTS = {
 _CHECKS = {"aten._assert_tensor_metadata.default"}
 _MAY_ALIAS = {"aten.type_as.default"}
 """May return its argument although its schema does not say so."""
-# ``view`` fails where strides do not allow it; ``reshape`` then copies. Strides may differ between processors.
+# ``view`` fails where strides forbid it, ``reshape`` then copies. Strides may differ between processors.
 _RENAMED = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
 _IMMATERIAL = {"pin_memory"}
 
 
 class SideEffectError(Exception):
-    """A write that cannot be turned into a call with a result, as other views of its target are read later."""
+    """A write that cannot become a call with a result, as other views of its target are read later."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class _Aliases:
                 self._join(self._root[source], node)
 
     def others_read_later(self, node: Node, content: dict[Node, Any]) -> bool:
-        """Whether something that shares memory with what ``node`` writes to is read after it, or outlives it."""
+        """Whether something else in the memory that ``node`` writes to is read after it, or outlives it."""
         target = cast(Node, node.args[0])
         for alias in self._earlier(node):
             if alias.op == "placeholder":

@@ -91,7 +91,8 @@ def _keep(wheel: Path, kept: Path) -> None:
             os.replace(shutil.copyfile(wheel, Path(folder) / kept.name), kept)
     except OSError as error:
         raise OperatorError(
-            f"the wheel cannot be kept in {kept.parent} ({error.strerror}): make room there or choose another folder"
+            f"the wheel cannot be kept in {kept.parent} ({error.strerror}): make room there or choose "
+            "another folder"
         ) from None
 
 

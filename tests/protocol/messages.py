@@ -21,11 +21,17 @@ from edgemesh.protocol.activation import (
 from edgemesh.protocol.assignment import Alternative, Assignment, Fallback, Holder, HopPrediction, IdleDevice
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, decode_chunk, encode_chunk
 from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer
-from edgemesh.protocol.manifest import AnchorGrid, ClassesOutput, DetectionsOutput, ImageInput, Manifest
+from edgemesh.protocol.manifest import AnchorGrid, ClassesOutput, DetectionsOutput, ImageInput, Manifest, Unit
 from edgemesh.protocol.manifest import TensorSpec as Spec
-from edgemesh.protocol.manifest import Unit
-from edgemesh.protocol.presence import About, Heartbeat, HeldModel, MeasuredRun, Profile, ReadyPartition
-from edgemesh.protocol.presence import Resources
+from edgemesh.protocol.presence import (
+    About,
+    Heartbeat,
+    HeldModel,
+    MeasuredRun,
+    Profile,
+    ReadyPartition,
+    Resources,
+)
 from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.protocol.tensors import Array, decode_tensors, encode_tensors
@@ -125,7 +131,9 @@ JSON_MESSAGES: dict[str, Any] = {
         joules=0.75,
     ),
     "holder": Holder("online", "pi-4b", "b-1f", 3),
-    "policy": Policy(codecs=("raw", "q8"), pins=(Pin(0, 1, "pi-zero"),), exclude=("laptop",), keep_input=True),
+    "policy": Policy(
+        codecs=("raw", "q8"), pins=(Pin(0, 1, "pi-zero"),), exclude=("laptop",), keep_input=True
+    ),
     "plan-request": PlanRequest("r-1", "face", "app"),
     "plan-response": PlanResponse("r-1", "face", "app", False, "no device holds model face", soon=True),
     "chunk-request": ChunkRequest("pi-4b", 1),
@@ -214,7 +222,9 @@ FRAMES: dict[str, Frame] = {
         for codec in ("raw", "f16", "q8")
         for name, arrays in (("one", one_tensor), ("many", many_tensors))
     },
-    "reply": Frame(REPLY, lambda: encode_reply(REPLY, encode_tensors(one_tensor())), decode_reply, one_tensor),
+    "reply": Frame(
+        REPLY, lambda: encode_reply(REPLY, encode_tensors(one_tensor())), decode_reply, one_tensor
+    ),
     "reply-error": Frame(ERROR_REPLY, lambda: encode_reply(ERROR_REPLY), decode_reply),
     "chunk": Frame(
         ChunkHeader(DIGEST, 1), lambda: encode_chunk(ChunkHeader(DIGEST, 1), bytes(range(200))), decode_chunk

@@ -6,16 +6,17 @@ import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import numpy as np
 from hypothesis import strategies as st
 
-from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Activation, CodecName, Cut, Hop
-from edgemesh.protocol.assignment import Assignment, Fallback
+from edgemesh.protocol.assignment import Alternative, Assignment, Fallback
 from edgemesh.protocol.fields import Check, Digest, Id
-from edgemesh.protocol.manifest import DTYPE_BYTES
+from edgemesh.protocol.manifest import DTYPE_BYTES, Manifest, TensorSpec, Unit
+from edgemesh.protocol.presence import MeasuredRun, Profile
 from edgemesh.protocol.tensors import CODECS
 
 T = TypeVar("T")
@@ -24,7 +25,6 @@ IDS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-STOPS = st.sets(st.integers(1, 1024), min_size=1, max_size=5).map(sorted)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | NUMBERS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
@@ -51,33 +51,16 @@ def messages(cls: type[T]) -> st.SearchStrategy[T]:
 
 def _draw(draw: st.DrawFn, cls: type[T], fixed: dict[str, Any] | None = None) -> T:
     hints = typing.get_type_hints(cls, vars(sys.modules[cls.__module__]), include_extras=True)
-    values = {}
-    if cls is Assignment:
-        # All routes of an assignment end at the same cut.
-        end = draw(st.integers(5, 1024))
-        values = {
-            "route": _route(draw, end),
-            "fallbacks": tuple(_draw(draw, Fallback, {"route": _route(draw, end)}) for _ in range(2)),
-            "runners_up": (),
-        }
+    values = _TOGETHER[cls](draw) if cls in _TOGETHER else {}
+    if {"start", "stop"} <= set(hints):
+        values["start"], values["stop"] = sorted(
+            draw(st.lists(st.integers(0, 1024), min_size=2, max_size=2, unique=True))
+        )
     values.update(fixed or {})
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in values:
             values[field.name] = draw(_strategy(hints[field.name]))
-    if "start" in values and "stop" in values:
-        values["start"], values["stop"] = sorted((values["start"], values["stop"] + 1))
-        values["stop"] = min(1024, values["stop"] + (values["start"] == values["stop"]))
-        values["start"] = min(values["start"], values["stop"] - 1)
-    if cls is Activation:
-        values["position"] = draw(st.integers(0, values["route"][-1].stop - 1))
-    try:
-        return cls(**values)
-    except DecodeError:
-        # What the class itself refuses (entries that contradict each other) keeps its defaults.
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            if field.default is not dataclasses.MISSING:
-                del values[field.name]
-        return cls(**values)
+    return cls(**values)
 
 
 def _route(draw: st.DrawFn, end: int) -> tuple[Hop, ...]:
@@ -86,6 +69,61 @@ def _route(draw: st.DrawFn, end: int) -> tuple[Hop, ...]:
 
 
 _ROUTES = st.composite(lambda draw: _route(draw, draw(st.integers(1, 1024))))()
+
+
+def _activation(draw: st.DrawFn) -> dict[str, Any]:
+    route = draw(_ROUTES)
+    return {"route": route, "position": draw(st.integers(0, route[-1].stop - 1))}
+
+
+def _assignment(draw: st.DrawFn) -> dict[str, Any]:
+    end = draw(st.integers(1, 1024))
+    return {
+        "route": _route(draw, end),
+        "fallbacks": tuple(_draw(draw, Fallback, {"route": _route(draw, end)}) for _ in range(2)),
+        "runners_up": (_draw(draw, Alternative, {"route": _route(draw, end)}),),
+    }
+
+
+def _profile(draw: st.DrawFn) -> dict[str, Any]:
+    units = draw(st.integers(1, 5))
+    seconds = st.floats(1e-6, 86_400.0)
+    run = MeasuredRun(draw(st.integers(0, units - 1)), units, draw(seconds))
+    return {
+        "seconds": tuple(draw(seconds) for _ in range(units)),
+        "spread": tuple(draw(seconds) for _ in range(units * draw(st.integers(0, 1)))),
+        "runs": (run,),
+    }
+
+
+def _manifest(draw: st.DrawFn) -> dict[str, Any]:
+    units, chunk_bytes, chunks = draw(st.tuples(st.integers(1, 3), st.integers(1, 4096), st.integers(1, 3)))
+    specs = st.builds(
+        TensorSpec,
+        TEXTS,
+        st.sampled_from(sorted(DTYPE_BYTES)),
+        st.lists(st.integers(0, 9), max_size=8).map(tuple),
+    )
+    return {
+        "units": tuple(_draw(draw, Unit) for _ in range(units)),
+        "boundaries": tuple(tuple(draw(st.lists(specs, min_size=1, max_size=3))) for _ in range(units + 1)),
+        "chunk_bytes": chunk_bytes,
+        "size": draw(st.integers((chunks - 1) * chunk_bytes + 1, chunks * chunk_bytes)),
+        "chunks": tuple(draw(DIGESTS) for _ in range(chunks)),
+        # What they declare has to fit the tensors: the golden manifest has one of each.
+        "image": None,
+        "classes": None,
+        "detections": None,
+    }
+
+
+_TOGETHER: dict[type, Callable[[st.DrawFn], dict[str, Any]]] = {
+    Activation: _activation,
+    Assignment: _assignment,
+    Manifest: _manifest,
+    Profile: _profile,
+}
+"""Fields that must fit each other, by class."""
 
 
 def _strategy(hint: Any) -> st.SearchStrategy[Any]:
@@ -128,12 +166,12 @@ def arrays(draw: st.DrawFn, dtypes: tuple[str, ...] = tuple(DTYPE_BYTES), *, any
     seed = draw(st.integers(0, 1 << 31))
     generator = np.random.default_rng(seed)
     if dtype == np.bool_:
-        array = generator.integers(0, 2, shape).astype(np.bool_)
+        array = np.asarray(generator.integers(0, 2, shape), np.bool_)
     elif any_bits:
         nbytes = int(np.prod(shape)) * dtype.itemsize
         array = np.frombuffer(generator.bytes(nbytes), dtype).reshape(shape)
     else:
-        array = (generator.standard_normal(shape) * 10.0 ** generator.integers(-20, 20)).astype(dtype)
+        array = np.asarray(generator.standard_normal(shape) * 10.0 ** generator.integers(-20, 20), dtype)
     return _laid_out(draw, array)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 from pathlib import Path
@@ -73,7 +74,11 @@ class Detector:
 
 @pytest.fixture(scope="module", params=["face", "face-short"])
 def detector(request: pytest.FixtureRequest) -> Detector:
-    return Detector(request.param, pytest.importorskip("tflite_runtime.interpreter"))
+    try:
+        tflite = importlib.import_module("tflite_runtime.interpreter")
+    except ImportError:  # its successor, for Python 3.12 on
+        tflite = pytest.importorskip("ai_edge_litert.interpreter")
+    return Detector(request.param, tflite)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,330 @@
+"""The client library: ``Client`` for ordinary programs, ``AsyncClient`` for asyncio ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemesh.errors import EdgemeshError, InputError, SupersededError, error_from_code
+from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
+from edgemesh.node.local_lane import lane_path
+from edgemesh.node.rendering import result_message
+from edgemesh.protocol.activation import Hop, Timing
+from edgemesh.protocol.ids import APP_ORIGIN, checked_id
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.tensors import decode_tensors, section_bytes
+from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.events import JobSubmitted
+from edgemesh.transport.address import BrokerAddress, parse_address
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_BROKER = "mqtt://localhost:1883"
+_CONNECT_SECONDS = 10.0
+_MANIFEST_SECONDS = 3.0
+_WINDOW = 4
+Input = Any
+"""An array, a sequence of arrays (several inputs), a path of a picture or npy file, or such a file's bytes."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one job brought home."""
+
+    model: str
+    outputs: dict[str, Any]
+    """As on ``result/<model>``: ``classes``, ``detections`` or ``tensors``."""
+    seconds: float
+    route: tuple[Hop, ...]
+    timings: tuple[Timing, ...]
+    attempts: int
+    predicted: float | None
+    _section: Any = field(repr=False, default=b"")
+
+    @property
+    def tensors(self) -> list[np.ndarray[Any, Any]]:
+        """The output tensors, in the order of the model's outputs."""
+        return decode_tensors(self._section)
+
+
+class _Preparation:
+    """A job's input as tensors, with what its result is rendered by."""
+
+    def __init__(self, manifest: Manifest, given: Input) -> None:
+        self.manifest = manifest
+        self.placement: Any = None
+        self.section = self._section(given)
+
+    def _section(self, given: Input) -> bytes:
+        from edgemesh.model.inputs import matching_tensors
+
+        if isinstance(given, (str, Path)):
+            given = _file_bytes(Path(given))
+        if isinstance(given, (bytes, bytearray, memoryview)):
+            from edgemesh.runtime.payloads import input_tensors
+
+            inputs = input_tensors(self.manifest, bytes(given))
+            self.placement = inputs.placement
+            return section_bytes(inputs.tensors)
+        arrays = list(given) if isinstance(given, (list, tuple)) else [given]
+        return section_bytes(matching_tensors(arrays, self.manifest.boundaries[0]))
+
+    def result(self, ended: JobEnded) -> Result:
+        """The result; raises the error that the job ended in."""
+        if ended.code is not None:
+            raise error_from_code(ended.code, ended.text or ended.code)
+        message = result_message(ended, self.manifest, self.placement)
+        return Result(
+            ended.model,
+            message.outputs,
+            ended.seconds,
+            ended.route,
+            ended.timings,
+            ended.attempts,
+            ended.predicted,
+            ended.section,
+        )
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+class AsyncClient:
+    """``async with AsyncClient() as mesh: result = await mesh.infer("face", "photo.jpg")``."""
+
+    def __init__(
+        self,
+        broker: str | BrokerAddress | None = None,
+        *,
+        mesh: str | None = None,
+        origin: str = APP_ORIGIN,
+        device_directory: Path | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        """``origin`` names the device on this machine where inputs arise; ``app`` is anywhere else.
+
+        ``broker`` and ``mesh`` default to the environment's EDGEMESH_BROKER and EDGEMESH_MESH, then to
+        mqtt://localhost:1883 and ``home``. ``timeout`` is each job's deadline in seconds.
+        """
+        self._mesh = mesh or os.environ.get("EDGEMESH_MESH") or "home"
+        chosen = broker or os.environ.get("EDGEMESH_BROKER") or DEFAULT_BROKER
+        self._address = parse_address(chosen) if isinstance(chosen, str) else chosen
+        self._origin = checked_id(origin, "origin")
+        self._directory = device_directory
+        self._timeout = timeout
+        self._session: JobSession | None = None
+        self._manifests: dict[str, Manifest] = {}
+
+    async def open(self) -> None:
+        """Connect; raises BrokerError."""
+        loop = asyncio.get_running_loop()
+        if self._origin == APP_ORIGIN:
+            self._session = BrokerSession(self._mesh, self._origin, self._address, loop)
+        else:
+            from edgemesh.node.device_agent import device_directory
+
+            directory = self._directory or device_directory(self._mesh, self._origin)
+            self._session = LaneSession(lane_path(directory), loop)
+        await self._session.open(_CONNECT_SECONDS)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def manifest(self, model: str) -> Manifest:
+        """The model's manifest; raises UnknownModelError."""
+        assert self._session is not None, "open the client first"
+        self._manifests[model] = await self._session.manifest(model, _MANIFEST_SECONDS)
+        return self._manifests[model]
+
+    async def infer(
+        self,
+        model: str,
+        given: Input,
+        *,
+        timeout: float | None = None,
+        route: Sequence[Hop] | None = None,
+    ) -> Result:
+        """Run one input; raises an EdgemeshError that says what the job ended in."""
+        manifest = self._manifests.get(model) or await self.manifest(model)
+        prepared = _Preparation(manifest, given)
+        future: asyncio.Future[JobEnded] = asyncio.get_running_loop().create_future()
+        job = _job(model, prepared.section, timeout or self._timeout, None, route)
+        self._submit(job, lambda ended: None if future.done() else future.set_result(ended))
+        return prepared.result(await future)
+
+    async def stream(
+        self,
+        model: str,
+        inputs: Iterable[Input],
+        *,
+        latest: bool = False,
+        window: int = _WINDOW,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Result]:
+        """Results in the order of ``inputs``, at most ``window`` jobs under way.
+
+        With ``latest`` a newer frame replaces an older one that still waits, which then has no result.
+        """
+        name = f"stream-{secrets.token_hex(6)}" if latest else None
+        loop = asyncio.get_running_loop()
+        manifest = await self.manifest(model)
+        under_way: deque[tuple[_Preparation, asyncio.Future[JobEnded]]] = deque()
+        for given in inputs:
+            if len(under_way) >= window:
+                prepared, future = under_way.popleft()
+                async for result in _unless_superseded(prepared, future):
+                    yield result
+            prepared = _Preparation(manifest, given)
+            future = loop.create_future()
+            job = _job(model, prepared.section, timeout or self._timeout, name, None)
+            self._submit(job, future.set_result)
+            under_way.append((prepared, future))
+        for prepared, future in under_way:
+            async for result in _unless_superseded(prepared, future):
+                yield result
+
+    def _submit(self, job: JobSubmitted, ended: Any) -> None:
+        assert self._session is not None, "open the client first"
+        self._session.submit(job, ended)
+
+
+async def _unless_superseded(
+    prepared: _Preparation, future: asyncio.Future[JobEnded]
+) -> AsyncIterator[Result]:
+    ended = await future
+    if ended.code != SupersededError.code:
+        yield prepared.result(ended)
+
+
+class Client:
+    """``with Client() as mesh: print(mesh.infer("face", "photo.jpg").outputs)``.
+
+    One thread of its own carries the connection; the methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        broker: str | BrokerAddress | None = None,
+        *,
+        mesh: str | None = None,
+        origin: str = APP_ORIGIN,
+        device_directory: Path | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        """As ``AsyncClient``; connects at once and raises BrokerError when it cannot."""
+        self._timeout = timeout
+        self._twin = AsyncClient(
+            broker, mesh=mesh, origin=origin, device_directory=device_directory, timeout=timeout
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="edgemesh-client", daemon=True)
+        self._thread.start()
+        self._manifests: dict[str, Manifest] = {}
+        try:
+            self._wait(self._twin.open())
+        except EdgemeshError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Disconnect and end the thread."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._twin.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def manifest(self, model: str) -> Manifest:
+        """The model's manifest; raises UnknownModelError."""
+        found: Manifest = self._wait(self._twin.manifest(model))
+        self._manifests[model] = found
+        return found
+
+    def infer(
+        self,
+        model: str,
+        given: Input,
+        *,
+        timeout: float | None = None,
+        route: Sequence[Hop] | None = None,
+    ) -> Result:
+        """Run one input; raises an EdgemeshError that says what the job ended in."""
+        prepared, future = self._begin(model, given, timeout, None, route)
+        return prepared.result(future.result())
+
+    def stream(
+        self,
+        model: str,
+        inputs: Iterable[Input],
+        *,
+        latest: bool = False,
+        window: int = _WINDOW,
+        timeout: float | None = None,
+    ) -> Iterator[Result]:
+        """Results in the order of ``inputs``, at most ``window`` jobs under way.
+
+        With ``latest`` a newer frame replaces an older one that still waits, which then has no result.
+        """
+        name = f"stream-{secrets.token_hex(6)}" if latest else None
+        under_way: deque[tuple[_Preparation, Future[JobEnded]]] = deque()
+        for given in inputs:
+            if len(under_way) >= window:
+                yield from _waited(*under_way.popleft())
+            under_way.append(self._begin(model, given, timeout, name, None))
+        while under_way:
+            yield from _waited(*under_way.popleft())
+
+    def _begin(
+        self, model: str, given: Input, timeout: float | None, stream: str | None, route: Sequence[Hop] | None
+    ) -> tuple[_Preparation, Future[JobEnded]]:
+        prepared = _Preparation(self._manifests.get(model) or self.manifest(model), given)
+        job = _job(model, prepared.section, timeout or self._timeout, stream, route)
+        future: Future[JobEnded] = Future()
+        # No coroutine per job: a task costs as much as the rest of a small hop.
+        self._loop.call_soon_threadsafe(self._twin._submit, job, future.set_result)
+        return prepared, future
+
+    def _wait(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _waited(prepared: _Preparation, future: Future[JobEnded]) -> Iterator[Result]:
+    ended = future.result()
+    if ended.code != SupersededError.code:
+        yield prepared.result(ended)
+
+
+def _job(
+    model: str, section: bytes, left: float, stream: str | None, route: Sequence[Hop] | None
+) -> JobSubmitted:
+    name = f"j{secrets.token_hex(8)}"
+    return JobSubmitted(name, model, section, float(left), stream, None if route is None else tuple(route))

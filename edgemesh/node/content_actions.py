@@ -1,0 +1,72 @@
+"""Carries out what roles want of content on disk; used by device agents and by ``edgemesh model add``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from edgemesh.node.content_store import ContentStore
+from edgemesh.protocol.content import ChunkHeader, encode_chunk
+from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
+from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, Event
+
+
+class ContentActions:
+    """Handlers for a ``Shell``. Hashing whole files runs in a thread: a model may have 500 MB."""
+
+    def __init__(
+        self,
+        store: ContentStore,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Event], None],
+        publish: Callable[[Publish], None],
+    ) -> None:
+        self._store = store
+        self._loop = loop
+        self._deliver = deliver
+        self._publish = publish
+
+    def handlers(self) -> dict[type, Callable[[Any], None]]:
+        """Action type to what carries it out."""
+        return {
+            FindContent: self._find,
+            StoreChunk: self._store_chunk,
+            SendChunk: self._send_chunk,
+            DropContent: lambda action: self._store.drop(action.digest),
+        }
+
+    def _find(self, action: FindContent) -> None:
+        manifest = action.manifest
+        if self._store.has(manifest.digest):
+            self._loop.call_soon(self._deliver, ContentStored(manifest.digest))
+            return
+
+        def found(chunks: frozenset[int]) -> None:
+            if len(chunks) == len(manifest.chunks):
+                self._finish(action.manifest.digest, lambda: self._store.finish(manifest))
+            else:
+                self._deliver(ContentFound(manifest.digest, chunks))
+
+        self._in_thread(lambda: self._store.partial_chunks(manifest), found)
+
+    def _store_chunk(self, action: StoreChunk) -> None:
+        self._store.write_chunk(action.manifest, action.index, action.data)
+        if action.last:
+            self._finish(action.manifest.digest, lambda: self._store.finish(action.manifest))
+
+    def _finish(self, digest: str, finish: Callable[[], bool]) -> None:
+        def finished(whole: bool) -> None:
+            self._deliver(ContentStored(digest) if whole else ContentDamaged(digest))
+
+        self._in_thread(finish, finished)
+
+    def _send_chunk(self, action: SendChunk) -> None:
+        data = self._store.read_chunk(action.digest, action.index, action.chunk_bytes)
+        if data is not None:
+            header = ChunkHeader(action.digest, action.index)
+            self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0))
+
+    def _in_thread(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        future = self._loop.run_in_executor(None, work)
+        future.add_done_callback(lambda done: None if done.cancelled() else then(done.result()))

@@ -1,0 +1,203 @@
+"""One device's agent: the device role with its executor process, content on disk and local lane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import edgemesh
+from edgemesh.device.boards import Board
+from edgemesh.device.emulation import EmulatedBoard, LinkShaper, arithmetic_dtype, emulated_board
+from edgemesh.device.identity import cache_directory
+from edgemesh.device.power import modelled_watts
+from edgemesh.device.resources import ResourceReader
+from edgemesh.node.content_actions import ContentActions
+from edgemesh.node.content_store import ContentStore
+from edgemesh.node.executor import ExecutorProcess
+from edgemesh.node.local_lane import LaneServer, lane_path
+from edgemesh.node.shell import Shell, outgoing
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import Resources
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import (
+    DropContent,
+    FindProfile,
+    JobEnded,
+    LoadUnits,
+    MeasureUnits,
+    Publish,
+    ReadResources,
+    RunUnits,
+    StoreProfile,
+    UnloadUnits,
+)
+from edgemesh.roles.device import Device, DeviceSettings
+from edgemesh.roles.events import ContentStored, Event, JobCancelled, ProfileFound, ResourcesRead
+from edgemesh.runtime.registry import installed_runtimes
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import SessionSettings
+
+_log = logging.getLogger("edgemesh")
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What a person chooses for a device."""
+
+    mesh: str
+    device: str
+    board: Board
+    emulated: bool
+    threads: int
+    memory_bytes: int
+    runtimes: tuple[str, ...] | None = None
+    """Offer only these of the installed runtimes; None offers all."""
+    directory: Path | None = None
+
+
+def device_directory(mesh: str, device: str) -> Path:
+    """Where a device keeps models, profiles and its socket unless told otherwise."""
+    return cache_directory() / mesh / device
+
+
+class DeviceAgent:
+    """Start it on a running loop; ``stop`` ends it cleanly."""
+
+    def __init__(self, settings: AgentSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._boot = secrets.token_hex(4)
+        self._topics = Topics(settings.mesh)
+        directory = settings.directory or device_directory(settings.mesh, settings.device)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._store = ContentStore(directory)
+        self._emulated: dict[str, EmulatedBoard] = {}
+        self._reader = ResourceReader(settings.board)
+        installed = installed_runtimes()
+        offered = settings.runtimes if settings.runtimes is not None else tuple(installed)
+        self._runtimes = {name: installed[name] for name in offered if name in installed}
+        if not self._runtimes:
+            _log.warning("no runtime is installed: pip install 'edgemesh[tflite]' or 'edgemesh[torch]'")
+        self.role = self._make_role()
+        self.executor = ExecutorProcess(loop, settings.threads, self._deliver)
+        self.shell = Shell(self.role, self._topics, loop)
+        self.lane = LaneServer(
+            lane_path(directory),
+            loop,
+            submit=self._deliver,
+            cancel=lambda job: self._deliver(JobCancelled(job)),
+            manifest=self.role.view.manifests.get,
+        )
+        self.shell.handle_also(self._handlers())
+
+    async def start(self, address: BrokerAddress) -> None:
+        """Start the executor, listen on the local lane and connect."""
+        self.executor.start()
+        await self.lane.start()
+        will = outgoing(self.role.will())
+        board = self._settings.board
+        shaper = LinkShaper(board.link) if self._settings.emulated and board.link is not None else None
+        if self._settings.emulated:
+            _log.info(
+                "emulating %s: its times, link and watts are the board's, not this machine's", board.name
+            )
+        session = SessionSettings(will=will, shaper=shaper)
+        client_id = f"{self._settings.mesh}-{self._settings.device}"
+        self.shell.connect(address, client_id, session)
+
+    async def stop(self) -> None:
+        """Say ``stopped``, end the executor and close everything."""
+        self.lane.stop()
+        await self.shell.close(self.role.farewell())
+        self.executor.stop()
+
+    # --- wiring ------------------------------------------------------------------------------------------
+
+    def _make_role(self) -> Device:
+        s = self._settings
+        described = DeviceSettings(
+            s.device,
+            self._boot,
+            edgemesh.__version__,
+            s.board.name,
+            self._runtimes,
+            s.threads,
+            s.memory_bytes,
+            s.emulated,
+        )
+        if not s.emulated:
+            return Device(described, self._topics)
+        return Device(described, self._topics, emulate=self._emulate, pace=self._pace)
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        content = ContentActions(self._store, self._loop, self._deliver, self._publish)
+        executor = dict.fromkeys((RunUnits, LoadUnits, UnloadUnits, MeasureUnits), self.executor.submit)
+        return {
+            **content.handlers(),
+            **executor,
+            DropContent: self._drop,
+            ReadResources: lambda action: self._read_resources(),
+            FindProfile: self._find_profile,
+            StoreProfile: lambda action: self._store.keep_profile(action.profile),
+            JobEnded: self.lane.ended,
+        }
+
+    def _publish(self, action: Publish) -> None:
+        self.shell.carry_out([action])
+
+    def _deliver(self, event: Event) -> None:
+        if isinstance(event, ContentStored):
+            manifest = self.role.content.manifest_of(event.digest)
+            if manifest is not None:
+                self.executor.open(self._store.path(event.digest), manifest)
+        self.shell.deliver(event)
+
+    def _drop(self, action: DropContent) -> None:
+        self.executor.close_model(action.digest)
+        self._store.drop(action.digest)
+
+    def _find_profile(self, action: FindProfile) -> None:
+        manifest = action.manifest
+        version = self._runtimes[manifest.format]
+        profile = self._store.profile(manifest.digest, version, self._settings.threads)
+        self._loop.call_soon(self._deliver, ProfileFound(manifest.digest, profile))
+
+    # --- the machine -------------------------------------------------------------------------------------
+
+    def _read_resources(self) -> None:
+        r = self._reader.read()
+        emulated = self._settings.emulated
+        # An emulated board's own load is what its jobs take; the host's figures are not its own.
+        cpu = self.role.busy_fraction if emulated else r.cpu
+        watts = modelled_watts(self._settings.board, cpu) if emulated else r.watts
+        resources = Resources(
+            cpu,
+            self._settings.memory_bytes if emulated else r.memory_total,
+            self._settings.memory_bytes if emulated else r.memory_available,
+            None if emulated else r.temperature,
+            () if emulated else r.throttled,
+            watts,
+            r.watts_source if watts is not None else None,
+            None if emulated else r.battery,
+            None if emulated else r.on_battery,
+        )
+        self._loop.call_soon(self._deliver, ResourcesRead(resources))
+
+    def _emulate(self, manifest: Manifest, measured: Sequence[float], whole: float) -> Sequence[float]:
+        dtype = arithmetic_dtype(manifest.boundaries)
+        board = emulated_board(
+            self._settings.board, manifest.units, measured, manifest.format, dtype, whole_seconds=whole
+        )
+        self._emulated[manifest.digest] = board
+        for warning in board.warnings:
+            _log.warning("%s", warning)
+        return board.seconds
+
+    def _pace(self, digest: str, start: int, stop: int) -> float:
+        board = self._emulated.get(digest)
+        return 0.0 if board is None else sum(board.seconds[start:stop])

@@ -1,0 +1,106 @@
+"""The gateway's node: its role, with pictures decoded and results rendered beside the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from edgemesh.errors import DecodeError, EdgemeshError, InputError
+from edgemesh.node.rendering import rendered
+from edgemesh.node.role_holder import RoleHolder, RoleSpec
+from edgemesh.node.shell import Shell
+from edgemesh.protocol.ids import checked_id
+from edgemesh.protocol.tensors import section_bytes
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import DecodeInput, JobEnded, RenderResult
+from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
+from edgemesh.roles.gateway import Gateway
+from edgemesh.transport.address import BrokerAddress
+
+_SESSION_SECONDS = 3600
+_RECEIVE_MAXIMUM = 200
+"""Submissions that may be open at once; Mosquitto honours it beyond its own default of 20 (measured)."""
+_PLACEMENTS = 1024
+
+
+class GatewayNode:
+    """Start it on a running loop; ``stop`` ends it cleanly."""
+
+    def __init__(
+        self, mesh: str, name: str, slot: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        topics = Topics(mesh)
+        boot = secrets.token_hex(4)
+        checked_id(slot, "slot")
+        self._loop = loop
+        self._pool = ThreadPoolExecutor(2, "edgemesh-image")
+        self._placements: OrderedDict[str, Any] = OrderedDict()
+        self._shell: Shell | None = None
+        spec = RoleSpec(
+            f"gateway {slot}",
+            f"{mesh}-gateway-{slot}",
+            topics.build("gateway", slot=slot),
+            _SESSION_SECONDS,
+            True,
+            _RECEIVE_MAXIMUM,
+            # A new boot id for each holding: job ids carry it, and a reply to an earlier life must miss.
+            lambda term: Gateway(slot, name, secrets.token_hex(4), term, topics),
+            self._wire,
+        )
+        self._holder = RoleHolder(spec, topics, boot, address, loop)
+
+    def start(self) -> None:
+        """Stand by for the slot and take it when it is free."""
+        self._holder.start()
+
+    async def stop(self) -> None:
+        """Leave the slot."""
+        await self._holder.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _wire(self, shell: Shell) -> None:
+        self._shell = shell
+        shell.handle_also({DecodeInput: self._decode, RenderResult: self._render})
+
+    def _decode(self, action: DecodeInput) -> None:
+        # A 12-megapixel photograph takes 0.1 s to decode: not on the loop.
+        future = self._loop.run_in_executor(self._pool, self._decoded, action)
+        future.add_done_callback(lambda done: self._deliver(done.result()))
+
+    def _decoded(self, action: DecodeInput) -> Event:
+        from edgemesh.runtime.payloads import input_tensors
+
+        try:
+            inputs = input_tensors(action.manifest, bytes(action.payload), action.content_type)
+        except EdgemeshError as error:
+            return InputRefused(action.job, error.code, str(error))
+        # The edge to image and array libraries: whatever they raise on hostile bytes is the input's fault.
+        except Exception as error:
+            return InputRefused(
+                action.job, InputError.code, f"unreadable input: {type(error).__name__}: {error}"
+            )
+        self._placements[action.job] = inputs.placement
+        if len(self._placements) > _PLACEMENTS:
+            self._placements.popitem(last=False)
+        return InputDecoded(action.job, section_bytes(inputs.tensors))
+
+    def _render(self, action: RenderResult) -> None:
+        placement = self._placements.pop(action.job, None)
+        try:
+            payload = rendered(action.ended, action.manifest, placement)
+        except DecodeError as error:
+            payload = rendered(_failed(action.ended, error), None, None)
+        # Not from within the carrying out of other actions: the order of a role's actions stays its own.
+        self._loop.call_soon(self._deliver, ResultRendered(action.job, payload))
+
+    def _deliver(self, event: Event) -> None:
+        if self._shell is not None:
+            self._shell.deliver(event)
+
+
+def _failed(ended: JobEnded, error: EdgemeshError) -> JobEnded:
+    return replace(ended, code=error.code, text=str(error), section=b"")

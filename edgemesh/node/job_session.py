@@ -1,0 +1,175 @@
+"""A program's way into a mesh: over the broker, or over the local lane of the device it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from edgemesh.errors import BrokerError, UnknownModelError
+from edgemesh.node.local_lane import Frames, connect_lane, pack_job
+from edgemesh.node.shell import Shell
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.client import ClientRole
+from edgemesh.roles.events import JobSubmitted
+from edgemesh.runtime.channel import pack_message
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import SessionSettings
+
+Ended = Callable[[JobEnded], None]
+_log = logging.getLogger("edgemesh")
+
+
+class JobSession(Protocol):
+    """Used on its loop's thread only."""
+
+    async def open(self, timeout: float) -> None:
+        """Connect; raises BrokerError when nobody answers in time."""
+        ...
+
+    async def manifest(self, model: str, timeout: float) -> Manifest:
+        """The model's manifest; raises UnknownModelError when the mesh has none in time."""
+        ...
+
+    def submit(self, job: JobSubmitted, ended: Ended) -> None:
+        """Submit a job; ``ended`` is called once."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class BrokerSession:
+    """Over the broker: jobs arise on no device (origin ``app``)."""
+
+    def __init__(
+        self, mesh: str, origin: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.requester = f"client-{secrets.token_hex(6)}"
+        self._mesh = mesh
+        self._address = address
+        self._loop = loop
+        self._topics = Topics(mesh)
+        self.role = ClientRole(self.requester, origin, self._topics)
+        self.shell = Shell(self.role, self._topics, loop)
+        self.shell.handle_also({JobEnded: self._ended})
+        self._waiting: dict[str, Ended] = {}
+        self._refused: str | None = None
+
+    async def open(self, timeout: float) -> None:
+        """Connect; raises BrokerError when nobody answers in time."""
+
+        def refused(text: str) -> None:
+            self._refused = text
+
+        self.shell.connect(
+            self._address, f"{self._mesh}-{self.requester}", SessionSettings(), on_refused=refused
+        )
+        assert self.shell.connection is not None
+        ends = self._loop.time() + timeout
+        while not self.shell.connection.connected:
+            if self._refused is not None:
+                raise BrokerError(self._refused)
+            if self._loop.time() > ends:
+                raise BrokerError(
+                    f"no broker answers at {self._address}: start one with  edgemesh up,  or name yours "
+                    "with --broker mqtt://HOST"
+                )
+            await asyncio.sleep(0.01)
+
+    async def manifest(self, model: str, timeout: float) -> Manifest:
+        """The model's manifest; raises UnknownModelError when the mesh has none in time."""
+        ends = self._loop.time() + timeout
+        while model not in self.role.view.manifests:
+            if self._loop.time() > ends:
+                known = ", ".join(sorted(self.role.view.manifests)) or "none"
+                raise UnknownModelError(
+                    f"no model {model} in mesh {self._mesh} (known: {known}): add it with  edgemesh model add"
+                )
+            await asyncio.sleep(0.01)
+        return self.role.view.manifests[model]
+
+    def submit(self, job: JobSubmitted, ended: Ended) -> None:
+        """Submit a job; ``ended`` is called once."""
+        self._waiting[job.job] = ended
+        self.shell.deliver(job)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.shell.close([])
+
+    def _ended(self, action: JobEnded) -> None:
+        ended = self._waiting.pop(action.job, None)
+        if ended is not None:
+            ended(action)
+
+
+class LaneSession:
+    """Over the local lane: jobs arise on the device whose agent runs on this machine."""
+
+    def __init__(self, lane: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = lane
+        self._loop = loop
+        self._frames: Frames | None = None
+        self._waiting: dict[str, Ended] = {}
+        self._manifests: dict[str, list[asyncio.Future[Manifest | None]]] = {}
+
+    async def open(self, timeout: float) -> None:
+        """Connect; raises BrokerError when no agent listens in time."""
+        ends = self._loop.time() + timeout
+        while True:
+            try:
+                self._frames = await connect_lane(
+                    self._path, self._loop, self._ended, self._manifest_came, self._closed
+                )
+                return
+            except BrokerError:
+                if self._loop.time() > ends:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def manifest(self, model: str, timeout: float) -> Manifest:
+        """The model's manifest; raises UnknownModelError when the agent knows none in time."""
+        assert self._frames is not None
+        ends = self._loop.time() + timeout
+        while self._loop.time() < ends:
+            future: asyncio.Future[Manifest | None] = self._loop.create_future()
+            self._manifests.setdefault(model, []).append(future)
+            self._frames.send(pack_message({"manifest": model}))
+            found = await asyncio.wait_for(future, max(0.1, ends - self._loop.time()))
+            if found is not None:
+                return found
+            await asyncio.sleep(0.1)
+        raise UnknownModelError(f"this device knows no model {model}: add it with  edgemesh model add")
+
+    def submit(self, job: JobSubmitted, ended: Ended) -> None:
+        """Submit a job; ``ended`` is called once."""
+        assert self._frames is not None
+        self._waiting[job.job] = ended
+        self._frames.send(pack_job(job))
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._frames is not None and self._frames.transport is not None:
+            self._frames.transport.close()
+
+    def _ended(self, ended: JobEnded) -> None:
+        waiting = self._waiting.pop(ended.job, None)
+        if waiting is not None:
+            waiting(ended)
+
+    def _manifest_came(self, model: str, manifest: Manifest | None) -> None:
+        for future in self._manifests.pop(model, []):
+            if not future.done():
+                future.set_result(manifest)
+
+    def _closed(self) -> None:
+        text = "the device's agent ended while the job was under way"
+        for job, ended in list(self._waiting.items()):
+            ended(JobEnded(job, "", 0.0, BrokerError.code, text))
+        self._waiting.clear()

@@ -1,0 +1,232 @@
+"""The way into a device's agent for programs on the same machine: jobs in, results out, no broker hop.
+
+A Unix socket in the device's data directory, with the frames of ``runtime/channel.py``. The file's mode lets
+only the agent's own user connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from edgemesh.errors import BrokerError, DecodeError
+from edgemesh.protocol import limits
+from edgemesh.protocol.activation import Hop, Timing
+from edgemesh.protocol.fields import from_plain, to_plain
+from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.events import JobSubmitted
+from edgemesh.runtime.channel import PREFIX, pack_message
+
+_LONGEST_PATH = 100
+"""Unix sockets take 107 characters."""
+
+
+def lane_path(directory: Path) -> Path:
+    """Where the agent that keeps its files in ``directory`` listens."""
+    path = directory.absolute() / "jobs.sock"
+    if len(str(path)) < _LONGEST_PATH:
+        return path
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:20]
+    return Path(tempfile.gettempdir()) / f"edgemesh-{name}.sock"
+
+
+def pack_job(job: JobSubmitted) -> list[Any]:
+    """Buffers of a submission."""
+    header = {"job": job.job, "model": job.model, "left": job.left, "stream": job.stream}
+    if job.route is not None:
+        header["route"] = [to_plain(hop) for hop in job.route]
+    return pack_message(header, [job.section])
+
+
+def unpack_job(header: dict[str, Any], body: memoryview) -> JobSubmitted:
+    """The submission; raises DecodeError."""
+    route = header.get("route")
+    texts = [header.get("job"), header.get("model")]
+    left, stream = header.get("left"), header.get("stream")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(left, float):
+        raise DecodeError("a job on the local lane lacks its id, model or deadline")
+    hops = None if route is None else tuple(from_plain(Hop, hop) for hop in route)
+    return JobSubmitted(texts[0], texts[1], body, left, stream, hops)  # type: ignore[arg-type]
+
+
+def pack_ended(ended: JobEnded) -> list[Any]:
+    """Buffers of a result or error."""
+    header = {
+        "job": ended.job,
+        "model": ended.model,
+        "seconds": ended.seconds,
+        "code": ended.code,
+        "text": ended.text,
+        "route": [to_plain(hop) for hop in ended.route],
+        "timings": [to_plain(timing) for timing in ended.timings],
+        "attempts": ended.attempts,
+        "predicted": ended.predicted,
+    }
+    return pack_message(header, [ended.section])
+
+
+def unpack_ended(header: dict[str, Any], body: memoryview) -> JobEnded:
+    """The result or error."""
+    return JobEnded(
+        header["job"],
+        header["model"],
+        header["seconds"],
+        header["code"],
+        header["text"],
+        body,
+        tuple(from_plain(Hop, hop) for hop in header["route"]),
+        tuple(from_plain(Timing, timing) for timing in header["timings"]),
+        header["attempts"],
+        header["predicted"],
+    )
+
+
+class Frames(asyncio.Protocol):
+    """Splits a byte stream into messages; a malformed one closes the connection."""
+
+    def __init__(
+        self,
+        on_message: Callable[[dict[str, Any], memoryview], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._buffer = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport for answers."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner."""
+        self._on_closed()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect bytes and hand on whole messages."""
+        self._buffer += data
+        while len(self._buffer) >= PREFIX.size:
+            header_length, body_length = PREFIX.unpack_from(self._buffer)
+            if header_length > limits.HEADER_BYTES or body_length > limits.TENSOR_BYTES:
+                self._close()
+                return
+            end = PREFIX.size + header_length + body_length
+            if len(self._buffer) < end:
+                return
+            whole = bytes(self._buffer[PREFIX.size : end])
+            del self._buffer[:end]
+            try:
+                header = msgpack.unpackb(whole[:header_length], strict_map_key=True)
+                self._on_message(header, memoryview(whole)[header_length:])
+            except (ValueError, TypeError, KeyError, AttributeError, DecodeError):
+                self._close()
+                return
+
+    def send(self, buffers: list[Any]) -> None:
+        """Send one message."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines(buffers)
+
+    def _close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+class LaneServer:
+    """The agent's side: submissions become events, ends go back to who submitted."""
+
+    def __init__(
+        self,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        submit: Callable[[JobSubmitted], None],
+        cancel: Callable[[str], None],
+        manifest: Callable[[str], Manifest | None],
+    ) -> None:
+        self._path = path
+        self._loop = loop
+        self._submit = submit
+        self._cancel = cancel
+        self._manifest = manifest
+        self._owners: dict[str, Frames] = {}
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen; a stale socket file of an agent that died is replaced."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        before = os.umask(0o177)
+        try:
+            self._server = await self._loop.create_unix_server(self._client, str(self._path))
+        finally:
+            os.umask(before)
+
+    def ended(self, ended: JobEnded) -> None:
+        """Send an end to the program that submitted the job."""
+        owner = self._owners.pop(ended.job, None)
+        if owner is not None:
+            owner.send(pack_ended(ended))
+
+    def stop(self) -> None:
+        """Close the socket and remove its file."""
+        if self._server is not None:
+            self._server.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    def _client(self) -> Frames:
+        def received(header: dict[str, Any], body: memoryview) -> None:
+            if "manifest" in header:
+                manifest = self._manifest(str(header["manifest"]))
+                body_parts = [] if manifest is None else [encode_json(manifest)]
+                frames.send(pack_message({"manifest": header["manifest"]}, body_parts))
+                return
+            job = unpack_job(header, body)
+            self._owners[job.job] = frames
+            self._submit(job)
+
+        def closed() -> None:
+            for job in [job for job, owner in self._owners.items() if owner is frames]:
+                del self._owners[job]
+                self._cancel(job)
+
+        frames = Frames(received, closed)
+        return frames
+
+
+async def connect_lane(
+    path: Path,
+    loop: asyncio.AbstractEventLoop,
+    on_ended: Callable[[JobEnded], None],
+    on_manifest: Callable[[str, Manifest | None], None],
+    on_closed: Callable[[], None],
+) -> Frames:
+    """The client's side; raises BrokerError when no agent listens."""
+
+    def received(header: dict[str, Any], body: memoryview) -> None:
+        if "manifest" in header:
+            on_manifest(header["manifest"], decode_json(Manifest, body) if len(body) else None)
+        else:
+            on_ended(unpack_ended(header, body))
+
+    frames = Frames(received, on_closed)
+    try:
+        await loop.create_unix_connection(lambda: frames, str(path))
+    except (OSError, FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
+        raise BrokerError(
+            f"no agent of that device listens at {path} ({error.strerror or error}): "
+            "start  edgemesh device run  on this machine"
+        ) from None
+    return frames

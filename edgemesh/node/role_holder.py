@@ -1,0 +1,139 @@
+"""Runs a role that only one node of the mesh holds at a time: stand by, take it, hold it, stand by again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgemesh.node.shell import Shell, outgoing
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Action, Publish
+from edgemesh.roles.events import Event
+from edgemesh.roles.standby import Standby
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import SessionSettings
+
+_log = logging.getLogger("edgemesh")
+
+
+class HeldRole(Protocol):
+    """A role with a retained state that its Will withdraws."""
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to an event."""
+        ...
+
+    def will(self) -> Publish:
+        """What the broker publishes when the connection dies."""
+        ...
+
+    def farewell(self) -> list[Action]:
+        """What to publish before a clean end."""
+        ...
+
+
+@dataclass
+class RoleSpec:
+    """What distinguishes one such role from another."""
+
+    name: str
+    client_id: str
+    """Belongs to the role: the broker's one-connection rule makes it the lock."""
+    topic: str
+    session_expiry: int
+    manual_acknowledgement: bool
+    receive_maximum: int | None
+    make: Callable[[int], HeldRole]
+    """The role for a term."""
+    wire: Callable[[Shell], None] = lambda shell: None
+    """Adds handlers for the role's own actions."""
+
+
+class RoleHolder:
+    """Start it on a running loop; ``stop`` ends it cleanly."""
+
+    def __init__(
+        self,
+        spec: RoleSpec,
+        topics: Topics,
+        boot: str,
+        address: BrokerAddress,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._spec = spec
+        self._topics = topics
+        self._boot = boot
+        self._address = address
+        self._loop = loop
+        self._shell: Shell | None = None
+        self._held: HeldRole | None = None
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+
+    def start(self) -> None:
+        """Begin to stand by."""
+        self._task = self._loop.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Leave the role so that another can take it at once."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._shell is not None:
+            last_words = self._held.farewell() if self._held is not None else []
+            await self._shell.close(last_words)
+
+    async def _run(self) -> None:
+        while True:
+            term = await self._stand_by()
+            await self._hold(term)
+
+    async def _stand_by(self) -> int:
+        standby = Standby(self._spec.name, self._spec.topic, self._boot)
+        free = asyncio.Event()
+
+        class Watched:
+            def handle(self, event: Event, now: float) -> list[Action]:
+                actions = standby.handle(event, now)
+                if standby.taken is not None:
+                    free.set()
+                return actions
+
+        self._shell = Shell(Watched(), self._topics, self._loop)
+        self._shell.connect(self._address, f"{self._spec.client_id}-standby-{self._boot}", SessionSettings())
+        await free.wait()
+        await self._shell.close([])
+        assert standby.taken is not None
+        return standby.taken.term
+
+    async def _hold(self, term: int) -> None:
+        spec = self._spec
+        role = spec.make(term)
+        shell = Shell(role, self._topics, self._loop)
+        spec.wire(shell)
+        self._shell, self._held = shell, role
+        session = SessionSettings(
+            clean_start=spec.session_expiry == 0,
+            session_expiry=spec.session_expiry,
+            receive_maximum=spec.receive_maximum,
+            manual_acknowledgement=spec.manual_acknowledgement,
+            will=outgoing(role.will()),
+        )
+        self._over.clear()
+        _log.info("holding the role %s (term %d)", spec.name, term)
+        shell.connect(
+            self._address,
+            spec.client_id,
+            session,
+            on_taken_over=self._over.set,
+            # Whoever lost its connection asks first who holds the role now.
+            on_lost=self._over.set,
+        )
+        await self._over.wait()
+        self._held = None
+        await shell.close([])
