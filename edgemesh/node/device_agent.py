@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import edgemesh
-from edgemesh.device.boards import Board
+from edgemesh.device.boards import Board, load_board
 from edgemesh.device.emulation import EmulatedBoard, LinkShaper, arithmetic_dtype, emulated_board
-from edgemesh.device.identity import cache_directory
+from edgemesh.device.identity import cache_directory, default_device_id
 from edgemesh.device.power import modelled_watts
+from edgemesh.device.recognition import recognise_board
 from edgemesh.device.resources import ResourceReader
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
 from edgemesh.node.shell import Shell, outgoing
+from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Resources
 from edgemesh.protocol.topics import Topics
@@ -42,6 +45,8 @@ from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import SessionSettings
 
+_MEMORY_SHARE = 0.6
+"""Of a board's memory, for models: the rest is the system's and the agent's."""
 _log = logging.getLogger("edgemesh")
 
 
@@ -60,6 +65,26 @@ class AgentSettings:
     directory: Path | None = None
 
 
+def agent_settings(
+    mesh: str,
+    device: str | None = None,
+    *,
+    emulate: str | None = None,
+    threads: int | None = None,
+    memory_bytes: int | None = None,
+    runtimes: tuple[str, ...] | None = None,
+    directory: Path | None = None,
+) -> AgentSettings:
+    """Settings with what a person left out taken from the board; raises SettingsError."""
+    board = load_board(emulate) if emulate else recognise_board()
+    name = checked_id(device, "device") if device else emulate or default_device_id()
+    cores = os.cpu_count() or 1
+    # Emulated boards share one machine: with a thread each, their measured speed is their own.
+    chosen = threads or (1 if emulate else cores)
+    memory = memory_bytes or int(board.memory_bytes * _MEMORY_SHARE)
+    return AgentSettings(mesh, name, board, emulate is not None, chosen, memory, runtimes, directory)
+
+
 def device_directory(mesh: str, device: str) -> Path:
     """Where a device keeps models, profiles and its socket unless told otherwise."""
     return cache_directory() / mesh / device
@@ -68,8 +93,11 @@ def device_directory(mesh: str, device: str) -> Path:
 class DeviceAgent:
     """Start it on a running loop; ``stop`` ends it cleanly."""
 
-    def __init__(self, settings: AgentSettings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, settings: AgentSettings, address: BrokerAddress, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._settings = settings
+        self._address = address
         self._loop = loop
         self._boot = secrets.token_hex(4)
         self._topics = Topics(settings.mesh)
@@ -95,10 +123,10 @@ class DeviceAgent:
         )
         self.shell.handle_also(self._handlers())
 
-    async def start(self, address: BrokerAddress) -> None:
+    def start(self) -> None:
         """Start the executor, listen on the local lane and connect."""
         self.executor.start()
-        await self.lane.start()
+        self._listening = self._loop.create_task(self.lane.start())
         will = outgoing(self.role.will())
         board = self._settings.board
         shaper = LinkShaper(board.link) if self._settings.emulated and board.link is not None else None
@@ -108,7 +136,7 @@ class DeviceAgent:
             )
         session = SessionSettings(will=will, shaper=shaper)
         client_id = f"{self._settings.mesh}-{self._settings.device}"
-        self.shell.connect(address, client_id, session)
+        self.shell.connect(self._address, client_id, session)
 
     async def stop(self) -> None:
         """Say ``stopped``, end the executor and close everything."""

@@ -37,7 +37,7 @@ _TORCHVISION = "torchvision"
 
 @dataclass(frozen=True)
 class TorchSource:
-    """A module in eval mode, tensors it can be called with, and how images and scores are treated, if known."""
+    """A module in eval mode, tensors to call it with, and how images and scores are treated, if known."""
 
     module: torch.nn.Module
     example_inputs: tuple[torch.Tensor, ...]

@@ -30,24 +30,22 @@ def _kinds(part: Slice) -> list[str]:
     return [operator.kind for operator in graph.operators]
 
 
-def _two_layers() -> ModelBuilder:
-    """ADD, then MUL, each with its own constant, both from the same float16 one."""
+def _three_layers() -> ModelBuilder:
+    """ADD and MUL with the same float16 constant, then SUB with one of its own (tensor 5)."""
     builder = ModelBuilder()
-    start, middle, end = builder.tensor(), builder.tensor(), builder.tensor()
+    start, added, multiplied = builder.tensor(), builder.tensor(), builder.tensor()
     half, whole = builder.tensor(dtype="float16", data=[[1.5] * 4] * 2), builder.tensor()
-    own = builder.tensor(data=[[2.0] * 4] * 2)
+    own, end = builder.tensor(data=[[2.0] * 4] * 2), builder.tensor()
     builder.operator("DEQUANTIZE", [half], [whole])
-    builder.operator("ADD", [start, whole], [middle], ("AddOptions", {"fused_activation_function": 1}))
-    builder.operator("ATAN2", [middle, own], [middle + 10])
-    builder.graphs[0]["operators"].pop()
-    builder.operator("MUL", [middle, whole], [end])
-    builder.operator("SUB", [end, own], [builder.tensor()])
-    builder.ends([start], [own + 1])
+    builder.operator("ADD", [start, whole], [added], ("AddOptions", {"fused_activation_function": 1}))
+    builder.operator("MUL", [added, whole], [multiplied])
+    builder.operator("SUB", [multiplied, own], [end])
+    builder.ends([start], [end])
     return builder
 
 
 def test_a_slice_holds_its_operators_with_their_options_and_only_the_weights_they_need() -> None:
-    content = _two_layers().content()
+    content = _three_layers().content()
 
     first, last = _slice(content, 0, 1), _slice(content, 2, 3)
 
@@ -59,14 +57,14 @@ def test_a_slice_holds_its_operators_with_their_options_and_only_the_weights_the
 
 
 def test_a_dequantized_weight_is_copied_into_every_slice_that_uses_it() -> None:
-    content = _two_layers().content()
+    content = _three_layers().content()
 
     assert _kinds(_slice(content, 0, 1)) == ["DEQUANTIZE", "ADD"]
     assert _kinds(_slice(content, 1, 2)) == ["DEQUANTIZE", "MUL"]
 
 
 def test_sparsity_and_quantisation_of_a_weight_are_kept() -> None:
-    builder = _two_layers()
+    builder = _three_layers()
     own = builder.graphs[0]["tensors"][5]
     own["sparsity"] = {
         "traversal_order": int32(0, 1),
@@ -104,7 +102,7 @@ def test_a_range_whose_results_nobody_reads_needs_no_content() -> None:
 
 
 def test_a_constant_output_arises_in_the_last_slice() -> None:
-    builder = _two_layers()
+    builder = _three_layers()
     builder.graphs[0]["outputs"] = int32(4, 6)
     content = builder.content()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ def captured(module: torch.nn.Module, inputs: Sequence[torch.Tensor], path: Path
 
 
 def opened(path: Path, *, every_operator: bool = False) -> tuple[TorchModel, int]:
-    """The model at ``path``, and how many units it has: the chosen ones, or one per operator that may be cut."""
+    """The model at ``path``, and how many units it has: the chosen ones, or one per operator."""
     graph = read_graph(path)
     structure = structure_of(graph)
     units, boundaries = structure.units, structure.boundaries
     if every_operator:
         borders = operator_cuts(graph)
-        units = tuple(Unit("operator", stop - start, 0, 0, 0) for start, stop in zip(borders, borders[1:]))
+        units = tuple(Unit("operator", stop - start, 0, 0, 0) for start, stop in pairwise(borders))
         boundaries = tuple(boundary_of(graph, Liveness(graph).alive(border)) for border in borders)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest = Manifest("net", digest, "torch", 1, units, boundaries, 1, (digest,))

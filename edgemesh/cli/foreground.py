@@ -1,0 +1,73 @@
+"""Runs nodes on one loop until a signal says that it is enough."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from edgemesh.cli.settings import Settings
+from edgemesh.device.identity import default_device_id
+from edgemesh.protocol.ids import checked_id
+
+
+class Node(Protocol):
+    """What can be run: an agent, a gateway, a decision node."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        ...
+
+    async def stop(self) -> None:
+        """End cleanly."""
+        ...
+
+
+def node_name(name: str | None) -> str:
+    """The given name, checked, or one from the host name."""
+    return checked_id(name, "--id") if name else default_device_id()
+
+
+def run_forever(settings: Settings, make: Callable[[asyncio.AbstractEventLoop], Node]) -> None:
+    """Run one node until SIGINT or SIGTERM; it leaves cleanly."""
+    log_as_a_service(settings)
+    asyncio.run(_until_signal(make))
+
+
+def log_as_a_service(settings: Settings) -> None:
+    """A node's log is its only output: it is there without ``-v``."""
+    logging.getLogger("edgemesh").setLevel(logging.DEBUG if settings.verbose > 1 else logging.INFO)
+    logging.getLogger().setLevel(logging.INFO)
+
+
+async def _until_signal(make: Callable[[asyncio.AbstractEventLoop], Node]) -> None:
+    loop = asyncio.get_running_loop()
+    node = make(loop)
+    over = stop_signal(loop)
+    node.start()
+    await over.wait()
+    await node.stop()
+
+
+def stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    over = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, over.set)
+    return over
+
+
+def run_broker(port: int) -> None:
+    """Run a broker of our own until SIGINT or SIGTERM."""
+    from edgemesh.transport.local_broker import start_broker
+
+    with start_broker(port) as running:
+        print(f"{running.kind} broker at {running.address}", file=sys.stderr)
+        asyncio.run(_wait_for_signal())
+
+
+async def _wait_for_signal() -> None:
+    await stop_signal(asyncio.get_running_loop()).wait()

@@ -1,0 +1,138 @@
+"""The ``edgemesh`` program: global options, and commands that are imported when they are used."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edgemesh
+from edgemesh.cli.settings import Settings, config_defaults, settings_from
+from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("edgemesh.cli.demo:demo", "A mesh of emulated boards: one photograph in, one picture out."),
+    "up": ("edgemesh.cli.up:up", "Broker, decision node, gateway and devices in one terminal."),
+    "infer": ("edgemesh.cli.infer:infer", "Run a model on files, a folder or arrays."),
+    "model": ("edgemesh.cli.model:model", "Add, list, show, check and remove models."),
+    "plan": ("edgemesh.cli.plan:plan", "The assignment in force, and why."),
+    "devices": ("edgemesh.cli.devices:devices", "Who is there, and what they hold and do."),
+    "device": ("edgemesh.cli.run:device", "Run this machine as a device."),
+    "decision": ("edgemesh.cli.run:decision", "Run a decision node."),
+    "gateway": ("edgemesh.cli.run:gateway", "Run a gateway for apps."),
+    "broker": ("edgemesh.cli.run:broker", "Run a broker for first steps."),
+    "doctor": ("edgemesh.cli.doctor:doctor", "What is wrong, and how to mend it."),
+}
+"""Name to where it is and its line in ``--help``: importing all of them would take a second on a Pi."""
+
+_EXIT_FAILED, _EXIT_USAGE, _EXIT_UNREACHABLE = 1, 2, 3
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--mesh", metavar="NAME", help="Mesh to use (default: home).")
+@click.option(
+    "--broker",
+    metavar="URL",
+    help="mqtt://, mqtts://, ws:// or wss:// URL, or 'embedded' (default: mqtt://localhost:1883).",
+)
+@click.option(
+    "--ca", "ca_file", type=click.Path(path_type=Path), help="Certificate of the CA behind mqtts:// or wss://."
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    envvar="EDGEMESH_CONFIG",
+    help="TOML file with these options, and those of commands in tables of their names.",
+)
+@click.option("-v", "--verbose", count=True, help="More to say on standard error; twice for everything.")
+@click.version_option(edgemesh.__version__, prog_name="edgemesh")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    mesh: str | None,
+    broker: str | None,
+    ca_file: Path | None,
+    config_file: Path | None,
+    verbose: int,
+) -> None:
+    """One neural network across the devices you already have, over MQTT.
+
+    Each option can also be set by an environment variable EDGEMESH_<OPTION> and in the configuration file,
+    in that order.
+    """
+    defaults = config_defaults(config_file)
+    ctx.default_map = {**defaults, **(ctx.default_map or {})}
+    ctx.obj = settings_from(defaults, mesh, broker, ca_file, verbose)
+    _set_up_logging(ctx.obj)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(settings.verbose, 2)]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: expected failures are one line on standard error, and exit codes mean something.
+
+    0 done, 1 it failed, 2 wrong usage, 3 the mesh or broker is not reachable.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Exit status of the program run with ``arguments``."""
+    try:
+        outcome: Any = cli.main(
+            arguments, prog_name="edgemesh", standalone_mode=False, auto_envvar_prefix="EDGEMESH"
+        )
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return _EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except EdgemeshError as error:
+        click.echo(f"edgemesh: {error}", err=True)
+        return _status(error)
+    except BrokenPipeError:
+        # `edgemesh devices | head`: nobody reads the rest.
+        sys.stderr.close()
+        return 0
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _status(error: EdgemeshError) -> int:
+    if isinstance(error, BrokerError):
+        return _EXIT_UNREACHABLE
+    return _EXIT_USAGE if isinstance(error, SettingsError) else _EXIT_FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Commands that run one role in the foreground: what a service unit starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgemesh.cli.settings import Settings
+from edgemesh.errors import SettingsError
+
+
+@click.group()
+def device() -> None:
+    """Run this machine as a device."""
+
+
+@click.group()
+def decision() -> None:
+    """Run a decision node."""
+
+
+@click.group()
+def gateway() -> None:
+    """Run a gateway for apps."""
+
+
+@device.command("run")
+@click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
+@click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads of the executor (default: all cores).")
+@click.option("--memory", metavar="MB", type=click.IntRange(16), help="Memory that models may use.")
+@click.option("--runtime", "runtimes", multiple=True, type=click.Choice(["tflite", "torch"]), help="Offer only this.")
+@click.option("--directory", type=click.Path(path_type=Path), help="Where models and profiles are kept.")
+@click.pass_obj
+def run_device(
+    settings: Settings,
+    name: str | None,
+    emulate: str | None,
+    threads: int | None,
+    memory: int | None,
+    runtimes: tuple[str, ...],
+    directory: Path | None,
+) -> None:
+    """Publish this machine's resources and run units for the mesh, until Ctrl-C or SIGTERM."""
+    from edgemesh.cli.foreground import run_forever
+    from edgemesh.node.device_agent import DeviceAgent, agent_settings
+
+    chosen = agent_settings(
+        settings.mesh,
+        name,
+        emulate=emulate,
+        threads=threads,
+        memory_bytes=memory * 1_000_000 if memory else None,
+        runtimes=runtimes or None,
+        directory=directory,
+    )
+    run_forever(settings, lambda loop: DeviceAgent(chosen, settings.address, loop))
+
+
+@decision.command("run")
+@click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
+@click.pass_obj
+def run_decision(settings: Settings, name: str | None) -> None:
+    """Keep every model assigned, or stand by for the node that does, until Ctrl-C or SIGTERM."""
+    from edgemesh.cli.foreground import node_name, run_forever
+    from edgemesh.node.decision_node import DecisionNode
+
+    chosen = node_name(name)
+    run_forever(settings, lambda loop: DecisionNode(settings.mesh, chosen, settings.address, loop))
+
+
+@gateway.command("run")
+@click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
+@click.option("--slot", default="0", show_default=True, help="Slot to hold, or to stand by for.")
+@click.pass_obj
+def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
+    """Serve what apps publish on submit/MODEL, or stand by for the gateway that does."""
+    from edgemesh.cli.foreground import node_name, run_forever
+    from edgemesh.node.gateway_node import GatewayNode
+
+    chosen = node_name(name)
+    run_forever(settings, lambda loop: GatewayNode(settings.mesh, chosen, slot, settings.address, loop))
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True)
+@click.pass_obj
+def broker(settings: Settings, port: int) -> None:
+    """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C."""
+    from edgemesh.cli.foreground import run_broker
+
+    if port < 1024 and port != 1883:
+        raise SettingsError(f"port {port} needs root: use one above 1023")
+    run_broker(port)

@@ -1,0 +1,81 @@
+"""Global settings of the program: flags, then environment, then configuration file, then defaults."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemesh.errors import SettingsError
+from edgemesh.protocol.ids import checked_id
+
+if TYPE_CHECKING:
+    from edgemesh.transport.address import BrokerAddress
+
+DEFAULT_MESH = "home"
+DEFAULT_BROKER = "mqtt://localhost:1883"
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every command is given."""
+
+    mesh: str
+    broker: str
+    """A URL, or ``embedded``."""
+    broker_given: bool
+    """Whether a person named it, by whatever way."""
+    ca_file: Path | None
+    verbose: int
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The broker's address; raises SettingsError for ``embedded``, which only some commands can start."""
+        from edgemesh.transport.address import parse_address
+
+        if self.broker == EMBEDDED:
+            raise SettingsError(
+                "--broker embedded works with  edgemesh up  and  edgemesh broker;  others need the URL of a "
+                "broker that runs"
+            )
+        return parse_address(self.broker, str(self.ca_file) if self.ca_file else None)
+
+
+def settings_from(
+    defaults: dict[str, Any], mesh: str | None, broker: str | None, ca_file: Path | None, verbose: int
+) -> Settings:
+    """Settings of given options (already with the environment's) over the file's ``defaults``."""
+    chosen = broker or defaults.get("broker")
+    ca = ca_file or defaults.get("ca")
+    return Settings(
+        checked_id(str(mesh or defaults.get("mesh") or DEFAULT_MESH), "mesh"),
+        str(chosen or DEFAULT_BROKER),
+        chosen is not None,
+        Path(ca) if ca else None,
+        verbose,
+    )
+
+
+def config_defaults(path: Path | None) -> dict[str, Any]:
+    """Contents of the configuration file; that of ``~/.config/edgemesh`` where none is named.
+
+    Raises SettingsError for a file that is not there or no TOML.
+    """
+    if path is None:
+        from edgemesh.device.identity import config_directory
+
+        path = config_directory() / "config.toml"
+        if not path.exists():
+            return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"configuration file {path} is not TOML: {error}") from None
