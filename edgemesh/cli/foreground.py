@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edgemesh.cli.settings import Settings
 from edgemesh.device.identity import default_device_id
+from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
 
 
@@ -45,8 +46,9 @@ def log_as_a_service(settings: Settings) -> None:
 
 async def _until_signal(make: Callable[[asyncio.AbstractEventLoop], Node]) -> None:
     loop = asyncio.get_running_loop()
-    node = make(loop)
     over = stop_signal(loop)
+    end_with_parent()
+    node = make(loop)
     node.start()
     await over.wait()
     await node.stop()

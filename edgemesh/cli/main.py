@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -62,7 +63,10 @@ class LazyGroup(click.Group):
     help="mqtt://, mqtts://, ws:// or wss:// URL, or 'embedded' (default: mqtt://localhost:1883).",
 )
 @click.option(
-    "--ca", "ca_file", type=click.Path(path_type=Path), help="Certificate of the CA behind mqtts:// or wss://."
+    "--ca",
+    "ca_file",
+    type=click.Path(path_type=Path),
+    help="Certificate of the CA behind mqtts:// or wss://.",
 )
 @click.option(
     "--config",
@@ -95,7 +99,13 @@ def cli(
 
 def _set_up_logging(settings: Settings) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(settings.verbose, 2)]
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    name = os.environ.get("EDGEMESH_LOG_NAME", "")
+    form = (
+        f"%(asctime)s {name:<10} %(levelname)-7s %(message)s"
+        if name
+        else "%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.basicConfig(level=level, format=form, datefmt="%H:%M:%S", stream=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,7 +30,9 @@ def gateway() -> None:
 @click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Threads of the executor (default: all cores).")
 @click.option("--memory", metavar="MB", type=click.IntRange(16), help="Memory that models may use.")
-@click.option("--runtime", "runtimes", multiple=True, type=click.Choice(["tflite", "torch"]), help="Offer only this.")
+@click.option(
+    "--runtime", "runtimes", multiple=True, type=click.Choice(["tflite", "torch"]), help="Offer only this."
+)
 @click.option("--directory", type=click.Path(path_type=Path), help="Where models and profiles are kept.")
 @click.pass_obj
 def run_device(

@@ -24,7 +24,7 @@ MAX_RANK = 16
 """Inside a model; what crosses a cut has at most ``limits.RANK`` dimensions."""
 _ARGUMENT_DEPTH = 3
 _STRIDE = Check("0 or more", lambda n: 0 <= n <= limits.ELEMENTS)
-_NAME = Check("1 to 512 characters", lambda text: 1 <= len(text) <= 512)
+_NAME = Check("1 to 512 printable characters", lambda text: 1 <= len(text) <= 512 and text.isprintable())
 _Size = Annotated[int, Check("0 or more", lambda n: 0 <= n <= limits.ELEMENTS)]
 
 

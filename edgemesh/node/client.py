@@ -33,7 +33,7 @@ _CONNECT_SECONDS = 10.0
 _MANIFEST_SECONDS = 3.0
 _WINDOW = 4
 Input = Any
-"""An array, a sequence of arrays (several inputs), a path of a picture or npy file, or such a file's bytes."""
+"""An array, a list of arrays (several inputs), a path of a picture or npy file, or such a file's bytes."""
 
 
 @dataclass(frozen=True)

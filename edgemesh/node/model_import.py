@@ -1,4 +1,4 @@
-"""From what a person names (a file, ``zoo:face``, ``zoo:vgg16``, ``module:callable``) to content and manifest."""
+"""From what a person names (a file, ``zoo:face``, ``module:callable``) to content and manifest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def import_model(source: str, name: str, cache: Path, options: ImportOptions) ->
 
 
 def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Manifest:
-    """The manifest of content at ``path``; raises ModelError when it is no model or the treatment does not fit."""
+    """The manifest of content at ``path``; raises ModelError when it or its treatment does not fit."""
     size = path.stat().st_size
     if not 0 < size <= MODEL_BYTES:
         raise ModelError(f"{path} has {size} bytes; a model has 1 to {MODEL_BYTES}")
@@ -113,9 +113,7 @@ def _structure(path: Path, kind: Format) -> ModelStructure:
     return torch_structure(read_graph(path))
 
 
-def _content(
-    source: str, name: str, cache: Path, options: ImportOptions
-) -> tuple[Path, Format, Treatment]:
+def _content(source: str, name: str, cache: Path, options: ImportOptions) -> tuple[Path, Format, Treatment]:
     path = Path(source)
     if path.suffix in (".tflite", ".safetensors", ".pt2") or (path.is_file() and ":" not in source):
         return _from_file(path, name, cache, options)
@@ -142,9 +140,7 @@ def _content(
     return _from_torch_source(source, name, cache, options)
 
 
-def _from_file(
-    path: Path, name: str, cache: Path, options: ImportOptions
-) -> tuple[Path, Format, Treatment]:
+def _from_file(path: Path, name: str, cache: Path, options: ImportOptions) -> tuple[Path, Format, Treatment]:
     if not path.is_file():
         raise ModelError(f"no file {path}")
     if path.suffix == ".pt2":

@@ -7,7 +7,8 @@ Kinds of samples, each ``n`` bytes in ``s`` seconds:
 * ``echo``: from publish to own receipt: ``s = base + n / up + n / down``.
 * ``tail``: from PUBACK to own receipt of the same message: ``s = n / down``. The better half of an echo:
   whatever delayed the way up is in neither end of it.
-* ``down``: a message from another device less that device's share (``receiver_share``): ``s = base + n / down``.
+* ``down``: a message from another device less that device's share (``receiver_share``):
+  ``s = base + n / down``.
 
 ``base`` is ``latency_up + latency_down`` plus the broker's time. Only that sum can be seen without
 synchronised clocks, and only that sum matters: a route starts and ends at the requester, so whoever is

@@ -1,8 +1,8 @@
 """Exact search where a device comes up more than once and its memory cannot hold all of its runs.
 
 Best-first search (A*) over labels: a place of the shortest-path graph plus the memory used so far on the
-crowded devices. The rest of the way is bounded from below by the ways without memory, which are exact when
-memory does not bind. Only devices that a found path really overfills are tracked, and more are added until
+crowded devices. The rest of the way is bounded from below twice: by the ways without memory, which are exact
+when memory does not bind, and by the ways that pay for memory (``memory_price``). Only devices that a found path really overfills are tracked, and more are added until
 the path fits (as in decremental state space relaxation: Righini and Salani, Networks 51(3), 2008).
 """
 
@@ -20,9 +20,10 @@ from edgemesh.planning.paths import IntArray, Path, Run, cost_of, ways_from_star
 from edgemesh.planning.prediction import crowded_devices
 from edgemesh.planning.tables import CostArray, Tables
 
-LABELS: Final = 20_000
-"""Labels of one search, some 0.2 ms each; the problem contains the knapsack problem, so a bound is needed.
-When it is reached the search turns depth-first, takes the first path that fits and says it is not proven."""
+LABELS: Final = 6_000
+"""Labels of one search, 0.1 to 0.3 ms each; the problem contains the knapsack problem, so a bound is needed.
+When it is reached, the answer is the best path met while looking for prices, or the first one that a
+depth-first search meets, and it says that it is not proven. Most searches need a few hundred labels."""
 
 DONE: Final = -1
 """Target of a label whose path is complete."""
@@ -230,11 +231,11 @@ class _Search:
 
     def _worth(self, used: Used) -> float:
         """What the memory that is left could spare the rest of the way: at most its price."""
-        return sum(
-            price * (limit - weights - max(peak, self._smallest))
-            for price, limit, (weights, peak) in zip(self._prices, self._limits, used, strict=True)
-            if price
-        )
+        worth = 0.0
+        for price, limit, (weights, peak) in zip(self._prices, self._limits, used, strict=True):
+            if price:  # a device without a price may be without a limit: infinity times zero
+                worth += float(price) * (limit - weights - max(peak, self._smallest))
+        return worth
 
     def _without_slack(self, used: Used, cut: int) -> Used:
         # Memory that even all the remaining units would not fill cannot matter any more: counted as unused,

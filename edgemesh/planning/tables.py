@@ -121,6 +121,7 @@ def codec_ticks(instance: Instance, seconds_per_byte: tuple[float, ...]) -> Floa
 
 
 def _runs(instance: Instance, peak: FloatArray, weights: FloatArray) -> FloatArray:
+    run: FloatArray
     may_run = instance.may_run
     seconds = np.where(may_run, np.array([device.seconds for device in instance.devices]), 0.0)
     factors = np.array([device.run_factor for device in instance.devices])

@@ -52,7 +52,7 @@ class UnitTimeEstimator:
     """
 
     def __init__(self, seconds: Sequence[float] | FloatArray, runs: Sequence[MeasuredRun] = ()) -> None:
-        """``seconds`` per unit (what is no finite number from zero up: cannot be run), and measured ``runs``."""
+        """``seconds`` per unit (infinite, NaN or negative: cannot run it), and measured ``runs``."""
         units = np.array(seconds, dtype=np.float64)
         units[~(np.isfinite(units) & (units >= 0.0))] = math.inf
         self._seconds = units

@@ -15,8 +15,8 @@ from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.presence import State
+from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Log, Publish, SetTimer, Subscribe
 from edgemesh.roles.estimates import MeshEstimates

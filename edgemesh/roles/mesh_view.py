@@ -25,7 +25,7 @@ class DeviceView:
     about: About | None = None
     heartbeat: Heartbeat | None = None
     heard_at: float | None = None
-    """When its last heartbeat of this boot came."""
+    """When its last heartbeat came, or since when one is waited for; None while nobody could be heard."""
 
 
 class MeshView:
@@ -35,14 +35,16 @@ class MeshView:
         self.devices: dict[str, DeviceView] = {}
         self.manifests: dict[str, Manifest] = {}
         self.assignments: dict[tuple[str, str], Assignment] = {}
+        self._earlier: set[tuple[str, str]] = set()
+        """Assignments known from an earlier connection only."""
 
     def learn(self, event: MessageReceived, now: float) -> bool:
         """Take in a message; True when it was of a kind kept here. Raises DecodeError."""
         kind, names = event.topic.kind, event.topic.names
         if kind == "state":
-            self._device(names["device"]).state = decode_state(event.payload) if event.payload else "offline"
+            self._learn_state(names["device"], event, now)
         elif kind == "about":
-            self._learn_about(names["device"], event)
+            self._learn_about(names["device"], event, now)
         elif kind == "heartbeat":
             self._learn_heartbeat(names["device"], event, now)
         elif kind == "model":
@@ -73,24 +75,46 @@ class MeshView:
     def is_ready(self, device: str, partition: ReadyPartition) -> bool:
         """Whether the device's last heartbeat says that the partition is loaded."""
         view = self.devices.get(device)
-        return view is not None and view.heartbeat is not None and partition in view.heartbeat.ready
+        if view is None or view.heartbeat is None:
+            return False
+        if view.about is not None and view.about.boot != view.heartbeat.boot:
+            return False  # said in an earlier life: what it had loaded then is gone
+        return partition in view.heartbeat.ready
 
     def forget_silence(self) -> None:
-        """Nobody could be heard while the broker was away: count silence afresh."""
+        """Nobody can be heard while the broker is away."""
         for view in self.devices.values():
             view.heard_at = None
+
+    def begin_to_listen(self, now: float) -> None:
+        """The broker is back: silence counts from here on, and its retained messages are the truth.
+
+        Should it have lost them, a new leader may begin with any epoch; the first assignment of each key is
+        believed, as a newcomer would.
+        """
+        for view in self.devices.values():
+            view.heard_at = now
+        self._earlier = set(self.assignments)
 
     def _device(self, device: str) -> DeviceView:
         if device not in self.devices and len(self.devices) >= _DEVICES:
             raise DecodeError(f"more than {_DEVICES} devices; {device} is not taken in")
         return self.devices.setdefault(device, DeviceView())
 
-    def _learn_about(self, device: str, event: MessageReceived) -> None:
+    def _learn_state(self, device: str, event: MessageReceived, now: float) -> None:
+        state = decode_state(event.payload) if event.payload else "offline"
         view = self._device(device)
-        view.about = decode_json(About, event.payload) if event.payload else None
-        if view.heartbeat is not None and view.about is not None and view.heartbeat.boot != view.about.boot:
-            view.heartbeat = None  # of an earlier life: what it had loaded is gone
-            view.heard_at = None
+        if state == "online" and (view.state != "online" or view.heard_at is None):
+            # A broker that was killed keeps "online" of devices that died with it: they must be heard, too.
+            view.heard_at = now
+        view.state = state
+
+    def _learn_about(self, device: str, event: MessageReceived, now: float) -> None:
+        about = decode_json(About, event.payload) if event.payload else None
+        view = self._device(device)
+        before, view.about = view.about, about
+        if before is not None and about is not None and before.boot != about.boot:
+            view.heard_at = now  # a new life: its first heartbeat follows
 
     def _learn_heartbeat(self, device: str, event: MessageReceived, now: float) -> None:
         heartbeat = decode_json(Heartbeat, event.payload)
@@ -113,11 +137,14 @@ class MeshView:
         key = (model, origin)
         if not event.payload:
             self.assignments.pop(key, None)
+            self._earlier.discard(key)
             return
         assignment = decode_json(Assignment, event.payload)
         if (assignment.model, assignment.origin) != key:
             raise DecodeError(f"assignment of {assignment.model}/{assignment.origin} under {model}/{origin}")
         known = self.assignments.get(key)
         # A lower epoch is from a leader that was replaced: obeyed by nobody.
-        if known is None or assignment.epoch > known.epoch:
-            self.assignments[key] = assignment
+        if known is None or key in self._earlier or assignment.epoch > known.epoch:
+            self._earlier.discard(key)
+            if known != assignment:
+                self.assignments[key] = assignment

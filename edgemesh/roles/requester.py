@@ -8,7 +8,6 @@ result wins. Each job ends in exactly one ``JobEnded``, by its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from edgemesh.errors import (
     BusyError,
@@ -16,17 +15,28 @@ from edgemesh.errors import (
     DecodeError,
     InputError,
     NoRouteError,
+    RunError,
     SupersededError,
     UnknownModelError,
     VersionError,
 )
-from edgemesh.protocol.activation import Activation, Hop, Timing, decode_reply, encode_activation
+from edgemesh.protocol.activation import (
+    Activation,
+    Hop,
+    Reply,
+    Timing,
+    check_route,
+    decode_reply,
+    encode_activation,
+)
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, SetTimer
+from edgemesh.roles.addresses import Addresses
 from edgemesh.roles.events import (
     Connected,
+    Disconnected,
     Event,
     JobCancelled,
     JobSubmitted,
@@ -34,14 +44,16 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.routes import ChosenRoute, RouteChooser
 
-FINAL_CODES = frozenset(
-    {DecodeError.code, VersionError.code, InputError.code, DeadlineError.code, SupersededError.code}
-)
+_UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
+FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}
 """Errors that another device would answer as well."""
 MAX_ATTEMPTS = 16
+_FAILURES = 3
+"""Runs of one job that may fail: an input that kills executors must not go round the whole mesh."""
 _HEDGES = 2
 _HEDGE_FACTOR = 2.0
 _HEDGE_SECONDS = 0.3
@@ -49,30 +61,13 @@ _HEDGE_SECONDS = 0.3
 _GRACE_SECONDS = 1.5
 """Until retained manifests and assignments have arrived after connecting."""
 _ASK_SECONDS = 2.0
+_AWAY_SECONDS = 5.0
+"""Between looks for a local route while the broker is away; its return is an event of its own."""
 _FIRST_BACKOFF = 0.05
 _RECEIPT_SECONDS = 1.0
 """At most one transfer receipt per peer in this time: enough to follow a link, too few to load it."""
-
-
-@dataclass
-class _Attempt:
-    route: ChosenRoute
-    sent: float
-
-
-@dataclass
-class _Job:
-    submitted: JobSubmitted
-    began: float
-    deadline: float
-    attempts: int = 0
-    hedges: int = 0
-    hedge_at: float | None = None
-    retry_at: float | None = None
-    open: dict[int, _Attempt] = field(default_factory=dict)
-    avoid: set[str] = field(default_factory=set)
-    error: tuple[str, str] | None = None
-    asked_at: float | None = None
+_SWEEP_SECONDS = 1.0
+_RECEIPT_PEERS = 4096
 
 
 class Requester:
@@ -93,8 +88,10 @@ class Requester:
         self.routes = RouteChooser(view, origin)
         self._origin = origin
         self._topics = topics
+        self._addresses = Addresses(topics)
         self._local_route = local_route
-        self._jobs: dict[str, _Job] = {}
+        self._jobs = OpenJobs()
+        self._swept_at = float("-inf")
         self._refusals = Refusals()
         self._connected_at: float | None = None
         self._lost_connection = False
@@ -112,12 +109,15 @@ class Requester:
         if isinstance(event, JobSubmitted):
             return self._begin(event, now)
         if isinstance(event, TimerFired) and event.name.startswith("job:"):
-            job = self._jobs.get(event.name[4:])
+            job = self._jobs.find(event.name[4:])
             return [] if job is None else self._due(job, now)
         if isinstance(event, Connected):
             return self._reconnected(now)
-        if isinstance(event, JobCancelled):
-            self._jobs.pop(event.job, None)
+        if isinstance(event, Disconnected):
+            self.disconnected()
+            return self._serve_locally(now)
+        if isinstance(event, JobCancelled) and event.job in self._jobs:
+            self._jobs.remove(event.job)
             return [CancelTimer(f"job:{event.job}")]
         return []
 
@@ -133,30 +133,36 @@ class Requester:
         kind = event.topic.kind
         if kind == "reply":
             return self._reply(event, now)
-        if kind in ("state", "heartbeat"):
-            return self._device_changed(event.topic.names["device"], now)
-        if kind in ("assignment", "model"):
-            waiting = [
-                j
-                for j in self._jobs.values()
-                if not j.open and j.submitted.model == event.topic.names["model"]
-            ]
+        if kind == "state":
+            return self._devices_gone([event.topic.names["device"]], now)
+        if kind == "heartbeat":
+            return self._sweep(now)
+        if kind == "model" or (kind == "assignment" and event.topic.names["origin"] == self._origin):
+            waiting = self._jobs.waiting(event.topic.names["model"])
             return [action for job in waiting for action in self._send(job, now)]
         if kind == "response" and event.topic.names["verb"] == "plan":
             return self._plan_response(event, now)
         return []
 
-    def _device_changed(self, device: str, now: float) -> list[Action]:
-        if self.view.online(device, now):
+    def _sweep(self, now: float) -> list[Action]:
+        """Look for silence: who sends nothing any more causes no event of its own."""
+        if now - self._swept_at < _SWEEP_SECONDS:
             return []
+        self._swept_at = now
+        return self._devices_gone(self._jobs.devices, now)
+
+    def _devices_gone(self, devices: list[str], now: float) -> list[Action]:
+        """Drop the attempts over those of ``devices`` that are gone; retry the jobs that have no other."""
         actions: list[Action] = []
-        for job in list(self._jobs.values()):
-            for number, attempt in list(job.open.items()):
-                if device in attempt.route.devices:
-                    del job.open[number]
-                    job.error = (NoRouteError.code, f"{device} went offline during the job")
-            if not job.open and job.attempts and job.retry_at is None:
-                actions += self._retry(job, now)
+        for device in devices:
+            over = self._jobs.over(device)
+            if not over or self.routes.alive((device,), now):
+                continue
+            for job in over:
+                self._jobs.close_attempts_over(job, device)
+                job.error = (NoRouteError.code, f"{device} went offline during the job")
+                if not job.open:
+                    actions += self._retry(job, now)
         return actions
 
     def _plan_response(self, event: MessageReceived, now: float) -> list[Action]:
@@ -167,7 +173,7 @@ class Requester:
         if response.requester != self.requester or response.origin != self._origin or response.planned:
             return []
         actions: list[Action] = []
-        for job in self._waiting(response.model):
+        for job in self._jobs.waiting(response.model):
             job.error = (NoRouteError.code, response.reason)
             if not response.soon:
                 actions += self._end_error(job, NoRouteError.code, response.reason, now)
@@ -175,27 +181,45 @@ class Requester:
 
     def _reconnected(self, now: float) -> list[Action]:
         self._connected_at = now
+        self.view.begin_to_listen(now)
         actions: list[Action] = []
-        for job in list(self._jobs.values()):
+        for job in self._jobs:
             # A reply may have been published while nobody listened; the first result still wins.
-            if self._lost_connection or not job.open:
+            lost = self._lost_connection and not self._runs_here(job)
+            if lost or not job.open:
                 actions += self._send(job, now)
         self._lost_connection = False
         return actions
 
-    def _waiting(self, model: str) -> list[_Job]:
-        return [job for job in self._jobs.values() if not job.open and job.submitted.model == model]
+    def _serve_locally(self, now: float) -> list[Action]:
+        """The broker is away: what this device can do alone need not wait for it."""
+        actions: list[Action] = []
+        for job in self._jobs:
+            if not self._runs_here(job) and self._choice(job, now) is not None:
+                actions += self._send(job, now)
+        return actions
+
+    def _runs_here(self, job: OpenJob) -> bool:
+        """Whether an attempt needs nobody but this device."""
+        return any(route.devices == {self._origin} for route in job.open.values())
 
     # --- jobs --------------------------------------------------------------------------------------------
 
     def _begin(self, submitted: JobSubmitted, now: float) -> list[Action]:
         if submitted.job in self._jobs:
             return []
-        job = _Job(submitted, now, now + submitted.left)
-        self._jobs[submitted.job] = job
+        job = OpenJob(submitted, now, now + submitted.left)
+        self._jobs.add(job)
+        if submitted.left <= 0.0:
+            return self._due(job, now)
+        if submitted.route is not None:
+            try:
+                check_route(submitted.route)
+            except DecodeError as error:
+                return self._end_error(job, error.code, str(error), now)
         return self._send(job, now)
 
-    def _send(self, job: _Job, now: float) -> list[Action]:
+    def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
         job.retry_at = None
         submitted = job.submitted
@@ -203,17 +227,31 @@ class Requester:
         if choice is None:
             asked = self._ask(job, now)
             return [*asked, self._timer(job)] if submitted.job in self._jobs else asked
+        manifest = self.view.manifests.get(submitted.model)
+        if submitted.route is not None and manifest is not None:
+            end = submitted.route[-1].stop
+            if end != manifest.unit_count:
+                text = f"the given route ends at cut {end}; {submitted.model} ends at {manifest.unit_count}"
+                return self._end_error(job, InputError.code, text, now)
         number = job.attempts
         job.attempts += 1
-        job.open[number] = _Attempt(choice, now)
+        self._jobs.open_attempt(job, number, choice)
         if submitted.route is None and job.hedges < _HEDGES:
-            ahead = sum(1 for other in self._jobs.values() if other.open and other is not job)
-            expected = choice.predicted * (1 + ahead)
+            # All that is under way already may have to be done first.
+            expected = choice.predicted * len(self._jobs)
             job.hedge_at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
+            job.halfway = False
+        return [self._activation(job, number, choice, now), self._timer(job)]
+
+    def _activation(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> Publish:
+        submitted = job.submitted
         first = choice.route[0].device
-        receipt = now - self._receipts.get(first, -_RECEIPT_SECONDS) >= _RECEIPT_SECONDS
+        receipt = now - self._receipts.get(first, float("-inf")) >= _RECEIPT_SECONDS
         if receipt:
+            if len(self._receipts) >= _RECEIPT_PEERS:
+                self._receipts.clear()
             self._receipts[first] = now
+        left = job.deadline - now
         header = Activation(
             submitted.job,
             self.requester,
@@ -222,40 +260,50 @@ class Requester:
             0,
             choice.route,
             number,
-            max(0.0, job.deadline - now),
+            left,
             self.requester,
             receipt,
             submitted.stream,
         )
-        message = Publish(
-            self._topics.build("work", device=first),
-            encode_activation(header, (submitted.section,)),
-            qos=1,
-            expiry=max(1.0, job.deadline - now),
-            token=f"work:{submitted.job}:{number}:0" if receipt else None,
-        )
-        return [message, self._timer(job)]
+        payload = encode_activation(header, (submitted.section,))
+        token = f"work:{submitted.job}:{number}:0" if receipt else None
+        return Publish(self._addresses.of("work", first), payload, qos=1, expiry=max(1.0, left), token=token)
 
-    def _choice(self, job: _Job, now: float) -> ChosenRoute | None:
+    def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
+        if submitted.route is not None:
+            manifest = self.view.manifests.get(submitted.model)
+            if manifest is None or self._connected_at is None:
+                return None
+            return ChosenRoute(submitted.route, manifest.digest, 0.0)
         if self._connected_at is None:
             # Local first: with the broker away a device that holds the whole model serves itself.
             return self._local_route(submitted.model)
-        if submitted.route is not None:
-            manifest = self.view.manifests.get(submitted.model)
-            return None if manifest is None else ChosenRoute(submitted.route, manifest.digest, 0.0)
-        routes = self.routes.routes(submitted.model, now)
-        fresh = [choice for choice in routes if not choice.devices & job.avoid]
-        tried = {attempt.route.route for attempt in job.open.values()}
-        for choice in fresh:
-            if choice.route not in tried:
-                return choice
-        return fresh[0] if fresh else None
+        fresh = self._fresh(job, now)
+        return self._untried(job, fresh) or (fresh[0] if fresh else None)
 
-    def _ask(self, job: _Job, now: float) -> list[Action]:
+    def _fresh(self, job: OpenJob, now: float) -> list[ChosenRoute]:
+        """Routes over devices that the job has not failed on."""
+        routes = self.routes.routes(job.submitted.model, now)
+        return [choice for choice in routes if not choice.devices & job.avoid] if job.avoid else routes
+
+    def _untried(self, job: OpenJob, fresh: list[ChosenRoute]) -> ChosenRoute | None:
+        """The best route that no attempt is under way on, if possible over none of their devices."""
+        if not job.open:
+            return fresh[0] if fresh else None
+        tried = {route.route for route in job.open.values()}
+        used = job.open_devices - {self._origin}
+        untried = [choice for choice in fresh if choice.route not in tried]
+        apart = [choice for choice in untried if not choice.devices & used]
+        return next(iter([*apart, *untried]), None)
+
+    def _ask(self, job: OpenJob, now: float) -> list[Action]:
         """Nothing to send on: ask for a plan, or wait for one, or for a device to come back."""
         model = job.submitted.model
-        if self._connected_at is None or job.avoid:
+        if self._connected_at is None:
+            job.retry_at = now + _AWAY_SECONDS
+            return []
+        if job.avoid:
             job.retry_at = now + self._backoff(job)
             job.avoid.clear()
             return []
@@ -279,12 +327,11 @@ class Requester:
             reply, section = decode_reply(event.payload)
         except (DecodeError, VersionError) as error:
             return self._refusals.log("reply", error, now)
-        job = self._jobs.get(reply.job)
+        job = self._jobs.find(reply.job)
         if job is None or reply.requester != self.requester:
             return []  # a later result of a job that has ended: the first one won
-        attempt = job.open.pop(reply.attempt, None)
+        route = self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
-            route = attempt.route if attempt is not None else None
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
@@ -296,17 +343,24 @@ class Requester:
                 predicted=route.predicted if route is not None else None,
             )
             return self._end(job, ended)
-        text = reply.text or reply.code
-        job.error = (reply.code, text)
+        return self._refused(job, reply, now)
+
+    def _refused(self, job: OpenJob, reply: Reply, now: float) -> list[Action]:
+        code, text = reply.code or "", reply.text or reply.code or ""
+        if code in _UNREADABLE_CODES:
+            # Who cannot read a message does not know its attempt either.
+            self._jobs.close_attempts_over(job, reply.device)
+        job.error = (code, text)
+        job.failures += code == RunError.code
+        job.avoid.add(reply.device)
         if job.open:
             return []  # another attempt is still under way
-        if reply.code in FINAL_CODES or job.submitted.route is not None:
-            return self._end_error(job, reply.code, text, now)
-        job.avoid.add(reply.device)
+        if code in FINAL_CODES or job.failures >= _FAILURES:
+            return self._end_error(job, code, text, now)
         return self._retry(job, now)
 
-    def _retry(self, job: _Job, now: float) -> list[Action]:
-        if job.attempts >= MAX_ATTEMPTS:
+    def _retry(self, job: OpenJob, now: float) -> list[Action]:
+        if job.attempts >= MAX_ATTEMPTS or job.submitted.route is not None:
             code, text = job.error or (NoRouteError.code, "no route")
             return self._end_error(job, code, text, now)
         if job.error is not None and job.error[0] == BusyError.code and self._choice(job, now) is None:
@@ -315,35 +369,53 @@ class Requester:
             return [self._timer(job)]
         return self._send(job, now)
 
-    def _backoff(self, job: _Job) -> float:
+    def _backoff(self, job: OpenJob) -> float:
         return float(min(1.0, _FIRST_BACKOFF * 2 ** min(job.attempts, 6)))
 
-    def _due(self, job: _Job, now: float) -> list[Action]:
+    def _due(self, job: OpenJob, now: float) -> list[Action]:
         if now >= job.deadline:
             why = job.error[1] if job.error is not None else "no answer"
             text = f"{job.submitted.model} had no result by its deadline: {why}"
             return self._end_error(job, DeadlineError.code, text, now)
+        if self._connected_at is not None:
+            gone = self._devices_gone(list(job.open_devices), now)
+            if gone:
+                return [*gone, self._timer(job)] if job.submitted.job in self._jobs else gone
         if job.retry_at is not None and now >= job.retry_at:
             return self._send(job, now)
         if job.hedge_at is not None and now >= job.hedge_at:
-            job.hedge_at = None
-            job.hedges += 1
-            return self._send(job, now)
+            return self._hedge(job, now)
         return [self._timer(job)]
 
-    def _timer(self, job: _Job) -> Action:
-        times = [job.deadline]
-        times += [at for at in (job.hedge_at, job.retry_at) if at is not None]
-        return SetTimer(f"job:{job.submitted.job}", min(times))
+    def _hedge(self, job: OpenJob, now: float) -> list[Action]:
+        """Send the job a second time, unless that would only make a slow mesh slower."""
+        job.hedge_at = None
+        if self._connected_at is None or not (fresh := self._fresh(job, now)):
+            return [self._timer(job)]
+        if self._untried(job, fresh) is None and not job.halfway:
+            # Nowhere else to go. A broker over its limits drops a message and tells nobody, so the same route
+            # is tried once more halfway to the deadline; what never left this device cannot be lost.
+            job.halfway = True
+            if not self._runs_here(job):
+                job.hedge_at = (now + job.deadline) / 2.0
+            return [self._timer(job)]
+        if not self._jobs.take_hedge(job):
+            job.hedge_at = now + _HEDGE_SECONDS
+            return [self._timer(job)]
+        job.hedges = _HEDGES if job.halfway else job.hedges + 1
+        return self._send(job, now)
 
-    def _end_error(self, job: _Job, code: str, text: str, now: float) -> list[Action]:
+    def _timer(self, job: OpenJob) -> Action:
+        return SetTimer(f"job:{job.submitted.job}", job.next_look)
+
+    def _end_error(self, job: OpenJob, code: str, text: str, now: float) -> list[Action]:
         ended = JobEnded(
             job.submitted.job, job.submitted.model, now - job.began, code, text, attempts=job.attempts
         )
         return self._end(job, ended)
 
-    def _end(self, job: _Job, ended: JobEnded) -> list[Action]:
-        del self._jobs[ended.job]
+    def _end(self, job: OpenJob, ended: JobEnded) -> list[Action]:
+        self._jobs.remove(ended.job)
         return [CancelTimer(f"job:{ended.job}"), ended]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
@@ -19,7 +20,7 @@ class ChosenRoute:
     digest: str
     predicted: float
 
-    @property
+    @cached_property
     def devices(self) -> frozenset[str]:
         """Devices it passes."""
         return frozenset(hop.device for hop in self.route)
@@ -32,12 +33,14 @@ class RouteChooser:
         self._view = view
         self._origin = origin
         self._obeyed: dict[str, Assignment] = {}
+        self._listed: dict[str, tuple[Assignment, list[ChosenRoute]]] = {}
 
     def in_force(self, model: str, now: float) -> Assignment | None:
         """The assignment that jobs of ``model`` follow at ``now``."""
         newest = self._view.assignments.get((model, self._origin))
         if newest is None:
             self._obeyed.pop(model, None)
+            self._listed.pop(model, None)
             return None
         current = self._obeyed.get(model)
         if (
@@ -55,11 +58,11 @@ class RouteChooser:
         assignment = self.in_force(model, now)
         if assignment is None:
             return []
-        others = [ChosenRoute(f.route, assignment.digest, f.seconds) for f in assignment.fallbacks]
-        others += [ChosenRoute(r.route, assignment.digest, r.seconds) for r in assignment.runners_up]
-        others.sort(key=lambda choice: choice.predicted)
-        first = ChosenRoute(assignment.route, assignment.digest, assignment.seconds)
-        return [choice for choice in (first, *others) if self.alive(choice.devices, now)]
+        known, listed = self._listed.get(model, (None, []))
+        if known is not assignment:
+            listed = _routes_of(assignment)
+            self._listed[model] = assignment, listed
+        return [choice for choice in listed if self.alive(choice.devices, now)]
 
     def alive(self, devices: Collection[str], now: float) -> bool:
         """Whether none of the devices is known to be gone; one never heard of may be there."""
@@ -72,3 +75,13 @@ class RouteChooser:
                 return False
             start = hop.stop
         return True
+
+
+def _routes_of(assignment: Assignment) -> list[ChosenRoute]:
+    """The assignment's own route, then the others by predicted time; each once."""
+    others = [ChosenRoute(f.route, assignment.digest, f.seconds) for f in assignment.fallbacks]
+    others += [ChosenRoute(r.route, assignment.digest, r.seconds) for r in assignment.runners_up]
+    distinct = {assignment.route: ChosenRoute(assignment.route, assignment.digest, assignment.seconds)}
+    for choice in sorted(others, key=lambda choice: choice.predicted):
+        distinct.setdefault(choice.route, choice)
+    return list(distinct.values())

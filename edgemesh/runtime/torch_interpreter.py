@@ -31,6 +31,8 @@ _ALIGNMENT = 64
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_BYTES if hasattr(torch, name)}
 """By name; a release of torch without ``uint16`` cannot run models that have it."""
+_TYPE_CODES = {name: np.dtype(name).str for name in DTYPE_BYTES}
+"""Of NumPy, the byte order of this machine included."""
 _MEMORY_FORMATS = {
     "contiguous_format": torch.contiguous_format,
     "preserve_format": torch.preserve_format,
@@ -109,9 +111,9 @@ class TorchRange:
             return [self._array(value, slots[slot]) for slot, value in zip(self._output_slots, self._outputs)]
 
     def _tensor(self, value: Value, array: _Array) -> torch.Tensor:
-        if array.dtype.name != value.dtype or array.shape != value.shape:
+        if array.dtype.str != _TYPE_CODES[value.dtype] or array.shape != value.shape:
             raise RunError(
-                f"tensor {value.name} of model {self._model} is {array.dtype.name}{list(array.shape)}, "
+                f"tensor {value.name} of model {self._model} is {array.dtype}{list(array.shape)}, "
                 f"wanted {value.dtype}{list(value.shape)}"
             )
         if any(step < 0 or step % array.itemsize for step in array.strides):

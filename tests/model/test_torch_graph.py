@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -102,10 +103,8 @@ _JSON = st.recursive(
 
 @given(st.sampled_from(sorted(plain_graph())), _JSON)
 def test_any_replaced_field_decodes_or_gives_the_one_error(key: str, value: Any) -> None:
-    try:
+    with suppress(EdgemeshError):
         decode_graph(json.dumps({**plain_graph(), key: value}))
-    except EdgemeshError:
-        pass
 
 
 def test_an_output_made_early_stays_alive_and_constants_never_cross() -> None:

@@ -47,7 +47,9 @@ def table_under(heading: str) -> list[tuple[str, ...]]:
     after = DOC.split(f"\n{heading}\n", 1)
     assert len(after) == 2, f"docs/wire.md has no heading {heading!r}"
     section = re.split(r"^#", after[1], maxsplit=1, flags=re.MULTILINE)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    table = re.search(r"(^\|.*\n)+", section, re.MULTILINE)
+    assert table is not None, f"docs/wire.md has no table under {heading!r}"
+    lines = table.group().splitlines()
     return [tuple(cell.strip().replace("`", "") for cell in line.strip("|").split("|")) for line in lines[2:]]
 
 
@@ -147,11 +149,3 @@ def test_the_hexadecimal_example_is_a_golden_file() -> None:
     golden = Path(__file__).parent / "golden" / "reply-error.bin"
 
     assert bytes.fromhex("".join(lines)) == golden.read_bytes()
-
-
-if __name__ == "__main__":
-    for message in MESSAGES:
-        print(f"#### {message.__name__}\n")
-        for cells in field_rows(message):
-            print("| " + " | ".join(cells) + " |  |")
-        print()

@@ -84,7 +84,8 @@ def _branching() -> bytes:
     """ABS, then IF: graph 2 doubles, graph 3 negates, then COS."""
     builder = ModelBuilder()
     start, flag, middle, chosen, end = (
-        builder.tensor(), builder.tensor((), dtype="bool"), builder.tensor(), builder.tensor(), builder.tensor()
+        builder.tensor(), builder.tensor((), dtype="bool"), builder.tensor(), builder.tensor(),
+        builder.tensor(),
     )  # fmt: skip
     builder.operator("ABS", [start], [middle])
     options = {"then_subgraph_index": 2, "else_subgraph_index": 3}

@@ -35,7 +35,7 @@ def manifest_of(content: bytes) -> Manifest:
     )
 
 
-def opened(content: bytes, directory: Path, *, threads: int = 2) -> tuple[Manifest, OpenModel]:
+def opened(content: bytes, directory: Path, *, threads: int = 1) -> tuple[Manifest, OpenModel]:
     """``content`` stored in ``directory`` and opened."""
     path = directory / "model.tflite"
     path.write_bytes(content)

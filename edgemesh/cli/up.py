@@ -1,0 +1,103 @@
+"""``edgemesh up``: everything that a mesh needs, in one terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+
+import click
+
+from edgemesh.cli.settings import EMBEDDED, Settings
+from edgemesh.errors import SettingsError
+
+_LOOK_SECONDS = 1.0
+_MOST_RESTARTS = 5
+
+
+def board_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names of boards from ``a,b,c``; raises SettingsError naming those there are."""
+    from edgemesh.device.boards import load_board
+
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    for name in names:
+        load_board(name)
+    return names
+
+
+@click.command()
+@click.option(
+    "--emulate",
+    "boards",
+    metavar="BOARDS",
+    callback=board_list,
+    help="Devices that behave as these boards (pi-4b,laptop,desktop); without it, this machine is one.",
+)
+@click.option("--model", "models", multiple=True, metavar="SOURCE", help="Model to add (default: zoo:face).")
+@click.option("--no-model", is_flag=True, help="Add no model.")
+@click.pass_obj
+def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_model: bool) -> None:
+    """Run broker, decision node, gateway and devices until Ctrl-C.
+
+    Uses the broker that --broker names or that answers on localhost:1883; else starts one there.
+    """
+    from edgemesh.node.fleet import Fleet
+    from edgemesh.node.parent_death import end_with_parent
+    from edgemesh.transport.local_broker import local_broker
+
+    if no_model and models:
+        raise SettingsError("--no-model and --model contradict each other: give one of them")
+    sources = () if no_model else models or ("zoo:face",)
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    end_with_parent()
+    given = settings.address if settings.broker_given and settings.broker != EMBEDDED else None
+    with local_broker(1883, given=given, embedded=settings.broker == EMBEDDED) as running:
+        _say(f"{running.kind} broker at {running.address}")
+        with Fleet(settings.mesh, str(running.url)) as fleet:
+            fleet.start_mesh(boards)
+            if not boards:
+                fleet.start("device", "device", "run")
+            for source in sources:
+                fleet.start(f"add {source}", "model", "add", source)
+            _explain(settings.mesh, running.address.port, sources)
+            while not over.wait(_LOOK_SECONDS):
+                _look_after(fleet)
+            _say("stopping")
+
+
+def _look_after(fleet: object) -> None:
+    from edgemesh.node.fleet import Fleet
+
+    assert isinstance(fleet, Fleet)
+    for member in fleet.ended():
+        code = member.process.returncode
+        if member.arguments[:2] == ("model", "add"):
+            fleet.members.remove(member)
+            if code == 0:
+                _say(f"{member.arguments[2]} is in the mesh")
+            continue
+        if member.restarts >= _MOST_RESTARTS:
+            fleet.members.remove(member)
+            _say(f"{member.name} ended {member.restarts + 1} times and is given up; see its log above")
+            continue
+        _say(f"{member.name} ended with status {code}; starting it again")
+        time.sleep(min(8.0, 0.5 * 2**member.restarts))
+        fleet.restart(member)
+
+
+def _explain(mesh: str, port: int, sources: tuple[str, ...]) -> None:
+    where = "" if port == 1883 else f" -p {port}"
+    name = sources[0].rpartition(":")[2] if sources else "MODEL"
+    _say(
+        "from another terminal:\n"
+        f"  mosquitto_sub{where} -t edgemesh/v1/{mesh}/result/{name}\n"
+        f"  mosquitto_pub{where} -t edgemesh/v1/{mesh}/submit/{name} -f photo.jpg\n"
+        "Ctrl-C ends everything"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""Open jobs: what a requester keeps of each until it ends, and over which devices its attempts are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from edgemesh.roles.events import JobSubmitted
+from edgemesh.roles.routes import ChosenRoute
+
+_HEDGES_AT_ONCE = 2
+_HEDGE_SHARE = 8
+"""At most one job in so many is hedged at a time: when the whole mesh is slow, more work makes it slower."""
+
+
+@dataclass
+class OpenJob:
+    """One job; the input is in ``submitted``."""
+
+    submitted: JobSubmitted
+    began: float
+    deadline: float
+    attempts: int = 0
+    hedges: int = 0
+    failures: int = 0
+    """Runs that failed."""
+    hedge_at: float | None = None
+    halfway: bool = False
+    """Whether ``hedge_at`` stands for sending again on the same route, for want of another."""
+    retry_at: float | None = None
+    open: dict[int, ChosenRoute] = field(default_factory=dict)
+    """Attempts under way, by their number."""
+    avoid: set[str] = field(default_factory=set)
+    """Devices that answered with an error."""
+    error: tuple[str, str] | None = None
+    """Code and text of the last error: what is said when there is no time left."""
+    asked_at: float | None = None
+
+    @property
+    def next_look(self) -> float:
+        """When it needs attention again, whatever happens until then."""
+        at = self.deadline
+        if self.hedge_at is not None and self.hedge_at < at:
+            at = self.hedge_at
+        return self.retry_at if self.retry_at is not None and self.retry_at < at else at
+
+    @property
+    def open_devices(self) -> set[str]:
+        """Devices of all attempts under way."""
+        return {device for route in self.open.values() for device in route.devices}
+
+
+class OpenJobs:
+    """Jobs by id. A lost device costs a look at the jobs over it, a living one costs nothing."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, OpenJob] = {}
+        self._over: dict[str, dict[str, None]] = {}
+        self._hedged: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[OpenJob]:
+        """All jobs as of now: they may end while the caller goes through them."""
+        return iter(list(self._jobs.values()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._jobs
+
+    def find(self, name: str) -> OpenJob | None:
+        """The job, unless it has ended or never was."""
+        return self._jobs.get(name)
+
+    def add(self, job: OpenJob) -> None:
+        """A job begins."""
+        self._jobs[job.submitted.job] = job
+
+    def remove(self, name: str) -> None:
+        """A job ends."""
+        job = self._jobs[name]
+        for number in list(job.open):
+            self.close_attempt(job, number)
+        self._hedged.discard(name)
+        del self._jobs[name]
+
+    def open_attempt(self, job: OpenJob, number: int, route: ChosenRoute) -> None:
+        """An attempt is sent."""
+        job.open[number] = route
+        for device in route.devices:
+            self._over.setdefault(device, {})[job.submitted.job] = None
+
+    def close_attempt(self, job: OpenJob, number: int) -> ChosenRoute | None:
+        """The route of an attempt that is no longer under way; None when it was not before either."""
+        route = job.open.pop(number, None)
+        if route is None:
+            return None
+        left = job.open_devices if job.open else ()
+        for device in route.devices:
+            if device not in left:
+                over = self._over[device]
+                del over[job.submitted.job]
+                if not over:
+                    del self._over[device]
+        return route
+
+    def close_attempts_over(self, job: OpenJob, device: str) -> None:
+        """No attempt over ``device`` is under way any more."""
+        for number in [number for number, route in job.open.items() if device in route.devices]:
+            self.close_attempt(job, number)
+
+    @property
+    def devices(self) -> list[str]:
+        """Devices that some attempt is under way over."""
+        return list(self._over)
+
+    def over(self, device: str) -> list[OpenJob]:
+        """Jobs with an attempt under way over ``device``."""
+        return [self._jobs[name] for name in self._over.get(device, ())]
+
+    def waiting(self, model: str) -> list[OpenJob]:
+        """Jobs of ``model`` with no attempt under way."""
+        return [job for job in self._jobs.values() if not job.open and job.submitted.model == model]
+
+    def take_hedge(self, job: OpenJob) -> bool:
+        """Count ``job`` among the hedged, if so many may be."""
+        if len(self._hedged) >= max(_HEDGES_AT_ONCE, len(self._jobs) // _HEDGE_SHARE):
+            return False
+        self._hedged.add(job.submitted.job)
+        return True

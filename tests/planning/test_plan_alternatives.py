@@ -1,0 +1,92 @@
+"""Fallbacks, runner-ups and plans for idle devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from random import Random
+
+import planning_instances as build
+
+from edgemesh.planning.alternatives import all_on_one_device, alternatives
+from edgemesh.planning.instance import Pin
+from edgemesh.planning.latency import solve_latency
+from edgemesh.planning.plan import Plan
+
+
+def test_a_fallback_avoids_its_device_and_is_the_best_that_does() -> None:
+    found = 0
+    for seed in range(150):
+        instance = build.random_instance(Random(seed))
+        plan = solve_latency(instance)
+        if not isinstance(plan, Plan):
+            continue
+
+        fallbacks = alternatives(instance, plan, runner_ups=3).fallbacks
+
+        assert set(fallbacks) == set(plan.devices)
+        for device, fallback in fallbacks.items():
+            excluded = instance.excluded | {instance.indices[device]}
+            best = build.best_by_trying(dataclasses.replace(instance, excluded=excluded))
+            assert (build.figures(fallback) if fallback else None) == best, seed
+            assert fallback is None or device not in fallback.devices
+            found += fallback is not None
+    assert found > 30
+
+
+def test_the_best_plan_that_uses_an_idle_device_equals_trying_every_plan() -> None:
+    found = 0
+    for seed in range(150):
+        instance = build.random_instance(Random(seed))
+        plan = solve_latency(instance)
+        if not isinstance(plan, Plan):
+            continue
+
+        using = alternatives(instance, plan, runner_ups=3).using
+
+        for device, other in using.items():
+            best = build.best_by_trying(instance, using=instance.indices[device])
+            assert (build.figures(other) if other else None) == best, seed
+            assert other is None or device in other.devices
+            found += other is not None
+    assert found > 30
+
+
+def test_a_pinned_device_has_no_fallback() -> None:
+    instance = build.instance(
+        [build.device("camera", [0.001, 0.1]), build.device("desktop", [0.001, 0.001])],
+        pins=(Pin(0, 1, frozenset({0})),),
+    )
+    plan = solve_latency(instance)
+    assert isinstance(plan, Plan)
+
+    fallbacks = alternatives(instance, plan, runner_ups=3).fallbacks
+
+    assert fallbacks["camera"] is None
+    desktop = fallbacks["desktop"]
+    assert desktop is not None and desktop.devices == ("camera",)
+
+
+def test_runner_ups_are_distinct_and_sorted_and_no_better_than_the_plan() -> None:
+    for seed in range(100):
+        instance = build.random_instance(Random(seed))
+        plan = solve_latency(instance)
+        if not isinstance(plan, Plan):
+            continue
+
+        others = alternatives(instance, plan, runner_ups=2).runner_ups
+
+        assert len(others) <= 2
+        assert len({plan.partitions, *(other.partitions for other in others)}) == len(others) + 1
+        totals = [plan.total, *(other.total for other in others)]
+        assert totals == sorted(totals)
+
+
+def test_all_on_one_device_is_an_ordinary_candidate() -> None:
+    instance = build.instance([build.device("pi", [0.01, 0.02]), build.device("zero", [0.1, math.inf])])
+
+    plans = all_on_one_device(instance)
+
+    whole = plans["pi"]
+    assert whole is not None and whole.partitions == tuple(build.forced((0, 2, "pi")))
+    assert plans["zero"] is None

@@ -1,0 +1,46 @@
+"""The command line of ``tools/bench``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib import import_module
+
+from edgemesh.errors import EdgemeshError
+
+from benchmarks.report import NotMeasurableError, Report, machine
+
+BENCHMARKS = {
+    "decode": "activation encode and decode against one memcpy",
+    "footprint": "an idle device with a model loaded, and the start of the command line",
+    "hop": "one hop through Mosquitto against a minimal paho program",
+    "split": "a job over two workers against compute with raw TCP and with a minimal paho program",
+}
+
+
+def main() -> int:
+    """Exit status: 0 every claim holds, 1 one does not or cannot be measured, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="tools/bench",
+        description="Measure edgemesh against baselines taken in the same run.",
+        epilog="\n".join(f"  {name:10} {text}" for name, text in BENCHMARKS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, "all"], default="all")
+    parser.add_argument("--json", action="store_true", help="last line of output is one JSON object")
+    parser.add_argument("--quick", action="store_true", help="the same claims on less work, under 50 s each")
+    options = parser.parse_args()
+    names = list(BENCHMARKS) if options.name == "all" else [options.name]
+    report = Report(command=" ".join(["tools/bench", *sys.argv[1:]]), quick=options.quick)
+    for name in names:
+        print(f"{name}: {BENCHMARKS[name]}", flush=True)
+        try:
+            import_module(f"benchmarks.{name}").measure(report)
+        except (NotMeasurableError, EdgemeshError) as error:
+            report.failures.append(f"{name}: {error}")
+            print(f"tools/bench {name}: {error}", file=sys.stderr, flush=True)
+    print(report.table())
+    if options.json:
+        print(json.dumps(report.plain(machine())))
+    return 0 if report.holds else 1

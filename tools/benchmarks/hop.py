@@ -1,0 +1,65 @@
+"""One hop: a request through Mosquitto to a device and its answer back, against a minimal paho program."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from edgemesh.protocol.activation import Hop
+
+from benchmarks.models import BenchModel, echo_model
+from benchmarks.programs import device, mesh_client, mosquitto, stage
+from benchmarks.report import Report, paired_ratio
+from benchmarks.stages import PahoRequests, bare_bytes
+
+SIZES = {"1 KB": 1024, "50 KB": 50 * 1024, "600 KB": 600 * 1024}
+LIMIT = 1.3
+_BLOCK = 40
+
+
+def measure(report: Report) -> None:
+    """``request-reply of one hop``: the same bytes both ways, the same operator run by the same runtime."""
+    blocks = 11 if report.quick else 41
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        models = {size: echo_model(folder / f"{nbytes}", nbytes) for size, nbytes in SIZES.items()}
+        port = stack.enter_context(mosquitto())
+        stack.enter_context(device(port, "worker", list(models.values())))
+        client = stack.enter_context(mesh_client(port, ["worker"], list(models.values())))
+        for size, model in models.items():
+            with stage("paho", model, 0, 1, port, f"ask/{size}", f"answer/{size}"):
+                requests = PahoRequests(port, f"ask/{size}", f"answer/{size}")
+                ours, theirs = _samples(client, requests, model, blocks)
+                requests.close()
+            report.figure(f"hop {size}, edgemesh, ms", median(ours) * 1e3)
+            report.figure(f"hop {size}, paho, ms", median(theirs) * 1e3)
+            ratio = paired_ratio(ours, theirs, _BLOCK)
+            report.claim(f"one hop of {size} against a minimal paho program", ratio, LIMIT)
+
+
+def _samples(client: object, requests: PahoRequests, model: BenchModel, blocks: int) -> tuple[list[float], list[float]]:
+    inputs = model.inputs()
+    payload = b"".join(bare_bytes(inputs))
+    route = [Hop("worker", model.manifest.unit_count)]
+    name = model.manifest.name
+    ours: list[float] = []
+    theirs: list[float] = []
+    for number in range(blocks + 1):
+        mine = _timed(lambda: client.infer(name, inputs[0], route=route))
+        other = _timed(lambda: requests(payload))
+        if number:  # the first block warms up
+            ours += mine
+            theirs += other
+    return ours, theirs
+
+
+def _timed(request: object) -> list[float]:
+    samples = []
+    for _ in range(_BLOCK):
+        began = time.perf_counter()
+        request()
+        samples.append(time.perf_counter() - began)
+    return samples
