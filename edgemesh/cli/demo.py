@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgemesh.cli.settings import EMBEDDED, Settings
+from edgemesh.cli.broker_choice import broker_for, broker_url
+from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
 from edgemesh.errors import InputError, missing_extra
 
@@ -40,7 +41,6 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
     """
     from edgemesh.node.demonstration import Demonstration, as_plain
     from edgemesh.node.parent_death import end_with_parent
-    from edgemesh.transport.local_broker import local_broker
 
     began = time.monotonic()
     photograph = _photograph(image)
@@ -49,11 +49,15 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
         print(f"{time.monotonic() - began:5.1f} s  {text}", file=sys.stderr, flush=True)
 
     end_with_parent()
-    given = settings.address if settings.broker_given and settings.broker != EMBEDDED else None
-    with local_broker(0, given=given, embedded=settings.broker == EMBEDDED) as running:
+    with broker_for(settings, private=True) as running:
         say(f"{running.kind} broker at {running.address}")
         found = Demonstration(
-            running.address, str(running.url), boards, photograph, say, quiet=settings.verbose == 0
+            running.address,
+            broker_url(settings, running),
+            boards,
+            photograph,
+            say,
+            quiet=settings.verbose == 0,
         ).run()
     _save_picture(photograph, found, save)
     say(f"picture in {save}; all processes have ended")

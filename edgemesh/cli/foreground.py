@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edgemesh.cli.settings import Settings
-from edgemesh.device.identity import default_device_id
+from edgemesh.device.identity import data_directory, default_device_id
 from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
 
@@ -66,7 +66,8 @@ def run_broker(port: int) -> None:
     """Run a broker of our own until SIGINT or SIGTERM."""
     from edgemesh.transport.local_broker import start_broker
 
-    with start_broker(port) as running:
+    # All interfaces: a broker that one starts by hand is for the other machines too.
+    with start_broker(port, data_directory() / "broker", bind="0.0.0.0") as running:
         print(f"{running.kind} broker at {running.address}", file=sys.stderr)
         asyncio.run(_wait_for_signal())
 

@@ -9,7 +9,8 @@ import time
 
 import click
 
-from edgemesh.cli.settings import EMBEDDED, Settings
+from edgemesh.cli.broker_choice import broker_for, broker_url
+from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
 
 _LOOK_SECONDS = 1.0
@@ -44,7 +45,6 @@ def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_
     """
     from edgemesh.node.fleet import Fleet
     from edgemesh.node.parent_death import end_with_parent
-    from edgemesh.transport.local_broker import local_broker
 
     if no_model and models:
         raise SettingsError("--no-model and --model contradict each other: give one of them")
@@ -53,10 +53,9 @@ def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     end_with_parent()
-    given = settings.address if settings.broker_given and settings.broker != EMBEDDED else None
-    with local_broker(1883, given=given, embedded=settings.broker == EMBEDDED) as running:
+    with broker_for(settings, private=False) as running:
         _say(f"{running.kind} broker at {running.address}")
-        with Fleet(settings.mesh, str(running.url)) as fleet:
+        with Fleet(settings.mesh, broker_url(settings, running)) as fleet:
             fleet.start_mesh(boards)
             if not boards:
                 fleet.start("device", "device", "run")

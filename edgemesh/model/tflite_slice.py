@@ -149,7 +149,10 @@ class _Copy:
     def _tensor(self, source: Table) -> Table:
         old = source.get("buffer", 0)
         has_data = old != 0 and "data" in self._graph.content["buffers"][old]
-        return {**source, "buffer": self._buffers(old if has_data else _NO_BUFFER)}
+        copy = {**source, "buffer": self._buffers(old if has_data else _NO_BUFFER)}
+        # Nothing looks tensors up by name, and interpreters fail on names that are not UTF-8.
+        copy.pop("name", None)
+        return copy
 
     def _operator(self, source: Table, new_tensor: dict[int, int] | None) -> Table:
         """``new_tensor`` is None where tensors keep their numbers."""

@@ -187,7 +187,7 @@ class AsyncClient:
 
         With ``latest`` a newer frame replaces an older one that still waits, which then has no result.
         """
-        name = f"stream-{secrets.token_hex(6)}" if latest else None
+        name = new_stream() if latest else None
         loop = asyncio.get_running_loop()
         manifest = await self.manifest(model)
         under_way: deque[tuple[_Preparation, asyncio.Future[JobEnded]]] = deque()
@@ -278,8 +278,7 @@ class Client:
         route: Sequence[Hop] | None = None,
     ) -> Result:
         """Run one input; raises an EdgemeshError that says what the job ended in."""
-        prepared, future = self._begin(model, given, timeout, None, route)
-        return prepared.result(future.result())
+        return self.begin(model, given, timeout=timeout, route=route).result()
 
     def stream(
         self,
@@ -294,33 +293,62 @@ class Client:
 
         With ``latest`` a newer frame replaces an older one that still waits, which then has no result.
         """
-        name = f"stream-{secrets.token_hex(6)}" if latest else None
-        under_way: deque[tuple[_Preparation, Future[JobEnded]]] = deque()
+        name = new_stream() if latest else None
+        under_way: deque[PendingResult] = deque()
         for given in inputs:
             if len(under_way) >= window:
-                yield from _waited(*under_way.popleft())
-            under_way.append(self._begin(model, given, timeout, name, None))
+                yield from _unless_replaced(under_way.popleft())
+            under_way.append(self.begin(model, given, timeout=timeout, stream=name))
         while under_way:
-            yield from _waited(*under_way.popleft())
+            yield from _unless_replaced(under_way.popleft())
 
-    def _begin(
-        self, model: str, given: Input, timeout: float | None, stream: str | None, route: Sequence[Hop] | None
-    ) -> tuple[_Preparation, Future[JobEnded]]:
+    def begin(
+        self,
+        model: str,
+        given: Input,
+        *,
+        timeout: float | None = None,
+        stream: str | None = None,
+        route: Sequence[Hop] | None = None,
+    ) -> PendingResult:
+        """Submit one input and return at once; raises InputError, UnknownModelError.
+
+        Of the jobs of one ``stream`` (see ``new_stream``) a newer one replaces an older one that still waits.
+        """
         prepared = _Preparation(self._manifests.get(model) or self.manifest(model), given)
         job = _job(model, prepared.section, timeout or self._timeout, stream, route)
         future: Future[JobEnded] = Future()
         # No coroutine per job: a task costs as much as the rest of a small hop.
         self._loop.call_soon_threadsafe(self._twin._submit, job, future.set_result)
-        return prepared, future
+        return PendingResult(prepared, future)
 
     def _wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _waited(prepared: _Preparation, future: Future[JobEnded]) -> Iterator[Result]:
-    ended = future.result()
-    if ended.code != SupersededError.code:
-        yield prepared.result(ended)
+@dataclass(frozen=True)
+class PendingResult:
+    """A job under way."""
+
+    _prepared: _Preparation
+    _future: Future[JobEnded]
+
+    def result(self) -> Result:
+        """Wait for its end; raises what it ended in: SupersededError where a newer one replaced it."""
+        return self._prepared.result(self._future.result())
+
+
+def new_stream() -> str:
+    """A name for a stream of frames of which only the newest matters."""
+    return f"stream-{secrets.token_hex(6)}"
+
+
+def _unless_replaced(pending: PendingResult) -> Iterator[Result]:
+    try:
+        result = pending.result()
+    except SupersededError:
+        return
+    yield result
 
 
 def _job(

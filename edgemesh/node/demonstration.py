@@ -132,8 +132,9 @@ class Demonstration:
 
     def _add(self, mesh: str, source: str) -> None:
         self.say(f"adding {source}: every board fetches it over MQTT")
-        command = [sys.executable, "-m", "edgemesh.cli.main", "--mesh", mesh, "--broker", self.broker_url]
-        done = subprocess.run([*command, "model", "add", source], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "edgemesh.cli.main", "model", "add", source]
+        environment = {**os.environ, "EDGEMESH_MESH": mesh, "EDGEMESH_BROKER": self.broker_url}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
             raise EdgemeshError(f"cannot add {source}: {lines[-1].removeprefix('edgemesh: ')}")

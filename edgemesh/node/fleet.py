@@ -81,8 +81,15 @@ class Fleet:
         self.members.clear()
 
     def _spawn(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "edgemesh.cli.main", "--mesh", self.mesh, "--broker", self.broker]
-        environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), "EDGEMESH_LOG_NAME": name}
+        command = [sys.executable, "-m", "edgemesh.cli.main"]
+        environment = {
+            **os.environ,
+            PARENT_VARIABLE: str(os.getpid()),
+            "EDGEMESH_LOG_NAME": name,
+            # Not as arguments: the URL may hold a password, and arguments are public.
+            "EDGEMESH_MESH": self.mesh,
+            "EDGEMESH_BROKER": self.broker,
+        }
         return subprocess.Popen(
             [*command, *arguments],
             env=environment,

@@ -59,28 +59,11 @@ class BrokerSession:
         self.shell = Shell(self.role, self._topics, loop)
         self.shell.handle_also({JobEnded: self._ended})
         self._waiting: dict[str, Ended] = {}
-        self._refused: str | None = None
 
     async def open(self, timeout: float) -> None:
         """Connect; raises BrokerError when nobody answers in time."""
-
-        def refused(text: str) -> None:
-            self._refused = text
-
-        self.shell.connect(
-            self._address, f"{self._mesh}-{self.requester}", SessionSettings(), on_refused=refused
-        )
-        assert self.shell.connection is not None
-        ends = self._loop.time() + timeout
-        while not self.shell.connection.connected:
-            if self._refused is not None:
-                raise BrokerError(self._refused)
-            if self._loop.time() > ends:
-                raise BrokerError(
-                    f"no broker answers at {self._address}: start one with  edgemesh up,  or name yours "
-                    "with --broker mqtt://HOST"
-                )
-            await asyncio.sleep(0.01)
+        client_id = f"{self._mesh}-{self.requester}"
+        await connect_in_time(self.shell, self._address, client_id, self._loop, timeout)
 
     async def manifest(self, model: str, timeout: float) -> Manifest:
         """The model's manifest; raises UnknownModelError when the mesh has none in time."""
@@ -107,6 +90,25 @@ class BrokerSession:
         ended = self._waiting.pop(action.job, None)
         if ended is not None:
             ended(action)
+
+
+async def connect_in_time(
+    shell: Shell, address: BrokerAddress, client_id: str, loop: asyncio.AbstractEventLoop, timeout: float
+) -> None:
+    """Connect a shell; raises BrokerError when nobody answers in time, or who answers refuses."""
+    refusal: list[str] = []
+    shell.connect(address, client_id, SessionSettings(), on_refused=refusal.append)
+    assert shell.connection is not None
+    ends = loop.time() + timeout
+    while not shell.connection.connected:
+        if refusal:
+            raise BrokerError(refusal[0])
+        if loop.time() > ends:
+            raise BrokerError(
+                f"no broker answers at {address}: start one with  edgemesh up,  or name yours "
+                "with --broker mqtt://HOST"
+            )
+        await asyncio.sleep(0.01)
 
 
 class LaneSession:

@@ -2,8 +2,9 @@
 
 Best-first search (A*) over labels: a place of the shortest-path graph plus the memory used so far on the
 crowded devices. The rest of the way is bounded from below twice: by the ways without memory, which are exact
-when memory does not bind, and by the ways that pay for memory (``memory_price``). Only devices that a found path really overfills are tracked, and more are added until
-the path fits (as in decremental state space relaxation: Righini and Salani, Networks 51(3), 2008).
+when memory does not bind, and by the ways that pay for memory (``memory_price``). Only devices that a found
+path really overfills are tracked, and more are added until the path fits (as in decremental state space
+relaxation: Righini and Salani, Networks 51(3), 2008).
 """
 
 from __future__ import annotations

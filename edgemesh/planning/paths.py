@@ -29,10 +29,12 @@ class Ways:
     """``[D, U + 1]``: the device has just finished a run at the cut; infinite at cut 0."""
     start: IntArray
     """``[D, U + 1]``: where that run started."""
-    sender: IntArray
-    """``[D, U + 1]``: whom the arrival comes from."""
     codec: IntArray
     """``[D, U + 1]``: how the arrival was encoded."""
+    best: IntArray
+    """``[U + 1, K]``: the cheapest device to leave from, by codec."""
+    other: IntArray
+    """``[U + 1, K]``: the next cheapest, for arrivals on the cheapest itself."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +55,27 @@ def ways_from_start(tables: Tables, *, through: tuple[int, Ways] | None = None) 
     all_devices, all_codecs = np.arange(devices), np.arange(codecs)
     arrive = np.full((devices, edges), np.inf, dtype=np.complex128)
     end = arrive.copy()
-    start, sender, codec = (np.zeros((devices, edges), dtype=np.intp) for _ in range(3))
+    start, codec = (np.zeros((devices, edges), dtype=np.intp) for _ in range(2))
+    best, other = (np.zeros((edges, codecs), dtype=np.intp) for _ in range(2))
     if through is None:
         arrive[:, 0] = tables.first
     for cut in range(1, edges):
         ended = arrive[:, :cut] + tables.run[cut, :, :cut]
-        start[:, cut] = best = ended.argmin(axis=1)
-        end[:, cut] = ended[all_devices, best]
+        start[:, cut] = chosen = ended.argmin(axis=1)
+        end[:, cut] = ended[all_devices, chosen]
         if through is not None:
             end[through[0], cut] = through[1].end[through[0], cut]
         if cut == edges - 1:
             break
         left = end[:, cut, None] + tables.leave[cut]
-        best = left.argmin(axis=0)
-        cheapest = left[best, all_codecs]
-        left[best, all_codecs] = np.inf
-        other = left.argmin(axis=0)
-        entered = cheapest + tables.enter[cut]
-        entered[best, all_codecs] = left[other, all_codecs] + tables.enter[cut, best, all_codecs]
+        best[cut] = first = left.argmin(axis=0)
+        entered = left[first, all_codecs] + tables.enter[cut]
+        left[first, all_codecs] = np.inf
+        other[cut] = second = left.argmin(axis=0)
+        entered[first, all_codecs] = left[second, all_codecs] + tables.enter[cut, first, all_codecs]
         codec[:, cut] = chosen = entered.argmin(axis=1)
         arrive[:, cut] = entered[all_devices, chosen]
-        sender[:, cut] = np.where(best[chosen] == all_devices, other[chosen], best[chosen])
-    return Ways(arrive, end, start, sender, codec)
+    return Ways(arrive, end, start, codec, best, other)
 
 
 def best_path(tables: Tables) -> Path | None:
@@ -114,8 +115,9 @@ def path_to_arrival(ways: Ways, device: int, cut: int) -> Path:
     runs: list[Run] = []
     codecs: list[int] = []
     while cut > 0:
-        codecs.append(int(ways.codec[device, cut]))
-        device = int(ways.sender[device, cut])
+        codec = int(ways.codec[device, cut])
+        codecs.append(codec)
+        device = int((ways.other if ways.best[cut, codec] == device else ways.best)[cut, codec])
         start = int(ways.start[device, cut])
         runs.append((start, cut, device))
         cut = start

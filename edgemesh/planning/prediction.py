@@ -115,11 +115,14 @@ def _prediction(
         if sender is receiver:
             crossings.append(None)
             continue
-        crossing = _crossing(instance, cut, instance.codecs.index(codec), sender, receiver)
-        if not np.isfinite(crossing.seconds):
+        crossing = None
+        if codec in instance.codecs:
+            crossing = _crossing(instance, cut, instance.codecs.index(codec), sender, receiver)
+        if crossing is None or not np.isfinite(crossing.seconds):
             return Infeasible(
                 "unreachable",
-                f"{crossing.sender} cannot send cut {cut} under codec {codec} to {crossing.receiver}",
+                f"{_name(instance, sender)} cannot send cut {cut} under codec {codec} to "
+                f"{_name(instance, receiver)}",
             )
         crossings.append(crossing)
     hops = []
@@ -145,14 +148,10 @@ def _crossing(
     receiver: PlanningDevice | Requester,
 ) -> Crossing:
     allowed = bool(instance.codec_allowed[cut, codec])
-    names = [
-        place.id if isinstance(place, PlanningDevice) else instance.origin_name
-        for place in (sender, receiver)
-    ]
     return Crossing(
         cut=cut,
-        sender=names[0],
-        receiver=names[1],
+        sender=_name(instance, sender),
+        receiver=_name(instance, receiver),
         codec=instance.codecs[codec],
         nbytes=int(instance.cut_bytes[cut, codec]),
         encode=float(codec_ticks(instance, sender.encode)[cut, codec]) / TICKS if allowed else float("inf"),
@@ -161,3 +160,7 @@ def _crossing(
         down=float(down_ticks(instance, receiver)[cut, codec]) / TICKS,
         decode=float(codec_ticks(instance, receiver.decode)[cut, codec]) / TICKS,
     )
+
+
+def _name(instance: Instance, place: PlanningDevice | Requester) -> str:
+    return place.id if isinstance(place, PlanningDevice) else instance.origin_name

@@ -121,15 +121,14 @@ def codec_ticks(instance: Instance, seconds_per_byte: tuple[float, ...]) -> Floa
 
 
 def _runs(instance: Instance, peak: FloatArray, weights: FloatArray) -> FloatArray:
-    run: FloatArray
     may_run = instance.may_run
     seconds = np.where(may_run, np.array([device.seconds for device in instance.devices]), 0.0)
     factors = np.array([device.run_factor for device in instance.devices])
-    edges = np.arange(instance.unit_count + 1)
-    before = np.zeros((len(edges), len(instance.devices)))
+    edges = instance.unit_count + 1
+    before = np.zeros((edges, len(instance.devices)))
     before[1:] = ticks(np.cumsum(seconds * factors[:, None], axis=1)).T
     fixed = ticks([device.run_overhead for device in instance.devices])
-    run = (before + fixed)[:, :, None] - before.T[None]
+    run: FloatArray = (before + fixed)[:, :, None] - before.T[None]
     for index, device in enumerate(instance.devices):
         if device.runs is not None:
             run[:, index, :] = ticks(device.runs).T
@@ -140,11 +139,12 @@ def _runs(instance: Instance, peak: FloatArray, weights: FloatArray) -> FloatArr
         refused = np.zeros(before.shape)
         refused[1:] = np.cumsum(~may_run, axis=1).T
         np.copyto(run, np.inf, where=refused[:, :, None] != refused.T[None])
-    need = weights[:, None] - weights[None, :] + peak
     for index, device in enumerate(instance.devices):
         if device.memory_limit < weights[-1] + peak[-1, 0]:
+            need = weights[:, None] - weights[None, :] + peak
             run[:, index, :][need > device.memory_limit] = np.inf
-    np.copyto(run, np.inf, where=(edges[:, None] <= edges[None, :])[:, None, :])
+    for stop in range(edges):
+        run[stop, :, stop:] = np.inf
     return run
 
 

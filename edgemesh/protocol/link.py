@@ -23,8 +23,9 @@ class Transfer:
     """One measured transfer, on the clock of the device that sent it.
 
     ``acknowledged``: publish to PUBACK (up, and a small answer down). ``echoed``: publish to a message of
-    the same size coming back to the sender itself (up and down). ``tail``: the part of an echo after its PUBACK (down). ``received``: publish to the receipt of
-    ``peer`` (up, down at the peer, and a small message back).
+    the same size coming back to the sender itself (up and down). ``tail``: the part of an echo after its
+    PUBACK (down). ``received``: publish to the receipt of ``peer`` (up, down at the peer, and a small message
+    back).
     """
 
     kind: Literal["acknowledged", "echoed", "tail", "received"]

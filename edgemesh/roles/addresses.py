@@ -9,7 +9,7 @@ _KEPT = 4096
 
 
 class Addresses:
-    """``Topics.build`` for one name; formatting and checking took a tenth of a small hop's time (measured)."""
+    """``Topics.build`` for one name; formatting and checking took a tenth of a small hop (measured)."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics

@@ -38,6 +38,8 @@ WINDOW = 4
 """Chunks asked for at once: hides a round trip, and holds up an activation by 2 MB at most."""
 _PATIENCE = 3.0
 _LONGEST_PATIENCE = 30.0
+_DAMAGED = 3
+"""Fetches that may turn out damaged although each chunk had its digest: then the manifest is wrong."""
 _TIMER = "content"
 
 
@@ -46,9 +48,11 @@ class _Fetch:
     manifest: Manifest
     missing: list[int] = field(default_factory=list)
     asked: dict[int, float] = field(default_factory=dict)
-    """Chunk index to the time when asking again is due."""
+    """Chunk index to the time when it was asked for."""
     patience: float = _PATIENCE
+    """Seconds until a chunk is asked for again."""
     looked: bool = False
+    damaged: int = 0
 
 
 class ContentKeeper:
@@ -60,6 +64,7 @@ class ContentKeeper:
         self._topics = topics
         self._wanted = wanted
         self._fetches: dict[str, _Fetch] = {}
+        self._hopeless: set[str] = set()
         self._connected = False
         self._refusals = Refusals()
 
@@ -110,17 +115,16 @@ class ContentKeeper:
         if digest in self.held:
             self.held[digest] = manifest
             return []
-        if digest in self._fetches or not self._wanted(manifest):
+        if digest in self._fetches or digest in self._hopeless or not self._wanted(manifest):
             return []
         self._fetches[digest] = _Fetch(manifest)
         return [FindContent(manifest)]
 
     def drop(self, digest: str) -> list[Action]:
         """Forget the content of a model that was removed from the mesh."""
-        self._fetches.pop(digest, None)
-        if self.held.pop(digest, None) is None:
-            return []
-        return [DropContent(digest)]
+        self._hopeless.discard(digest)
+        fetch, held = self._fetches.pop(digest, None), self.held.pop(digest, None)
+        return [] if fetch is None and held is None else [DropContent(digest)]
 
     # --- fetching ----------------------------------------------------------------------------------------
 
@@ -142,19 +146,19 @@ class ContentKeeper:
         topic = self._topics.build("chunk-request", digest=fetch.manifest.digest)
         while self._connected and fetch.looked and fetch.missing and len(fetch.asked) < WINDOW:
             index = fetch.missing.pop(0)
-            fetch.asked[index] = now + fetch.patience
+            fetch.asked[index] = now
             request = ChunkRequest(self._requester, index)
             actions.append(Publish(topic, encode_json(request), expiry=10.0))
         return [*actions, *self._timer()]
 
     def _timer(self) -> list[Action]:
-        due = [at for fetch in self._fetches.values() for at in fetch.asked.values()]
+        due = [at + fetch.patience for fetch in self._fetches.values() for at in fetch.asked.values()]
         return [SetTimer(_TIMER, min(due))] if due else []
 
     def _again(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for fetch in self._fetches.values():
-            late = [index for index, at in fetch.asked.items() if now >= at]
+            late = [index for index, at in fetch.asked.items() if now >= at + fetch.patience]
             if late:
                 # Nobody holds it yet, or a holder died: ask again, ever less often.
                 fetch.patience = min(_LONGEST_PATIENCE, fetch.patience * 1.5)
@@ -177,14 +181,17 @@ class ContentKeeper:
     def _chunk(self, event: MessageReceived, now: float) -> list[Action]:
         header, data = decode_chunk(event.payload)
         fetch = self._fetches.get(header.digest)
-        if fetch is None or header.index not in fetch.asked:
+        if fetch is None or not (header.index in fetch.asked or header.index in fetch.missing):
             return []
         if header.digest != event.topic.names["digest"]:
             raise DecodeError("chunk of another digest than its topic's")
         if hashlib.sha256(data).hexdigest() != fetch.manifest.chunks[header.index]:
             raise DecodeError(f"chunk {header.index} of {fetch.manifest.name} does not have its digest")
-        del fetch.asked[header.index]
-        fetch.patience = _PATIENCE
+        asked = fetch.asked.pop(header.index, None)
+        if asked is None:
+            fetch.missing.remove(header.index)  # given up too early: a slow link takes its time
+        else:
+            fetch.patience = min(_LONGEST_PATIENCE, max(_PATIENCE, 2.0 * (now - asked)))
         last = not fetch.missing and not fetch.asked
         return [StoreChunk(fetch.manifest, header.index, bytes(data), last), *self._ask(fetch, now)]
 
@@ -200,8 +207,14 @@ class ContentKeeper:
         fetch = self._fetches.get(digest)
         if fetch is None:
             return []
+        fetch.damaged += 1
         fetch.missing = list(range(len(fetch.manifest.chunks)))
         fetch.asked.clear()
+        if fetch.damaged >= _DAMAGED:
+            del self._fetches[digest]
+            self._hopeless.add(digest)
+            text = f"{fetch.manifest.name} does not have its digest although its chunks do: add it again"
+            return [Log("error", text, digest)]
         log = Log("warning", f"{fetch.manifest.name} arrived damaged and is fetched again", digest)
         return [log, *self._ask(fetch, now)]
 

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
 
 from edgemesh.errors import DecodeError
 from edgemesh.planning.alternatives import alternatives
-from edgemesh.planning.explanation import why_changed, why_idle
+from edgemesh.planning.explanation import why_idle
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.objectives import OBJECTIVES
 from edgemesh.planning.plan import Infeasible, Plan
-from edgemesh.planning.prediction import predicted_latency
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import State
 from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
-from edgemesh.protocol.topics import Topics
+from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import Action, Log, Publish, SetTimer, Subscribe
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, TimerFired
-from edgemesh.roles.instances import assignment_message, may_become_plannable, planning_instance, route_of
+from edgemesh.roles.instances import assignment_message, may_become_plannable, planning_instance
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.switching import InForce, Switch, switch
 
 REPLAN_SECONDS = 2.0
 """At most one round of planning in this time, unless a plan in force has become impossible."""
+_URGENT_SECONDS = 0.2
+"""The same when it has: a flapping device must not keep the planner busy."""
 _SETTLE_SECONDS = 0.3
 """Retained messages arrive in a burst: the first plan waits for its end."""
 _TICK_SECONDS = 1.0
-MARGIN = 0.05
-"""A plan replaces another when it is faster by this share on the same estimates."""
-_DRIFT = 0.25
-"""The same plan is published again when its prediction moved by this share: hedges are timed by it."""
+_STATE_SECONDS = 5.0
+"""Between repetitions of this node's state: a standby distrusts one that is older than three of them."""
+_REVIEW_SECONDS = 5.0
+"""Without any news the plans are reviewed this often: silence and ageing samples are no events."""
+_QUEUE_STEP = 0.05
+"""A queue that moved by so many seconds is worth planning again."""
+_GRACE_SECONDS = 3.0
+"""After it an assignment without a manifest is that of a model removed while nobody decided."""
 _RUNNER_UPS = 4
 _ORIGINS = 1024
-
-
-@dataclass
-class _InForce:
-    plan: Plan
-    instance: Instance
-    digest: str
+_POLICIES = 1024
+_LAST_TERM = 1 << 40
+"""A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
 
 
 class Decider:
@@ -58,12 +60,16 @@ class Decider:
         self._sequence = 0
         self._policies: dict[str, Policy] = {}
         self._origins: set[tuple[str, str]] = set()
-        self._in_force: dict[tuple[str, str], _InForce] = {}
+        self._in_force: dict[tuple[str, str], InForce] = {}
+        self._why_anew: dict[tuple[str, str], str] = {}
+        """Why nothing is in force where something was."""
         self._failures: dict[tuple[str, str], str] = {}
-        self._asked: list[PlanRequest] = []
-        self._dirty = False
+        self._asked: dict[PlanRequest, None] = {}
+        self._plan_at: float | None = None
+        """When the timer of the next round is due."""
         self._planned_at = float("-inf")
-        self._connected = False
+        self._connected_at: float | None = None
+        self._stated_at = float("-inf")
         self._available: frozenset[str] = frozenset()
         self._refusals = Refusals()
 
@@ -80,22 +86,27 @@ class Decider:
         if isinstance(event, Connected):
             return self._connect(now)
         if isinstance(event, Disconnected):
-            self._connected = False
-            self.view.forget_silence()
+            self._connected_at = None
             return []
         if isinstance(event, MessageReceived):
             return self._message(event, now)
         if isinstance(event, TimerFired) and event.name == "plan":
             return self._round(now)
         if isinstance(event, TimerFired) and event.name == "tick":
-            return [self._state("online"), *self._tick(now), SetTimer("tick", now + _TICK_SECONDS)]
+            return [*self._tick(now), SetTimer("tick", now + _TICK_SECONDS)]
         return []
 
     def _connect(self, now: float) -> list[Action]:
-        self._connected = True
+        # What the broker retains is the truth: it may have lost our plans, and models may have been removed.
+        self.view = MeshView()
+        self._policies.clear()
+        self._in_force.clear()
+        self._why_anew.clear()
+        self._failures.clear()
+        self._connected_at = self._stated_at = now
         kinds = ("state", "about", "model", "policy", "profile", "assignment", "heartbeat", "link")
         return [
-            *(Subscribe(self._topics.filter(kind), TOPIC_QOS.get(kind, 1)) for kind in kinds),
+            *(Subscribe(self._topics.filter(kind), TOPICS[kind].qos) for kind in kinds),
             Subscribe(self._topics.filter("request", verb="plan"), 1),
             self._state("online"),
             SetTimer("tick", now + _TICK_SECONDS),
@@ -115,7 +126,7 @@ class Decider:
             if kind == "request":
                 return self._request(event, now)
             if kind == "policy":
-                return self._policy(event, now)
+                return self._policy_changed(event, now)
             if kind == "assignment":
                 return self._assignment(event, now)
             relevant = self.view.learn(event, now) or self.estimates.learn(event, now)
@@ -127,9 +138,8 @@ class Decider:
             return self._heartbeat(event.topic.names["device"], now)
         if kind == "model" and not event.payload:
             return self._removed(event.topic.names["model"])
-        if kind == "state" and self._loses_a_plan(now):
-            self._dirty = True
-            return [SetTimer("plan", now)]  # impossible now: at once
+        if kind == "state" and self._loses_a_plan((event.topic.names["device"],), now):
+            return self._at_once(now)
         return self._soon(now)
 
     def _heartbeat(self, device: str, now: float) -> list[Action]:
@@ -137,25 +147,38 @@ class Decider:
         assert heartbeat is not None
         before = self.estimates.queue(device)
         self.estimates.observe_queue(device, heartbeat.queued_seconds)
-        return self._soon(now) if abs(self.estimates.queue(device) - before) > 0.05 else []
+        return self._soon(now) if abs(self.estimates.queue(device) - before) > _QUEUE_STEP else []
 
     def _request(self, event: MessageReceived, now: float) -> list[Action]:
         if event.topic.names["verb"] != "plan":
             return []
         request = decode_json(PlanRequest, event.payload)
-        if len(self._asked) < _ORIGINS and len(self._origins) < _ORIGINS:
-            self._asked.append(request)
-            self._origins.add((request.model, request.origin))
+        if len(self._asked) < _ORIGINS:
+            self._asked[request] = None
+        # Only what can be planned is kept, or requests for made-up names would fill the table.
+        origin = request.origin
+        if request.model in self.view.manifests and (origin == APP_ORIGIN or self.view.about(origin)):
+            self._keep_planned(request.model, origin)
         return self._soon(now)
 
-    def _policy(self, event: MessageReceived, now: float) -> list[Action]:
+    def _keep_planned(self, model: str, origin: str) -> None:
+        if len(self._origins) < _ORIGINS:
+            self._origins.add((model, origin))
+
+    def _policy_changed(self, event: MessageReceived, now: float) -> list[Action]:
         model = event.topic.names["model"]
-        if event.payload:
-            self._policies[model] = decode_json(Policy, event.payload)
+        policy = decode_json(Policy, event.payload) if event.payload else None
+        if policy == self._policies.get(model):
+            return []
+        if policy is None:
+            del self._policies[model]
+        elif model in self._policies or len(self._policies) < _POLICIES:
+            self._policies[model] = policy
         else:
-            self._policies.pop(model, None)
+            raise DecodeError(f"more than {_POLICIES} policies; that of {model} is not taken in")
         for key in [key for key in self._in_force if key[0] == model]:
             del self._in_force[key]  # what is in force may break the new policy: plan afresh
+            self._why_anew[key] = "the policy changed"
         return self._soon(now)
 
     def _assignment(self, event: MessageReceived, now: float) -> list[Action]:
@@ -165,64 +188,91 @@ class Decider:
         known = self.view.assignments.get(key)
         if known is None:
             return []
-        if len(self._origins) < _ORIGINS:
-            self._origins.add(key)
-        if known.term > self._holder.term:
-            self._holder = Holder("online", self._holder.holder, self._holder.boot, known.term + 1)
-            return self._soon(now)
-        return []
+        self._keep_planned(*key)
+        if known.epoch <= (self._holder.term, self._sequence):
+            return []  # our own, or one that ours will replace
+        if known.term > _LAST_TERM:
+            return [self._cleared(key), *self._soon(now)]
+        if known.term >= self._holder.term:
+            h = self._holder
+            self._holder = Holder("online", h.holder, h.boot, known.term + 1)
+        if self._in_force.pop(key, None) is not None:
+            self._why_anew[key] = f"another decision node published epoch {known.term}.{known.sequence}"
+        return self._soon(now)
 
     def _removed(self, model: str) -> list[Action]:
         gone = [key for key in self._origins if key[0] == model]
         self._origins.difference_update(gone)
-        actions: list[Action] = []
         for key in gone:
             self._in_force.pop(key, None)
-            topic = self._topics.build("assignment", model=key[0], origin=key[1])
-            actions.append(Publish(topic, b"", qos=1, retain=True))
-        return actions
+            self._why_anew.pop(key, None)
+            self._failures.pop(key, None)
+        return [self._cleared(key) for key in sorted({*gone, *self._orphans(model)})]
 
-    def _loses_a_plan(self, now: float) -> bool:
-        return any(
-            not self.view.online(device, now)
-            for in_force in self._in_force.values()
-            for device in in_force.plan.devices
-        )
+    def _orphans(self, model: str) -> list[tuple[str, str]]:
+        """Retained assignments of ``model``."""
+        return [key for key in self.view.assignments if key[0] == model]
+
+    def _cleared(self, key: tuple[str, str]) -> Publish:
+        return Publish(self._topics.build("assignment", model=key[0], origin=key[1]), b"", qos=1, retain=True)
+
+    def _loses_a_plan(self, devices: Collection[str], now: float) -> bool:
+        """Whether one of ``devices`` is gone and some plan in force needs it."""
+        gone = {device for device in devices if not self.view.online(device, now)}
+        return any(not gone.isdisjoint(in_force.plan.devices) for in_force in self._in_force.values())
 
     def _tick(self, now: float) -> list[Action]:
+        if self._connected_at is None:
+            return []
+        actions: list[Action] = []
+        if now - self._stated_at >= _STATE_SECONDS:
+            self._stated_at = now
+            actions.append(self._state("online"))
         available = frozenset(device for device in self.view.devices if self.view.online(device, now))
-        changed, self._available = available != self._available, available
-        if changed and self._loses_a_plan(now):
-            self._dirty = True
-            return [SetTimer("plan", now)]
-        return self._soon(now) if changed or self._drifted(now) else []
-
-    def _drifted(self, now: float) -> bool:
-        """Whether estimates moved so far that planning again is worth its time."""
-        return now - self._planned_at >= 5.0
+        lost, changed = self._available - available, available != self._available
+        self._available = available
+        if self._loses_a_plan(lost, now):
+            return [*actions, *self._at_once(now)]
+        if changed or now - self._planned_at >= _REVIEW_SECONDS:
+            return [*actions, *self._soon(now)]
+        return actions
 
     # --- planning ----------------------------------------------------------------------------------------
 
     def _soon(self, now: float) -> list[Action]:
-        if self._dirty:
+        """Plan when the burst of news is over, and not too often."""
+        return self._plan_by(max(now + _SETTLE_SECONDS, self._planned_at + REPLAN_SECONDS))
+
+    def _at_once(self, now: float) -> list[Action]:
+        """Plan now: jobs are lost or wait for their fallback until then."""
+        return self._plan_by(max(now, self._planned_at + _URGENT_SECONDS))
+
+    def _plan_by(self, at: float) -> list[Action]:
+        if self._plan_at is not None and self._plan_at <= at:
             return []
-        self._dirty = True
-        return [SetTimer("plan", max(now + _SETTLE_SECONDS, self._planned_at + REPLAN_SECONDS))]
+        self._plan_at = at
+        return [SetTimer("plan", at)]
 
     def _round(self, now: float) -> list[Action]:
-        self._dirty = False
-        if not self._connected:
+        self._plan_at = None
+        if self._connected_at is None:
             return []
         self._planned_at = now
         for model in self.view.manifests:
-            self._origins.add((model, APP_ORIGIN))
-        actions: list[Action] = []
+            self._keep_planned(model, APP_ORIGIN)
+        actions = self._cleared_orphans() if now - self._connected_at >= _GRACE_SECONDS else []
         for model, origin in sorted(self._origins):
             manifest = self.view.manifests.get(model)
             if manifest is not None:
                 actions += self._decide(manifest, origin, now)
-        asked, self._asked = self._asked, []
+        asked, self._asked = self._asked, {}
         return [*actions, *(self._answer(request, now) for request in asked)]
+
+    def _cleared_orphans(self) -> list[Action]:
+        """Assignments of models that were removed while nobody decided."""
+        self._origins = {key for key in self._origins if key[0] in self.view.manifests}
+        orphans = [key for key in self.view.assignments if key[0] not in self.view.manifests]
+        return [self._cleared(key) for key in orphans]
 
     def _decide(self, manifest: Manifest, origin: str, now: float) -> list[Action]:
         key = manifest.name, origin
@@ -234,32 +284,13 @@ class Decider:
         if isinstance(plan, Infeasible):
             return self._failed(key, plan.reason)
         self._failures.pop(key, None)
-        current = self._in_force.get(key)
-        reason = self._reason_to_change(current, manifest, plan, instance)
-        if reason is None:
+        chosen = switch(self._in_force.get(key), manifest, plan, instance, now)
+        if chosen is None:
             return []
-        if current is not None and reason.startswith("estimates moved"):
-            kept = predicted_latency(instance, current.plan.partitions, current.plan.input_codec)
-            assert not isinstance(kept, Infeasible)
-            plan = Plan(current.plan.partitions, current.plan.input_codec, kept)
-        self._in_force[key] = _InForce(plan, instance, manifest.digest)
-        return self._publish(manifest, origin, plan, instance, reason, now)
-
-    def _reason_to_change(
-        self, current: _InForce | None, manifest: Manifest, plan: Plan, instance: Instance
-    ) -> str | None:
-        if current is None:
-            return f"first plan of this decision node ({len(instance.devices)} devices known)"
-        if current.digest != manifest.digest:
-            return "the model's content changed"
-        kept = predicted_latency(instance, current.plan.partitions, current.plan.input_codec)
-        if isinstance(kept, Infeasible):
-            return f"the plan in force became impossible: {kept.reason}"
-        if route_of(plan) != route_of(current.plan) and plan.total < (1.0 - MARGIN) * kept.total:
-            return why_changed(current.plan, current.instance, plan, instance).text
-        if abs(kept.total - current.plan.total) > _DRIFT * current.plan.total:
-            return f"estimates moved: {current.plan.total * 1e3:.1f} ms became {kept.total * 1e3:.1f} ms"
-        return None
+        if (why := self._why_anew.pop(key, None)) is not None:
+            chosen = Switch(chosen.plan, why)
+        self._in_force[key] = InForce(chosen.plan, instance, manifest, now)
+        return self._publish(manifest, origin, chosen.plan, instance, chosen.reason, now)
 
     def _publish(
         self, manifest: Manifest, origin: str, plan: Plan, instance: Instance, reason: str, now: float
@@ -267,8 +298,8 @@ class Decider:
         others = alternatives(instance, plan, runner_ups=_RUNNER_UPS)
         idle = why_idle(instance, plan, others.using)
         self._sequence += 1
-        devices = frozenset(view for view in self.view.devices)
-        emulated = frozenset(d for d in devices if (about := self.view.about(d)) and about.emulated)
+        abouts = {device: self.view.about(device) for device in self.view.devices}
+        emulated = frozenset(device for device, about in abouts.items() if about and about.emulated)
         message = assignment_message(
             manifest,
             origin,
@@ -311,6 +342,3 @@ class Decider:
             soon = may_become_plannable(manifest, self.view, self.estimates, now)
         response = PlanResponse(request.requester, request.model, request.origin, planned, reason, soon)
         return Publish(self._topics.build("response", verb="plan"), encode_json(response), qos=1, expiry=30.0)
-
-
-TOPIC_QOS = {"heartbeat": 0, "link": 0}

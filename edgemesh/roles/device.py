@@ -90,9 +90,13 @@ class Device:
         self._last_heartbeat = 0.0
         self.busy_fraction = 0.0
         """Share of the time before the last heartbeat in which units ran."""
-        self._running: dict[str, RunUnits] = {}
-        self._own_work = topics.build("work", device=settings.device)
-        self._own_reply = topics.build("reply", requester=settings.device)
+        self._running: RunUnits | None = None
+        self._was_connected = False
+        self._asks_memory = False
+        """Whether it is not known yet if the broker still has what it retained."""
+        self._own_topics = frozenset(
+            {topics.build("work", device=settings.device), topics.build("reply", requester=settings.device)}
+        )
 
     def will(self) -> Publish:
         """What the broker publishes when the connection dies."""
@@ -104,41 +108,42 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to anything; actions that stay on this device have been followed up already."""
-        pending: list[Event] = [event]
+        actions = self._one(event, now)
         outcome: list[Action] = []
-        while pending:
-            actions = self._one(pending.pop(0), now)
-            self.meter.watch([a for a in actions if not (isinstance(a, Publish) and self._is_local(a))], now)
-            for action in actions:
-                if isinstance(action, Publish) and self._is_local(action):
+        # Grows while it is gone through: what stays on this device is an event at once.
+        for action in actions:
+            if isinstance(action, Publish):
+                if action.topic in self._own_topics:
                     # Local first: its own units and its own results take no broker hop.
-                    pending.append(MessageReceived(self.topics.parse(action.topic), action.payload))
-                else:
-                    if isinstance(action, RunUnits):
-                        self._running[action.run] = action
-                    outcome.append(action)
+                    local = MessageReceived(self.topics.parse(action.topic), action.payload)
+                    actions.extend(self._one(local, now))
+                    continue
+                if action.token is not None:
+                    self.meter.watch((action,), now)
+            elif isinstance(action, RunUnits):
+                self._running = action
+            outcome.append(action)
         return outcome
 
-    def _is_local(self, action: Publish) -> bool:
-        return action.topic in (self._own_work, self._own_reply)
-
     def _one(self, event: Event, now: float) -> list[Action]:
+        if isinstance(event, MessageReceived):
+            return self._message(event, now)
+        if isinstance(event, RunFinished):
+            self._note_run(event)
+            return self.worker.handle(event, now)
         if isinstance(event, Connected):
             return self._connected(event, now)
         if isinstance(event, Disconnected):
-            self.requester.disconnected()
             self.content.disconnected()
-            return []
-        if isinstance(event, MessageReceived):
-            return self._message(event, now)
+            return self.requester.handle(event, now)
         if isinstance(event, TimerFired) and event.name == "heartbeat":
             return [self._heartbeat(now), SetTimer("heartbeat", now + HEARTBEAT_SECONDS)]
         if isinstance(event, TimerFired) and event.name == "resources":
             return [ReadResources(), SetTimer("resources", now + RESOURCES_SECONDS)]
         if isinstance(event, ResourcesRead):
             return [self._resources(event.resources)]
-        if isinstance(event, RunFinished):
-            self._note_run(event)
+        if isinstance(event, RangeLoaded):
+            self._expect(event)
         actions = [
             *self.worker.handle(event, now),
             *self.requester.handle(event, now),
@@ -157,6 +162,7 @@ class Device:
 
     def _connected(self, event: Connected, now: float) -> list[Action]:
         mine = self.settings.device
+        self._asks_memory, self._was_connected = self._was_connected, True
         filters = [
             self.topics.filter("work", device=mine),
             self.topics.filter("reply", requester=mine),
@@ -182,10 +188,22 @@ class Device:
         ]
 
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
-        kind = event.topic.kind
-        before = self._manifest_before(event)
+        kind, names = event.topic.kind, event.topic.names
+        if kind == "work":
+            return self.worker.handle(event, now)
+        if kind in ("reply", "response"):
+            return self.requester.handle(event, now)
+        if kind in ("chunk", "chunk-request"):
+            return self.content.handle(event, now)
+        if kind in ("receipt", "probe"):
+            return self.meter.handle(event, now)
+        if kind == "state" and names["device"] == self.settings.device and event.payload == b"offline":
+            # The Will of a connection that died after we were back: say that we are here.
+            self._asks_memory = False
+            return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
+        before = self.view.manifests.get(names["model"]) if kind == "model" else None
         try:
-            learnt = self.view.learn(event, now)
+            self.view.learn(event, now)
         except DecodeError as error:
             return self._refusals.log(kind, error, now)
         actions: list[Action] = []
@@ -194,24 +212,23 @@ class Device:
         elif kind == "assignment":
             actions += self._prepare(now)
         elif kind == "about":
-            actions += self._others_hold(event.topic.names["device"], now)
-        elif kind == "state" and event.topic.names["device"] == self.settings.device:
-            actions += self._own_state(event)
-        if learnt:
-            return [*actions, *self.requester.handle(event, now)]
-        return [
-            *actions,
-            *self.worker.handle(event, now),
-            *self.requester.handle(event, now),
-            *self.content.handle(event, now),
-            *self.meter.handle(event, now),
-        ]
+            actions += self._others_hold(names["device"], now)
+        elif kind == "state" and names["device"] == self.settings.device and self._asks_memory:
+            actions += self._remind(retained=event.retained)
+        return [*actions, *self.requester.handle(event, now)]
 
-    def _own_state(self, event: MessageReceived) -> list[Action]:
-        # The Will of a connection that died after we were back: say that we are here.
-        if bytes(event.payload) != b"online":
-            return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
-        return []
+    def _remind(self, *, retained: bool) -> list[Action]:
+        """Our state came back: live although an earlier one was retained, so the broker has lost its memory.
+
+        Manifests were published once by a person; whoever holds the content says them again.
+        """
+        self._asks_memory = False
+        if retained:
+            return []
+        return [
+            Publish(self.topics.build("model", model=m.name), encode_json(m), qos=1, retain=True)
+            for m in self.content.held.values()
+        ]
 
     # --- models ------------------------------------------------------------------------------------------
 
@@ -219,15 +236,13 @@ class Device:
         fits = manifest.size <= self.settings.memory_bytes * _CONTENT_SHARE
         return manifest.format in self.settings.runtimes and fits
 
-    def _manifest_before(self, event: MessageReceived) -> Manifest | None:
-        return self.view.manifests.get(event.topic.names.get("model", ""))
-
     def _models_changed(self, event: MessageReceived, before: Manifest | None, now: float) -> list[Action]:
         manifest = self.view.manifests.get(event.topic.names["model"])
         actions: list[Action] = []
         if before is not None and (manifest is None or manifest.digest != before.digest):
             if all(m.digest != before.digest for m in self.view.manifests.values()):
                 actions += self.content.drop(before.digest)
+                self.profiler.forget(before.digest)
                 topic = self._topic("profile", model=before.name)
                 actions.append(Publish(topic, b"", qos=1, retain=True))
             self.worker.held = set(self.content.held)
@@ -256,11 +271,20 @@ class Device:
         manifest = next((m for m in self.content.held.values() if m.name == model), None)
         if manifest is None or manifest.format not in self.settings.runtimes:
             return None
-        return ChosenRoute((Hop(self.settings.device, manifest.unit_count),), manifest.digest, 0.0)
+        profile = self.profiler.published.get(manifest.digest)
+        predicted = sum(profile.seconds) if profile is not None else 0.0
+        return ChosenRoute((Hop(self.settings.device, manifest.unit_count),), manifest.digest, predicted)
+
+    def _expect(self, event: RangeLoaded) -> None:
+        """Tell the worker what a partition takes before its first run: it refuses what is too much."""
+        profile = self.profiler.published.get(event.digest)
+        if profile is not None and event.stop <= len(profile.seconds):
+            seconds = sum(profile.seconds[event.start : event.stop])
+            self.worker.expect(event.digest, event.start, event.stop, seconds)
 
     def _note_run(self, event: RunFinished) -> None:
-        run = self._running.pop(event.run, None)
-        if run is not None:
+        run = self._running
+        if run is not None and run.run == event.run:
             self.meter.ran(run.digest, run.start, run.stop, event.run_seconds)
 
     # --- presence ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgemesh.errors import DecodeError, UnknownModelError
+from edgemesh.errors import DeadlineError, DecodeError, UnknownModelError
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
@@ -17,6 +17,7 @@ from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import (
     Acknowledge,
     Action,
+    CancelTimer,
     DecodeInput,
     JobEnded,
     Log,
@@ -31,6 +32,7 @@ from edgemesh.roles.events import (
     Event,
     InputDecoded,
     InputRefused,
+    JobCancelled,
     JobSubmitted,
     MessageReceived,
     ResultRendered,
@@ -53,13 +55,16 @@ STATE_SECONDS = 5.0
 class _Submission:
     model: str
     arrived: float
-    left: float
     acknowledgement: int | None
     response_topic: str | None
     correlation: bytes | None
     payload: bytes | memoryview
     content_type: str | None
     deadline: float
+    waits_for: str | None
+    """The model whose manifest has not come yet."""
+    ended: bool = False
+    """Whether it ended before it became a job of the requester."""
 
 
 class Gateway:
@@ -96,22 +101,17 @@ class Gateway:
         if isinstance(event, Connected):
             return self._connect(event, now)
         if isinstance(event, Disconnected):
-            self.requester.disconnected()
-            return []
+            return self._disconnect(event, now)
         if isinstance(event, MessageReceived):
             return self._message(event, now)
         if isinstance(event, InputDecoded):
             return self._decoded(event, now)
         if isinstance(event, InputRefused):
-            submission = self._submissions.get(event.job)
-            if submission is None:
-                return []
-            ended = JobEnded(event.job, submission.model, now - submission.arrived, event.code, event.text)
-            return [ended]
+            return self._end(event.job, event.code, event.text, now)
         if isinstance(event, ResultRendered):
             return self._publish_result(event)
-        if isinstance(event, TimerFired) and event.name.startswith("manifest:"):
-            return self._decode(event.name.removeprefix("manifest:"), now)
+        if isinstance(event, TimerFired) and event.name.startswith("submission:"):
+            return self._overdue(event.name.removeprefix("submission:"), now)
         if isinstance(event, TimerFired) and event.name == "gateway-state":
             return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS)]
         return [*self.requester.handle(event, now), *self.meter.handle(event, now)]
@@ -136,16 +136,28 @@ class Gateway:
             topics.filter("assignment", origin=APP_ORIGIN),
             topics.filter("reply", requester=self.requester.requester),
             topics.filter("response", verb="plan"),
-            # Shared, so that further slots take their part of the load.
-            f"$share/gateway/{topics.filter('submit')}",
         ]
         return [
-            *(Subscribe(f, 1) for f in filters),
+            # QoS 0, or their acknowledgements would wait in line behind those of open submissions (MQTT 5,
+            # 4.6): a lost reply is asked for again, a stalled line stops everybody.
+            *(Subscribe(f, 0) for f in filters),
+            # Shared, so that further slots take their part of the load.
+            Subscribe(f"$share/gateway/{topics.filter('submit')}", 1),
             self._state("online"),
             SetTimer("gateway-state", now + STATE_SECONDS),
             *self.requester.handle(event, now),
             *self.meter.handle(event, now),
         ]
+
+    def _disconnect(self, event: Disconnected, now: float) -> list[Action]:
+        # What is not acknowledged comes again to whoever holds the session next, perhaps to us: going on with
+        # it would publish two results.
+        inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
+        cancelled: list[Action] = []
+        for job in inherited:
+            del self._submissions[job]
+            cancelled += [CancelTimer(f"submission:{job}"), *self.requester.handle(JobCancelled(job), now)]
+        return [*cancelled, *self.requester.handle(event, now)]
 
     def _state(self, state: State) -> Publish:
         h = self._holder
@@ -162,6 +174,9 @@ class Gateway:
             actions += self._refusals.log(event.topic.kind, error, now)
         if event.acknowledgement is not None:
             actions.append(Acknowledge(event.acknowledgement))
+        if event.topic.kind == "model":
+            waiting = [j for j, s in self._submissions.items() if s.waits_for == event.topic.names["model"]]
+            actions += [action for job in waiting for action in self._decode(job, now)]
         return [*actions, *self.requester.handle(event, now), *self.meter.handle(event, now)]
 
     # --- submissions -------------------------------------------------------------------------------------
@@ -174,45 +189,65 @@ class Gateway:
         self._submissions[job] = _Submission(
             model,
             now,
-            left,
             event.acknowledgement,
             self._allowed(event.response_topic),
             event.correlation,
             event.payload,
             event.content_type,
             now + left,
+            waits_for=model,
         )
         if model in self.view.manifests:
             return self._decode(job, now)
         # Right after connecting the retained manifests may still be on their way.
-        return [SetTimer(f"manifest:{job}", now + _GRACE_SECONDS)]
+        return [SetTimer(f"submission:{job}", now + min(left, _GRACE_SECONDS))]
 
     def _allowed(self, response_topic: str | None) -> str | None:
-        """The app's response topic, unless it would make us write where only members of the mesh may."""
+        """The app's response topic, unless it would make us write where only members of a mesh may."""
         if not response_topic or any(c in response_topic for c in "+#\0") or response_topic.startswith("$"):
             return None
-        inside = response_topic.startswith(self._topics.root)
-        if inside and not response_topic.startswith(f"{self._topics.root}reply/"):
-            return None
-        return response_topic
+        family = self._topics.root.partition("/")[0] + "/"
+        return None if response_topic.startswith(family) else response_topic
 
     def _decode(self, job: str, now: float) -> list[Action]:
+        submission = self._submissions[job]
+        manifest = self.view.manifests.get(submission.model)
+        if manifest is None:
+            return []
+        submission.waits_for = None
+        return [
+            DecodeInput(job, manifest, submission.payload, submission.content_type),
+            SetTimer(f"submission:{job}", submission.deadline),
+        ]
+
+    def _overdue(self, job: str, now: float) -> list[Action]:
+        """The manifest did not come in its grace, or the input was not decoded by the deadline."""
         submission = self._submissions.get(job)
         if submission is None:
             return []
-        manifest = self.view.manifests.get(submission.model)
-        if manifest is None:
+        if submission.waits_for is not None:
             text = f"no model {submission.model} in this mesh: add it with  edgemesh model add"
-            return [JobEnded(job, submission.model, now - submission.arrived, UnknownModelError.code, text)]
-        return [DecodeInput(job, manifest, submission.payload, submission.content_type)]
+            return self._end(job, UnknownModelError.code, text, now)
+        return self._end(
+            job, DeadlineError.code, f"the input of {submission.model} was not read in time", now
+        )
+
+    def _end(self, job: str, code: str, text: str, now: float) -> list[Action]:
+        submission = self._submissions.get(job)
+        if submission is None or submission.ended:
+            return []
+        submission.ended = True
+        ended = JobEnded(job, submission.model, now - submission.arrived, code, text)
+        return [CancelTimer(f"submission:{job}"), ended]
 
     def _decoded(self, event: InputDecoded, now: float) -> list[Action]:
         submission = self._submissions.get(event.job)
-        if submission is None:
+        if submission is None or submission.ended:
             return []
         submission.payload = b""  # from here on the tensors are the input that is kept
         left = max(0.0, submission.deadline - now)
-        return self.requester.handle(JobSubmitted(event.job, submission.model, event.section, left), now)
+        job = JobSubmitted(event.job, submission.model, event.section, left)
+        return [CancelTimer(f"submission:{event.job}"), *self.requester.handle(job, now)]
 
     def _publish_result(self, event: ResultRendered) -> list[Action]:
         submission = self._submissions.pop(event.job, None)

@@ -23,6 +23,8 @@ from edgemesh.roles.mesh_view import MeshView
 
 GATEWAY_PARTICIPANT = "gateway-0"
 """Whose link stands for all inputs that arise on a topic."""
+_NAMED = 4
+"""Devices named in a sentence."""
 _HELD_BYTES = {"f16": 2, "q8": 1}
 _ENCODE = {"raw": 0.1e-9, "f16": 0.6e-9, "q8": 1.2e-9}
 _DECODE = {"raw": 0.0, "f16": 0.4e-9, "q8": 0.8e-9}
@@ -44,6 +46,9 @@ def planning_instance(
     if not known:
         return "no device has been seen yet: start one with  edgemesh device run"
     devices = tuple(_device(device, manifest, view, estimates, now) for device in known)
+    if all(device.unavailable for device in devices):
+        reasons = ", ".join(f"{device.id} {device.unavailable}" for device in devices[:_NAMED])
+        return f"no device can run {manifest.name}: {reasons}{' and others' * (len(devices) > _NAMED)}"
     if origin != APP_ORIGIN and origin not in known:
         return f"the origin {origin} is no device of this mesh"
     codecs = tuple(dict.fromkeys(("raw", *(c for c in policy.codecs if c in CODECS))))
@@ -54,10 +59,14 @@ def planning_instance(
         start = Requester(estimates.link(GATEWAY_PARTICIPANT, now).link, sides, back)
     else:
         start = known.index(origin)
+    missing = sorted({pin.device for pin in policy.pins} - set(known))
+    if missing:
+        # Leaving the pin out would send elsewhere what must not leave that device.
+        return f"units are pinned to {', '.join(missing)}, which this mesh has not seen"
     pins = [
         Pin(pin.start, pin.stop, frozenset({known.index(pin.device)}))
         for pin in policy.pins
-        if pin.device in known and 0 <= pin.start < pin.stop <= manifest.unit_count
+        if pin.stop <= manifest.unit_count
     ]
     if policy.keep_input and isinstance(start, int):
         pins.append(Pin(0, 1, frozenset({start})))

@@ -20,6 +20,8 @@ PROBE_BYTES = (64, 65_536)
 """Two sizes, because latency and rate are two unknowns; 65 KB in 20 s is under 1 % of a 1 MB/s link."""
 _OPEN = 64
 _RUNS = 64
+_TRANSFERS = 256
+"""Between two reports; the decision node reads no more either."""
 _TIMER = "meter"
 
 
@@ -51,7 +53,9 @@ class Meter:
             if isinstance(action, Publish) and action.token is not None:
                 peer = self._peer(action.topic)
                 if len(self._sent) >= _OPEN:
-                    del self._sent[next(iter(self._sent))]
+                    oldest = next(iter(self._sent))
+                    del self._sent[oldest]
+                    self._acknowledged.pop(oldest, None)
                 self._sent[action.token] = (now, len(action.payload), peer)
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -85,11 +89,15 @@ class Meter:
         parsed = self._topics.parse(topic)
         return parsed.names.get("device") if parsed.kind == "work" else None
 
+    def _note(self, transfer: Transfer) -> None:
+        if len(self._transfers) < _TRANSFERS:
+            self._transfers.append(transfer)
+
     def _note_acknowledgement(self, token: str, now: float) -> None:
         sent = self._sent.get(token)
         if sent is None:
             return
-        self._transfers.append(Transfer("acknowledged", sent[1], max(0.0, now - sent[0])))
+        self._note(Transfer("acknowledged", sent[1], max(0.0, now - sent[0])))
         if token.startswith("probe:"):
             self._acknowledged[token] = now
 
@@ -97,17 +105,17 @@ class Meter:
         prefix = f"work:{receipt.job}:{receipt.attempt}:"
         for token, (at, nbytes, peer) in list(self._sent.items()):
             if token.startswith(prefix) and peer == receipt.device:
-                self._transfers.append(Transfer("received", nbytes, max(0.0, now - at), peer))
+                self._note(Transfer("received", nbytes, max(0.0, now - at), peer))
                 del self._sent[token]
 
     def _probe_returned(self, event: MessageReceived, now: float) -> list[Action]:
         token = bytes(event.payload[:32]).rstrip(b"\0").decode("ascii", "replace")
         sent = self._sent.pop(token, None)
         if sent is not None and token.startswith("probe:"):
-            self._transfers.append(Transfer("echoed", sent[1], max(0.0, now - sent[0])))
+            self._note(Transfer("echoed", sent[1], max(0.0, now - sent[0])))
             acknowledged = self._acknowledged.pop(token, None)
             if acknowledged is not None:
-                self._transfers.append(Transfer("tail", sent[1], max(0.0, now - acknowledged)))
+                self._note(Transfer("tail", sent[1], max(0.0, now - acknowledged)))
         return []
 
     def _tick(self, now: float) -> list[Action]:

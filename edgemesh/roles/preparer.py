@@ -11,6 +11,8 @@ from edgemesh.roles.events import Event, ExecutorLost, RangeLoaded, RangeRefused
 
 _KEEP_SECONDS = 20.0
 """A partition no longer assigned stays loaded this long: jobs under way still carry the old route."""
+_LOSSES = 3
+"""Times that the executor may die while it loads a partition before that one is blamed."""
 
 
 class Preparer:
@@ -22,6 +24,8 @@ class Preparer:
         self._wanted: set[ReadyPartition] = set()
         self._loading: set[ReadyPartition] = set()
         self._refused: set[ReadyPartition] = set()
+        self._leaving: set[ReadyPartition] = set()
+        self._losses: dict[ReadyPartition, int] = {}
 
     def reconsider(
         self, assignments: Iterable[Assignment], held: Collection[str], now: float
@@ -29,28 +33,27 @@ class Preparer:
         """What to load after assignments or content changed."""
         wanted = {p for a in assignments for p in self._partitions(a) if p.digest in held}
         self._refused &= wanted
-        gone = (self.ready | self._loading) - wanted
+        self._losses = {p: losses for p, losses in self._losses.items() if p in wanted}
         self._wanted = wanted
-        timers: list[Action] = [
-            SetTimer(f"unload:{p.digest}:{p.start}:{p.stop}", now + _KEEP_SECONDS) for p in gone
-        ]
-        return [*timers, *self._load()]
+        gone = self.ready - wanted - self._leaving
+        return [*(self._leave(partition, now) for partition in sorted(gone, key=_order)), *self._load()]
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to what the executor says and to partitions that may go."""
         if isinstance(event, RangeLoaded):
             partition = ReadyPartition(event.digest, event.start, event.stop)
             self._loading.discard(partition)
+            self._losses.pop(partition, None)
             self.ready.add(partition)
+            return [] if partition in self._wanted else [self._leave(partition, now)]
         elif isinstance(event, RangeRefused):
             return self._range_refused(event)
         elif isinstance(event, ExecutorLost):
-            self.ready.clear()
-            self._loading.clear()
-            return self._load()
+            return self._lost(event)
         elif isinstance(event, TimerFired) and event.name.startswith("unload:"):
             _, digest, start, stop = event.name.split(":")
             partition = ReadyPartition(digest, int(start), int(stop))
+            self._leaving.discard(partition)
             if partition not in self._wanted and partition in self.ready:
                 self.ready.discard(partition)
                 return [UnloadUnits(partition.digest, partition.start, partition.stop)]
@@ -59,10 +62,24 @@ class Preparer:
     def _load(self) -> list[Action]:
         todo = self._wanted - self.ready - self._loading - self._refused
         self._loading |= todo
-        return [
-            LoadUnits(p.digest, p.start, p.stop)
-            for p in sorted(todo, key=lambda p: (p.digest, p.start, p.stop))
-        ]
+        return [LoadUnits(p.digest, p.start, p.stop) for p in sorted(todo, key=_order)]
+
+    def _leave(self, partition: ReadyPartition, now: float) -> SetTimer:
+        self._leaving.add(partition)
+        return SetTimer(f"unload:{partition.digest}:{partition.start}:{partition.stop}", now + _KEEP_SECONDS)
+
+    def _lost(self, event: ExecutorLost) -> list[Action]:
+        """Load everything anew, but not for ever what the executor dies of."""
+        logs: list[Action] = []
+        for partition in sorted(self._loading, key=_order):
+            losses = self._losses[partition] = self._losses.get(partition, 0) + 1
+            if losses >= _LOSSES and partition in self._wanted:
+                self._refused.add(partition)
+                text = f"units {partition.start} to {partition.stop} are not loaded any more: {event.text}"
+                logs.append(Log("error", text, partition.digest))
+        self.ready.clear()
+        self._loading.clear()
+        return [*logs, *self._load()]
 
     def _range_refused(self, event: RangeRefused) -> list[Action]:
         partition = ReadyPartition(event.digest, event.start, event.stop)
@@ -80,3 +97,7 @@ class Preparer:
                 partitions.append(ReadyPartition(assignment.digest, start, hop.stop))
             start = hop.stop
         return partitions
+
+
+def _order(partition: ReadyPartition) -> tuple[str, int, int]:
+    return partition.digest, partition.start, partition.stop

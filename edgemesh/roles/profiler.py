@@ -24,6 +24,8 @@ REFRESH_SECONDS = 1800.0
 _PREFIXES = 8
 _TIMER = "profile"
 _POLL_SECONDS = 0.5
+_LOSSES = 3
+"""Measurements of one model that may take the executor with them before it is given up."""
 Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
 """``(manifest, seconds per unit, seconds of the whole)`` of this machine to the emulated board's per unit."""
 
@@ -63,7 +65,7 @@ class Profiler:
         self._measuring: _Measuring | None = None
         self._asked: tuple[int, int] | None = None
         self._connected = False
-        self._failed: set[str] = set()
+        self._losses: dict[str, int] = {}
 
     def add(self, manifest: Manifest) -> list[Action]:
         """A model is held now: take its profile from the cache, or measure it."""
@@ -72,16 +74,24 @@ class Profiler:
         self._names[manifest.digest] = manifest.name
         return [FindProfile(manifest)]
 
+    def forget(self, digest: str) -> None:
+        """The content is gone; when it comes back it is profiled anew."""
+        self.profiles.pop(digest, None)
+        self.published.pop(digest, None)
+        self._names.pop(digest, None)
+        self._losses.pop(digest, None)
+        self._queue = [manifest for manifest in self._queue if manifest.digest != digest]
+
     def handle(self, event: Event, now: float, held: dict[str, Manifest]) -> list[Action]:
         """React to measurements and to being idle."""
         if isinstance(event, ProfileFound) and event.digest in held:
             return self._found(event, held[event.digest], now)
         if isinstance(event, RunMeasured):
             return self._measured(event, now)
-        if isinstance(event, RangeRefused) and self._asked == (event.start, event.stop):
-            return self._refused(event, now)
-        if isinstance(event, ExecutorLost) and self._measuring is not None:
+        if isinstance(event, RangeRefused) and self._awaits(event):
             return self._give_up(event.text, now)
+        if isinstance(event, ExecutorLost) and self._asked is not None:
+            return self._lost(event.text, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._next(now)
         if isinstance(event, TimerFired) and event.name.startswith("refresh:"):
@@ -120,7 +130,7 @@ class Profiler:
 
     def _measured(self, event: RunMeasured, now: float) -> list[Action]:
         measuring = self._measuring
-        if measuring is None or self._asked != (event.start, event.stop):
+        if measuring is None or self._asked is None or not self._awaits(event):
             return []
         measuring.done[self._asked] = (max(event.seconds, 1e-7), event.spread)
         self._asked = None
@@ -128,18 +138,38 @@ class Profiler:
             return self._next(now)
         self._measuring = None
         manifest = measuring.manifest
+        if manifest.digest not in self._names:
+            return self._next(now)  # removed meanwhile
         profile = self._profile(measuring)
         refresh = SetTimer(f"refresh:{manifest.digest}", now + REFRESH_SECONDS)
         return [*self._keep(profile, manifest), StoreProfile(profile), refresh, *self._next(now)]
 
-    def _refused(self, event: RangeRefused, now: float) -> list[Action]:
-        return self._give_up(event.text, now)
+    def _awaits(self, event: RunMeasured | RangeRefused) -> bool:
+        """Whether this is about what was asked for, and not about a partition being loaded."""
+        measuring = self._measuring
+        return (
+            measuring is not None
+            and measuring.manifest.digest == event.digest
+            and self._asked == (event.start, event.stop)
+        )
+
+    def _lost(self, text: str, now: float) -> list[Action]:
+        """The executor died: perhaps of this measurement, more likely of a job. Measure again."""
+        assert self._measuring is not None and self._asked is not None
+        digest = self._measuring.manifest.digest
+        losses = self._losses[digest] = self._losses.get(digest, 0) + 1
+        if losses >= _LOSSES:
+            return self._give_up(text, now)
+        self._measuring.todo.insert(0, self._asked)
+        self._asked = None
+        return [SetTimer(_TIMER, now + _POLL_SECONDS)]
 
     def _give_up(self, text: str, now: float) -> list[Action]:
         assert self._measuring is not None
         manifest = self._measuring.manifest
         self._measuring = self._asked = None
-        self._failed.add(manifest.digest)
+        if manifest.digest not in self._names:
+            return self._next(now)  # removed meanwhile
         return [Log("error", f"cannot profile {manifest.name}: {text}", manifest.digest), *self._next(now)]
 
     def _profile(self, measuring: _Measuring) -> Profile:

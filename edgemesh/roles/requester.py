@@ -21,19 +21,16 @@ from edgemesh.errors import (
     VersionError,
 )
 from edgemesh.protocol.activation import (
-    Activation,
     Hop,
     Reply,
     Timing,
     check_route,
     decode_reply,
-    encode_activation,
 )
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, SetTimer
-from edgemesh.roles.addresses import Addresses
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -43,6 +40,7 @@ from edgemesh.roles.events import (
     MessageReceived,
     TimerFired,
 )
+from edgemesh.roles.first_hop import FirstHop
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
@@ -64,10 +62,7 @@ _ASK_SECONDS = 2.0
 _AWAY_SECONDS = 5.0
 """Between looks for a local route while the broker is away; its return is an event of its own."""
 _FIRST_BACKOFF = 0.05
-_RECEIPT_SECONDS = 1.0
-"""At most one transfer receipt per peer in this time: enough to follow a link, too few to load it."""
 _SWEEP_SECONDS = 1.0
-_RECEIPT_PEERS = 4096
 
 
 class Requester:
@@ -88,14 +83,13 @@ class Requester:
         self.routes = RouteChooser(view, origin)
         self._origin = origin
         self._topics = topics
-        self._addresses = Addresses(topics)
+        self._first_hop = FirstHop(requester, topics)
         self._local_route = local_route
         self._jobs = OpenJobs()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
         self._connected_at: float | None = None
         self._lost_connection = False
-        self._receipts: dict[str, float] = {}
 
     @property
     def open_jobs(self) -> int:
@@ -241,33 +235,8 @@ class Requester:
             expected = choice.predicted * len(self._jobs)
             job.hedge_at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
             job.halfway = False
-        return [self._activation(job, number, choice, now), self._timer(job)]
-
-    def _activation(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> Publish:
-        submitted = job.submitted
-        first = choice.route[0].device
-        receipt = now - self._receipts.get(first, float("-inf")) >= _RECEIPT_SECONDS
-        if receipt:
-            if len(self._receipts) >= _RECEIPT_PEERS:
-                self._receipts.clear()
-            self._receipts[first] = now
-        left = job.deadline - now
-        header = Activation(
-            submitted.job,
-            self.requester,
-            submitted.model,
-            choice.digest,
-            0,
-            choice.route,
-            number,
-            left,
-            self.requester,
-            receipt,
-            submitted.stream,
-        )
-        payload = encode_activation(header, (submitted.section,))
-        token = f"work:{submitted.job}:{number}:0" if receipt else None
-        return Publish(self._addresses.of("work", first), payload, qos=1, expiry=max(1.0, left), token=token)
+        message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)
+        return [message, self._timer(job)]
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
@@ -343,6 +312,8 @@ class Requester:
                 predicted=route.predicted if route is not None else None,
             )
             return self._end(job, ended)
+        if route is None and reply.code not in _UNREADABLE_CODES:
+            return []  # of an attempt that was given up, or said twice (QoS 1)
         return self._refused(job, reply, now)
 
     def _refused(self, job: OpenJob, reply: Reply, now: float) -> list[Action]:

@@ -6,19 +6,23 @@ throwing each other out for ever.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.roles.actions import Action, CancelTimer, Log, SetTimer, Subscribe
-from edgemesh.roles.events import Connected, Event, MessageReceived, TimerFired
+from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, TimerFired
 from edgemesh.roles.refusals import Refusals
 
 _FREE_SECONDS = 0.7
 """A retained state arrives well within this time after subscribing."""
 _STALE_SECONDS = 16.0
 """A holder repeats its state every 5 s at most; a retained one that is not repeated is a dead holder's."""
+_FIRST_SECONDS, _SPREAD_SECONDS = 0.02, 0.4
+"""Several standbys hear of a holder's end in the same instant. Who takes the role throws out the one before
+it, whose Will would call the next: so each waits for another time, and hears in it of who was faster."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,31 @@ class Standby:
         """React to the holder's state and to its silence."""
         if isinstance(event, Connected):
             return [Subscribe(self._topic, 1), SetTimer("standby", now + _FREE_SECONDS)]
+        if isinstance(event, Disconnected):
+            # Nobody can be heard: that is no reason to take a role.
+            return [CancelTimer("standby")]
         if isinstance(event, TimerFired) and event.name == "standby":
-            return self._take()
+            self.taken = RoleTaken(self._term + 1)
         if isinstance(event, MessageReceived):
             return self._heard(event, now)
         return []
 
     def _heard(self, event: MessageReceived, now: float) -> list[Action]:
         if not event.payload:
-            return self._take()
+            return [self._take_soon(now)]
         try:
             holder = decode_json(Holder, event.payload)
         except DecodeError as error:
             return self._refusals.log(self._role, error, now)
         self._term = max(self._term, holder.term)
         if holder.state != "online" or holder.boot == self._boot:
-            return self._take()
+            return [self._take_soon(now)]
         timer = SetTimer("standby", now + _STALE_SECONDS)
         if self._holder == holder.boot:
             return [timer]
         self._holder = holder.boot
         return [timer, Log("info", f"{holder.holder} holds the role {self._role}; standing by", self._role)]
 
-    def _take(self) -> list[Action]:
-        self.taken = RoleTaken(self._term + 1)
-        return [CancelTimer("standby")]
+    def _take_soon(self, now: float) -> SetTimer:
+        spread = zlib.crc32(self._boot.encode()) / 2**32
+        return SetTimer("standby", now + _FIRST_SECONDS + spread * _SPREAD_SECONDS)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# Both give the same results; the successor comes first as it also works with NumPy 2.
+# The successor comes first, as the older one cannot be imported with NumPy 2.
 _LIBRARIES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
 
 

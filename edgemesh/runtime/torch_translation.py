@@ -74,7 +74,8 @@ class _Translator:
                 self._call(node)
             elif node.op == "get_attr":
                 raise ModelError(
-                    f"model {self._name} has the sub-graph {node.name}: control flow cannot be cut"
+                    f"model {self._name} has the sub-graph {node.name}, made by control flow or an autocast "
+                    "region in its forward: take that out of the forward"
                 )
         outputs = self._outputs()
         return _assembled(self._name, self._values, self._inputs, self._weights, self._kept(outputs), outputs)

@@ -22,6 +22,7 @@ from edgemesh.protocol.manifest import Boundary, Manifest
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
 from edgemesh.runtime.channel import BlockingReader, Buffer, pack_message, send_all, widen
 from edgemesh.runtime.executor import LoadedRange, OpenModel
+from edgemesh.runtime.made_up import made_up_inputs
 from edgemesh.runtime.registry import runtime_for
 
 _MEASURE_SECONDS = 0.12
@@ -72,7 +73,7 @@ class ExecutorCore:
 
     def _load(self, header: dict[str, Any], body: memoryview) -> Answer:
         loaded = self._loaded(header)
-        inputs = _made_up(self._boundary(header["digest"], header["start"]))
+        inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
         loaded.run(inputs)  # warm: first runs allocate and choose kernels
         return {"memory": loaded.memory_bytes}, []
 
@@ -98,7 +99,7 @@ class ExecutorCore:
         key = _key(header)
         kept = key in self._ranges
         loaded = self._loaded(header)
-        inputs = _made_up(self._boundary(header["digest"], header["start"]))
+        inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
         loaded.run(inputs)
         seconds: list[float] = []
         least, most = _MEASURE_RUNS
@@ -149,18 +150,6 @@ def _check_inputs(inputs: list[np.ndarray[Any, Any]], boundary: Boundary) -> Non
 
 def _shown(tensors: list[tuple[str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{dtype}{list(shape)}" for dtype, shape in tensors[:4]) or "none"
-
-
-def _made_up(boundary: Boundary) -> list[np.ndarray[Any, Any]]:
-    """Plausible inputs: noise for numbers (zeros would meet denormal and skip paths), zeros for indices."""
-    generator = np.random.default_rng(0)
-    arrays = []
-    for tensor in boundary:
-        if tensor.dtype in ("float16", "float32", "float64"):
-            arrays.append(generator.standard_normal(tensor.shape).astype(tensor.dtype))
-        else:
-            arrays.append(np.zeros(tensor.shape, tensor.dtype))
-    return arrays
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def random_instance(random: Random, *, units: int = 5, devices: int = 3, codecs:
         start = random.randrange(units)
         chosen = random.sample(range(devices), random.randint(1, devices))
         pins.append(Pin(start, random.randint(start + 1, units), frozenset(chosen)))
-    origin = Requester(_random_link(random)) if random.random() < 0.3 else random.randrange(devices)
+    origin = Requester(random_link(random)) if random.random() < 0.3 else random.randrange(devices)
     return instance(
         [_random_device(random, f"d{index}", units, codecs) for index in range(devices)],
         [[float(1000 * random.randint(0, 6) // (k + 1)) for k in range(codecs)] for _ in range(units + 1)],
@@ -72,7 +72,8 @@ def random_instance(random: Random, *, units: int = 5, devices: int = 3, codecs:
     )
 
 
-def _random_link(random: Random) -> Link:
+def random_link(random: Random) -> Link:
+    """Whole milliseconds and rates that divide whole kilobytes."""
     rates = (math.inf, 500_000.0, 1_000_000.0, 2_000_000.0)
     return Link(
         random.choice((0.0, 0.001, 0.002)),
@@ -89,7 +90,7 @@ def _random_device(random: Random, name: str, units: int, codecs: int) -> Planni
     per_byte = (0.0, *(random.choice((0.0, 1e-6, math.inf)) for _ in range(codecs - 1)))
     return PlanningDevice(
         name,
-        _random_link(random),
+        random_link(random),
         np.array([math.inf if random.random() < 0.1 else 0.001 * random.randint(1, 9) for _ in range(units)]),
         run_overhead=0.001 * random.randint(0, 2),
         run_factor=random.choice((1.0, 2.0)),

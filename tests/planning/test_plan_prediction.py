@@ -38,7 +38,7 @@ def hand_made() -> Instance:
 
 
 def test_a_prediction_equals_one_worked_out_by_hand() -> None:
-    prediction = predicted_latency(hand_made(), build.forced((0, 1, "pi", "q8"), (1, 3, "laptop")))
+    prediction = predicted_latency(hand_made(), build.forced((0, 1, "pi", "f16"), (1, 3, "laptop")))
 
     assert isinstance(prediction, Prediction)
     first, second = prediction.hops
@@ -121,3 +121,10 @@ def test_a_plan_that_cannot_be_carried_out_says_why(instance: Instance, kind: st
     assert isinstance(answer, Infeasible)
     assert answer.kind == kind
     assert named in answer.reason
+
+
+def test_a_plan_with_a_codec_out_of_use_says_so() -> None:
+    answer = predicted_latency(hand_made(), build.forced((0, 1, "pi", "q8+zstd"), (1, 3, "laptop")))
+
+    assert isinstance(answer, Infeasible)
+    assert answer.kind == "unreachable" and "q8+zstd" in answer.reason

@@ -79,7 +79,7 @@ GOLDEN_FILES = sorted(path.name for path in GOLDEN.iterdir())
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=st.binary(max_size=300))
 def test_random_bytes_are_refused_with_the_one_error(name: str, payload: bytes) -> None:
     outcome(DECODERS[name], payload)
@@ -120,7 +120,7 @@ def test_every_flipped_byte_is_read_or_refused_with_the_one_error(name: str) -> 
 
     damaged = bytearray(payload)
     for position in range(len(payload)):
-        for mask in (0x01, 0x80, 0xFF):
+        for mask in (0x01, 0xFF):
             damaged[position] ^= mask
             outcome(decoder, bytes(damaged))
             damaged[position] ^= mask
@@ -221,7 +221,7 @@ def test_json_is_as_deep_as_the_limit_and_no_deeper(opening: str) -> None:
             plain_json((opening * levels).encode())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.recursive(
         st.text('[]{}\\",'), lambda inner: st.lists(inner) | st.dictionaries(st.text('[{"\\'), inner)
@@ -270,12 +270,12 @@ def test_hostile_json_costs_little_memory_and_time(text: str) -> None:
 
 
 def cost(call: Callable[[], object]) -> tuple[int, float]:
-    """Peak of allocated bytes, and seconds, of one call."""
+    """Peak of allocated bytes, and seconds of processor time, of one call."""
     tracemalloc.start()
-    begun = time.perf_counter()
+    begun = time.process_time()
     try:
         call()
-        return tracemalloc.get_traced_memory()[1], time.perf_counter() - begun
+        return tracemalloc.get_traced_memory()[1], time.process_time() - begun
     finally:
         tracemalloc.stop()
 

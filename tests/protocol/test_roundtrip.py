@@ -32,7 +32,7 @@ from edgemesh.protocol.topics import ParsedTopic, TopicRow
 from tests.protocol.messages import ACTIVATION, FRAMES, JSON_MESSAGES
 from tests.protocol.strategies import messages
 
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 JSON_CLASSES = sorted({type(message) for message in JSON_MESSAGES.values()}, key=lambda cls: cls.__name__)
 NO_MESSAGES = {Check, Codec, TopicRow, ParsedTopic}
 

@@ -19,8 +19,8 @@ from edgemesh.protocol.manifest import DTYPE_BYTES
 from edgemesh.protocol.tensors import ALIGN, CODECS, Array, decode_tensors, encode_tensors, section_bytes
 from tests.protocol.strategies import arrays
 
-THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-QUICK = settings(THOROUGH, max_examples=40)
+THOROUGH = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(THOROUGH, max_examples=30)
 LOSSLESS = sorted(name for name, codec in CODECS.items() if codec.lossless)
 SINGLE_MAX = float(np.finfo(np.float32).max)
 

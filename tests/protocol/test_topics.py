@@ -117,7 +117,7 @@ def test_remembered_topics_are_bounded() -> None:
 _LEVELS = st.sampled_from(["a", "b", "", "+", "#", "$SYS", "$share"])
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.lists(_LEVELS, min_size=1, max_size=4), st.lists(_LEVELS, min_size=1, max_size=4))
 def test_filters_match_as_in_paho(wanted: list[str], found: list[str]) -> None:
     topic_filter, topic = "/".join(wanted), "/".join(found)

@@ -27,6 +27,11 @@ class Calls(nn.Module):
         return self.function(x)
 
 
+def in_autocast(x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return x.exp()
+
+
 def test_equal_modules_give_equal_bytes(tmp_path: Path) -> None:
     first = captured(*network("gpt"), tmp_path / "a")
     second = captured(*network("gpt"), tmp_path / "b")
@@ -88,6 +93,7 @@ def test_operators_that_nothing_reads_and_dropout_are_left_out(tmp_path: Path) -
         (lambda x: x if x.sum() > 0 else -x, "cannot be exported"),
         (lambda x: torch.nn.functional.dropout(x, 0.5, training=True), "training mode"),
         (lambda x: 3, "no tensor"),
+        (in_autocast, "autocast"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name(function, named: str, tmp_path: Path) -> None:

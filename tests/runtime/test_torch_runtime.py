@@ -149,9 +149,7 @@ def test_a_result_of_another_shape_than_the_graph_says_is_a_run_error(tmp_path: 
         model.load(0, units).run([X])
 
 
-@pytest.mark.parametrize(
-    "inputs", [[], [X, X], [X.astype(np.float64)], [X[:1]], [X.astype(">f4")]]
-)
+@pytest.mark.parametrize("inputs", [[], [X, X], [X.astype(np.float64)], [X[:1]], [X.astype(">f4")]])
 def test_inputs_that_do_not_fit_the_boundary_are_a_run_error(inputs: list[Any], tmp_path: Path) -> None:
     model, units = opened(content(tmp_path / "net"))
 

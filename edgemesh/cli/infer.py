@@ -1,0 +1,281 @@
+"""``edgemesh infer``: run a model on files, folders or standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgemesh.cli.output import Progress, json_option, print_json
+from edgemesh.cli.settings import Settings
+from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError
+from edgemesh.protocol.ids import APP_ORIGIN, checked_id
+
+if TYPE_CHECKING:
+    from edgemesh.node.client import Client, PendingResult, Result
+
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+_WINDOW = 4
+"""Jobs under way at once: hides the way of the messages, and leaves the queue short for others."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input."""
+
+    name: str
+    payload: bytes
+    result: Result | None
+    error: EdgemeshError | None
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "--save", type=click.Path(path_type=Path), metavar="DIR", help="Annotated pictures or npy files go here."
+)
+@click.option(
+    "--origin", default=APP_ORIGIN, metavar="DEVICE", help="Device of this machine where inputs arise."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."
+)
+@click.option("--latest", is_flag=True, help="A newer input replaces an older one that still waits.")
+@json_option
+@click.pass_obj
+def infer(
+    settings: Settings,
+    model: str,
+    inputs: tuple[str, ...],
+    save: Path | None,
+    origin: str,
+    timeout: float,
+    latest: bool,
+    as_json: bool,
+) -> int:
+    """Run MODEL on each INPUT: a picture, an npy file, a folder of these, or - for standard input.
+
+    Exit status 1 when an input failed.
+    """
+    from edgemesh.node.client import Client
+    from edgemesh.node.mesh_reader import check_reachable
+
+    checked_id(model, "model name")
+    address = settings.address
+    if origin == APP_ORIGIN:
+        check_reachable(address)
+    saver = None if save is None else _Saver(save)
+    names = list(_expanded(inputs))
+    failed = 0
+    with (
+        Client(address, mesh=settings.mesh, origin=origin, timeout=timeout) as client,
+        Progress() as progress,
+    ):
+        client.manifest(model)
+        for done, outcome in enumerate(_outcomes(client, model, names, latest=latest), 1):
+            saved, error = _saved(saver, outcome)
+            # A frame that a newer one replaced is what --latest asks for.
+            failed += error is not None and not isinstance(error, SupersededError)
+            if as_json:
+                print_json(_plain(outcome.name, outcome.result, error, saved))
+            elif error is not None:
+                progress.say(f"{outcome.name}: {error}")
+            else:
+                click.echo(_line(outcome.name, outcome.result, saved))
+            if done < len(names):
+                progress.show(f"{done} of {len(names)}")
+    return 1 if failed else 0
+
+
+def _expanded(inputs: Sequence[str]) -> Iterator[str]:
+    """Files of folders in order of name; everything else as it is. Raises InputError for an empty folder."""
+    for given in inputs:
+        path = Path(given)
+        if not path.is_dir():
+            yield given
+            continue
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES | {".npy"} and f.is_file())
+        if not files:
+            raise InputError(
+                f"the folder {given} holds no picture and no npy file: name the files themselves"
+            )
+        yield from map(str, files)
+
+
+def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool) -> Iterator[Outcome]:
+    """What becomes of each input, in order; one that fails does not stop the others."""
+    from edgemesh.node.client import new_stream
+
+    stream = new_stream() if latest else None
+    under_way: deque[tuple[str, bytes, PendingResult | EdgemeshError]] = deque()
+    for name in names:
+        if len(under_way) >= _WINDOW:
+            yield _ended(*under_way.popleft())
+        under_way.append(_begun(client, model, name, stream))
+    while under_way:
+        yield _ended(*under_way.popleft())
+
+
+def _begun(
+    client: Client, model: str, name: str, stream: str | None
+) -> tuple[str, bytes, PendingResult | EdgemeshError]:
+    payload = b""
+    try:
+        payload = sys.stdin.buffer.read() if name == "-" else file_bytes(Path(name))
+        return name, payload, client.begin(model, payload, stream=stream)
+    except EdgemeshError as error:
+        return name, payload, error
+
+
+def _ended(name: str, payload: bytes, pending: PendingResult | EdgemeshError) -> Outcome:
+    if isinstance(pending, EdgemeshError):
+        return Outcome(name, payload, None, pending)
+    try:
+        return Outcome(name, payload, pending.result(), None)
+    except EdgemeshError as error:
+        return Outcome(name, payload, None, error)
+
+
+def file_bytes(path: Path) -> bytes:
+    """The file's content; raises InputError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+# --- printing ----------------------------------------------------------------------------
+
+
+def _plain(name: str, result: Result | None, error: EdgemeshError | None, saved: list[str]) -> dict[str, Any]:
+    plain: dict[str, Any] = {"input": name}
+    if result is not None:
+        plain |= {
+            "model": result.model,
+            "seconds": result.seconds,
+            "predicted": result.predicted,
+            "attempts": result.attempts,
+            "outputs": result.outputs,
+            "route": result.route,
+            "timings": result.timings,
+        }
+    if error is not None:
+        plain |= {"code": error.code, "error": str(error)}
+    if saved:
+        plain["saved"] = saved
+    return plain
+
+
+def _line(name: str, result: Result | None, saved: list[str]) -> str:
+    assert result is not None, "only a failed input has no result"
+    from edgemesh.observe.amounts import seconds_text
+
+    parts = [outputs_text(result.outputs), seconds_text(result.seconds), route_text(result.route)]
+    if result.attempts > 1:
+        parts.append(f"{result.attempts} attempts")
+    if saved:
+        parts.append(f"saved {', '.join(saved)}")
+    return f"{name}: {'; '.join(parts)}"
+
+
+def outputs_text(outputs: dict[str, Any]) -> str:
+    """``2 faces (0.93, 0.88)``, ``tabby 0.71, tiger cat 0.12`` or the shapes of tensors."""
+    parts = []
+    if "detections" in outputs:
+        found: dict[str, list[str]] = {}
+        for item in outputs["detections"]:
+            found.setdefault(str(item["label"]), []).append(f"{item['score']:.2f}")
+        texts = [f"{len(scores)} {label} ({', '.join(scores[:5])})" for label, scores in found.items()]
+        parts.append(", ".join(texts) or "nothing found")
+    if "classes" in outputs:
+        best = [f"{item['label']} {item['score']:.2f}" for item in outputs["classes"][:3]]
+        parts.append(", ".join(best) or "no class")
+    for tensor in outputs.get("tensors", [])[:4]:
+        parts.append(f"{tensor['name']} {tensor['dtype']}{tensor['shape']}")
+    return ", ".join(parts) or "no outputs"
+
+
+def route_text(route: Sequence[Any]) -> str:
+    """``pi-4b 0-3 > desktop 3-58``."""
+    parts, start = [], 0
+    for hop in route:
+        parts.append(f"{hop.device} {start}-{hop.stop}")
+        start = hop.stop
+    return " > ".join(parts)
+
+
+# --- saving ----------------------------------------------------------------------------
+
+
+def _saved(saver: _Saver | None, outcome: Outcome) -> tuple[list[str], EdgemeshError | None]:
+    """Files written, and the error of the outcome or of writing it."""
+    if saver is None or outcome.result is None:
+        return [], outcome.error
+    try:
+        return saver.save(outcome), None
+    except EdgemeshError as error:
+        return [], error
+
+
+def _is_picture(payload: bytes) -> bool:
+    from edgemesh.model.inputs import recognise
+
+    try:
+        return recognise(payload, None, raw_bytes=-1) == "image"
+    except InputError:
+        return False  # a raw tensor
+
+
+class _Saver:
+    """Writes one file (or several tensors) per input, under names that do not meet."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"cannot make the folder {directory}: {error.strerror}") from None
+        self._directory = directory
+        self._taken: set[str] = set()
+
+    def save(self, outcome: Outcome) -> list[str]:
+        """Paths written; raises InputError when the picture or the disk does not allow it."""
+        assert outcome.result is not None
+        stem = self._stem(outcome.name)
+        try:
+            if "tensors" not in outcome.result.outputs and _is_picture(outcome.payload):
+                return [self._picture(stem, outcome)]
+            return self._tensors(stem, outcome.result)
+        except OSError as error:
+            raise InputError(f"cannot write into {self._directory}: {error.strerror}") from None
+
+    def _stem(self, name: str) -> str:
+        stem = base = "stdin" if name == "-" else Path(name).stem
+        number = 1
+        while stem in self._taken:
+            number += 1
+            stem = f"{base}-{number}"
+        self._taken.add(stem)
+        return stem
+
+    def _picture(self, stem: str, outcome: Outcome) -> str:
+        from edgemesh.observe.annotate import annotate
+
+        assert outcome.result is not None
+        path = self._directory / f"{stem}.png"
+        path.write_bytes(annotate(outcome.payload, outcome.result.outputs))
+        return str(path)
+
+    def _tensors(self, stem: str, result: Result) -> list[str]:
+        import numpy as np
+
+        arrays = result.tensors
+        names = [f"{stem}.npy"] if len(arrays) == 1 else [f"{stem}-{i}.npy" for i in range(len(arrays))]
+        for name, array in zip(names, arrays):
+            np.save(self._directory / name, array, allow_pickle=False)
+        return [str(self._directory / name) for name in names]

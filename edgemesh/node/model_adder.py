@@ -1,0 +1,149 @@
+"""Adds a model to a mesh: publishes its manifest and serves its content until devices hold it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemesh.errors import NoRouteError, OperatorError
+from edgemesh.node.mesh_reader import MeshReader, check_reachable
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.transport.address import BrokerAddress
+
+STALL_SECONDS = 15.0
+"""Once one device holds the model, the others have this long without any movement."""
+_DISK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far the content has come."""
+
+    able: tuple[str, ...]
+    """Devices online with the model's runtime."""
+    holders: tuple[str, ...]
+    sent: dict[str, int]
+    """Chunks that went out to each device from here; devices also fetch from each other."""
+    chunks: int
+    unable: tuple[str, ...]
+    """Devices online without the runtime."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Devices that should hold it and do not yet."""
+        return tuple(device for device in self.able if device not in self.holders)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of it."""
+
+    spread: Spread
+    replaced: str | None
+    """Digest of what had the name before, where it was other content."""
+
+
+def add_model(
+    mesh: str,
+    address: BrokerAddress,
+    manifest: Manifest,
+    content: Path,
+    *,
+    wait: float,
+    everyone: bool,
+    watch: Callable[[Spread], None],
+) -> Added:
+    """Publish and serve until the devices online hold it; ``watch`` is told of every change.
+
+    Ends when all devices with the runtime hold it, or (not with ``everyone``) when one does and nothing has
+    moved for ``STALL_SECONDS``, or after ``wait`` seconds. Raises NoRouteError when too few hold it then,
+    BrokerError.
+    """
+    # A copy: the file is the person's, and may change while it is served.
+    with tempfile.TemporaryDirectory(prefix="edgemesh-add-") as directory:
+        check_reachable(address)
+        return asyncio.run(_add(mesh, address, manifest, content, Path(directory), wait, everyone, watch))
+
+
+async def _add(
+    mesh: str,
+    address: BrokerAddress,
+    manifest: Manifest,
+    content: Path,
+    directory: Path,
+    wait: float,
+    everyone: bool,
+    watch: Callable[[Spread], None],
+) -> Added:
+    async with MeshReader(mesh, address, content=directory) as reader:
+        keeper, store = reader.reading.keeper, reader.store
+        assert keeper is not None and store is not None
+        shutil.copyfile(content, store.path(manifest.digest))
+        reader.shell.carry_out(keeper.reconsider(manifest))
+        if not await reader.until(lambda: manifest.digest in keeper.held, _DISK_SECONDS):
+            raise OperatorError(f"the content of {manifest.name} cannot be served from {directory}")
+        before = reader.reading.view.manifests.get(manifest.name)
+        await reader.publish_retained("model", encode_json(manifest), model=manifest.name)
+        await _serve(reader, manifest, wait, everyone, watch)
+        replaced = before.digest if before is not None and before.digest != manifest.digest else None
+        return Added(_spread(reader, manifest), replaced)
+
+
+async def _serve(
+    reader: MeshReader,
+    manifest: Manifest,
+    wait: float,
+    everyone: bool,
+    watch: Callable[[Spread], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    began = moved_at = loop.time()
+    seen: Spread | None = None
+
+    def over() -> bool:
+        nonlocal seen, moved_at
+        spread = _spread(reader, manifest)
+        if spread != seen:
+            seen, moved_at = spread, loop.time()
+            watch(spread)
+        if spread.able and not spread.missing:
+            return True
+        stalled = loop.time() > moved_at + STALL_SECONDS
+        return bool(spread.holders) and stalled and not everyone
+
+    await reader.until(over, wait)
+    assert seen is not None
+    if not seen.holders or (everyone and seen.missing):
+        raise NoRouteError(_failure(seen, manifest, loop.time() - began))
+
+
+def _spread(reader: MeshReader, manifest: Manifest) -> Spread:
+    reading = reader.reading
+    able = tuple(reading.able(manifest))
+    holders = tuple(device for device in reading.holders(manifest.digest) if device in able)
+    sent = {device: len(chunks) for device, chunks in reading.sent.items()}
+    unable = tuple(device for device in reading.online() if device not in able)
+    return Spread(able, holders, sent, len(manifest.chunks), unable)
+
+
+def _failure(spread: Spread, manifest: Manifest, seconds: float) -> str:
+    if spread.holders:
+        return (
+            f"{', '.join(spread.missing)} did not fetch {manifest.name} in {seconds:.0f} s: look at their "
+            "logs, and run  edgemesh model add  again"
+        )
+    if spread.able:
+        return (
+            f"nobody holds {manifest.name} after {seconds:.0f} s, though {', '.join(spread.able)} could: "
+            "look at their logs (memory, disk), and run  edgemesh model add  again"
+        )
+    others = f" ({', '.join(spread.unable)} has none)" if spread.unable else ""
+    return (
+        f"nobody holds {manifest.name} yet: no device with a {manifest.format} runtime came online in "
+        f"{seconds:.0f} s{others}; run  edgemesh model add  again when one is up"
+    )

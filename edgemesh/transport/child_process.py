@@ -1,0 +1,82 @@
+"""A broker as a child process: started, waited for until it answers, and ended with its parent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+
+from edgemesh.errors import BrokerError
+from edgemesh.transport.greeting import greeting
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+
+
+class ChildBroker:
+    """Runs ``command`` until ``stop``. It must listen on ``host:port`` for MQTT 5."""
+
+    def __init__(self, command: Sequence[str], host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._words = tempfile.TemporaryFile()  # a pipe that nobody reads would stall a talkative broker
+        self._process = subprocess.Popen(
+            [*_ends_with_its_parent(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._words,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C goes to a terminal's whole foreground group: the broker must outlive the last words of
+            # those who use it, and is stopped after them.
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the broker."""
+        return self._process.pid
+
+    def wait_until_it_answers(self) -> None:
+        """Returns when it takes an MQTT 5 CONNECT; raises BrokerError with its own words when it does not."""
+        deadline = time.monotonic() + _START_SECONDS
+        while greeting(self._host, self._port, timeout=1.0) is None:
+            status = self._process.poll()
+            if status is not None:
+                words = self._last_words()
+                self.stop()
+                raise BrokerError(f"the broker on port {self._port} ended with status {status}: {words}")
+            if time.monotonic() > deadline:
+                words = self._last_words()
+                self.stop()
+                raise BrokerError(
+                    f"the broker on port {self._port} did not answer within {_START_SECONDS:g} s: {words}"
+                )
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End the process and wait for it; safe to call twice."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._words.close()
+
+    def _last_words(self) -> str:
+        self._words.seek(0)
+        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
+        return "; ".join(lines[-3:]) or "it said nothing"
+
+
+def _ends_with_its_parent() -> list[str]:
+    """Prefix that makes the kernel end a child when its parent was killed and could not.
+
+    The signal comes when the *thread* that started the child ends, so start brokers from one that stays.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or os.name != "posix":
+        return []
+    return [setpriv, "--pdeathsig", "TERM", "--"]

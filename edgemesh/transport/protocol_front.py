@@ -1,0 +1,122 @@
+"""One port for MQTT 3.1.1 and MQTT 5 in front of a broker that has a port for each (Linux).
+
+The first packet of a connection says its version; from then on the kernel moves the bytes (splice), so a
+message of megabytes is never copied through Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+
+_CONNECT = 0x10
+_LONGEST_HEAD = 32
+_HEAD_SECONDS = 10.0
+_CHUNK = 1 << 18
+_GRACE = 0.05
+_MQTT_5 = 5
+
+
+def protocol_level(head: bytes) -> int | None:
+    """Version byte of the CONNECT packet that starts with ``head`` (3 and 4 are MQTT 3, 5 is MQTT 5).
+
+    None while there is too little of it; raises ValueError for anything but a CONNECT.
+    """
+    if head and head[0] != _CONNECT:
+        raise ValueError("no CONNECT packet")
+    at = 1
+    while at < len(head) and head[at] & 0x80:  # the remaining length: 7 bits per byte (MQTT 5, 1.5.5)
+        at += 1
+    if at > 4:
+        raise ValueError("no CONNECT packet")
+    name_length = int.from_bytes(head[at + 1 : at + 3], "big")
+    if len(head) < at + 3:
+        return None
+    if name_length not in (4, 6):  # MQTT, MQIsdp
+        raise ValueError("no CONNECT packet")
+    level_at = at + 3 + name_length
+    return head[level_at] if len(head) > level_at else None
+
+
+class ProtocolFront:
+    """Accepts on ``listener`` and joins each connection with one of two ports of this machine."""
+
+    def __init__(self, listener: socket.socket, port_3: int, port_5: int, most: int) -> None:
+        self._listener = listener
+        self._port_3, self._port_5 = port_3, port_5
+        self._places = threading.BoundedSemaphore(most)
+
+    def serve(self) -> None:
+        """Accept until the listener is closed."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._places.acquire(blocking=False):
+                client.close()
+                continue
+            threading.Thread(target=self._join, args=(client,), daemon=True).start()
+
+    def _join(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), client:
+            head, level = _read_head(client)
+            port = self._port_5 if level == _MQTT_5 else self._port_3
+            with socket.create_connection(("127.0.0.1", port), _HEAD_SECONDS) as broker:
+                for sock in (client, broker):
+                    sock.settimeout(None)
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                broker.sendall(head)
+                back = threading.Thread(target=_answer, args=(broker, client), daemon=True)
+                back.start()
+                _move(client, broker)
+                # A client that said DISCONNECT: rumqttd must end it first. When it sees the closed socket too
+                # it ends the connection twice, and the second time may hit a client that just came (measured:
+                # one in 2500 of clients that connect as another leaves).
+                back.join(_GRACE)
+                _end(broker)
+                back.join()
+        self._places.release()
+
+
+def _read_head(client: socket.socket) -> tuple[bytes, int]:
+    client.settimeout(_HEAD_SECONDS)
+    head = b""
+    while len(head) < _LONGEST_HEAD:
+        received = client.recv(_LONGEST_HEAD - len(head))
+        head += received
+        level = protocol_level(head)
+        if level is not None:
+            return head, level
+        if not received:
+            break
+    raise ValueError("no CONNECT packet")
+
+
+def _answer(broker: socket.socket, client: socket.socket) -> None:
+    _move(broker, client)
+    _end(client)
+
+
+def _move(source: socket.socket, sink: socket.socket) -> None:
+    """Move bytes until one side ends."""
+    reader, writer = os.pipe()
+    try:
+        while count := os.splice(source.fileno(), writer, _CHUNK):
+            # Neither rumqttd nor most clients set TCP_NODELAY: their second small packet would wait 40 ms for
+            # a delayed ACK.
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            while count:
+                count -= os.splice(reader, sink.fileno(), count)
+    except OSError:
+        pass  # reset by one side
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _end(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

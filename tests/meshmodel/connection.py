@@ -1,0 +1,197 @@
+"""A client's end of a connection to the modelled broker, as ``transport/connection.py`` is to a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgemesh.roles.actions import Publish
+from tests.meshmodel.broker import Broker, Message
+from tests.meshmodel.clock import VirtualClock
+from tests.meshmodel.links import Link, Way
+
+KEEPALIVE = 10.0
+RECONNECT_SECONDS = 0.5
+
+
+@dataclass
+class Callbacks:
+    """What the owner of a connection is told."""
+
+    on_connected: Callable[[], None]
+    on_disconnected: Callable[[], None]
+    on_message: Callable[[Message, int], None]
+    """With the packet identifier to acknowledge, 0 under QoS 0."""
+    on_acknowledged: Callable[[str], None]
+    on_taken_over: Callable[[], None] | None = None
+
+
+class ModelledConnection:
+    """Connects for ever until it is closed; QoS 1 waits for the broker to be back, QoS 0 does not."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        broker: Broker,
+        client_id: str,
+        callbacks: Callbacks,
+        link: Link,
+        *,
+        will: Publish | None = None,
+        clean_start: bool = True,
+        session_lasts: bool = False,
+        acknowledges_itself: bool = True,
+    ) -> None:
+        self.client_id = client_id
+        self.clean_start = clean_start
+        self.session_lasts = session_lasts
+        self.will = None if will is None else _message(will, clock.now)
+        self.link = link
+        self.connected = False
+        self.alive = True
+        """Not closed, killed or silenced."""
+        self._clock = clock
+        self._broker = broker
+        self._callbacks = callbacks
+        self._acknowledges_itself = acknowledges_itself
+        self._up, self._down = Way(), Way()
+        self._life = 0
+        """Counts connections: what an earlier one sent does not arrive in a later one."""
+        self._unacknowledged: dict[int, Publish] = {}
+        self._sent = 0
+        self._connect()
+
+    # --- the client's side -------------------------------------------------------------------------------
+
+    def publish(self, action: Publish) -> None:
+        """Send, or keep until the broker is back (QoS 1 only)."""
+        if action.qos:
+            self._sent += 1
+            self._unacknowledged[self._sent] = action
+        if self.connected:
+            self._carry_up(action, self._sent if action.qos else 0)
+
+    def subscribe(self, topic_filter: str, qos: int) -> None:
+        """Receive what matches from now on."""
+        self._later_up(len(topic_filter), lambda: self._broker.subscribe(self, topic_filter, qos))
+
+    def acknowledge(self, packet: int) -> None:
+        """Send a PUBACK that was held back."""
+        if self.connected:
+            self._later_up(0, lambda: self._broker.acknowledge(self, packet))
+
+    def close(self) -> None:
+        """Disconnect cleanly: what was sent arrives before."""
+        if self.connected:
+            self._later_up(0, lambda: self._broker.close(self, clean=True))
+        self.connected = self.alive = False
+
+    def kill(self) -> None:
+        """The process dies: TCP closes at once, and the Will is published."""
+        self.alive = False
+        if self.connected:
+            self.connected = False
+            self._life += 1
+            self._clock.call_later(self.link.latency, self._close_at_broker)
+
+    def silence(self) -> None:
+        """The machine is gone without a word: the broker notices after one and a half keep-alives."""
+        self.alive = False
+        if self.connected:
+            self.connected = False
+            self._life += 1
+            self._clock.call_later(1.5 * KEEPALIVE, self._close_at_broker)
+
+    def lose(self) -> None:
+        """The connection breaks and both ends see it; the client comes back."""
+        if self.connected:
+            self._close_at_broker()
+            self.ended("connection reset")
+
+    def _close_at_broker(self) -> None:
+        self._broker.close(self, clean=False)
+
+    # --- the broker's side -------------------------------------------------------------------------------
+
+    def accepted(self) -> None:
+        """CONNACK: what was not acknowledged before is sent again before anything else."""
+        self._life += 1
+        self.connected = True
+        life = self._life
+        self._clock.call_later(self.link.latency, self._if_alive, life, self._callbacks.on_connected)
+        for number, action in list(self._unacknowledged.items()):
+            self._carry_up(action, number)
+
+    def ended(self, reason: str, *, taken_over: bool = False) -> None:
+        """The broker closed the connection."""
+        if not self.connected:
+            return
+        self.connected = False
+        self._life += 1
+        if taken_over and self._callbacks.on_taken_over is not None:
+            self.alive = False
+            self._clock.call_later(self.link.latency, self._callbacks.on_taken_over)
+            return
+        self._clock.call_later(self.link.latency, self._report_loss)
+        self._clock.call_later(30.0 if taken_over else RECONNECT_SECONDS, self._connect)
+
+    def carry_down(self, message: Message, packet: int) -> None:
+        """A PUBLISH on its way to this client."""
+        link = self.link
+        at = self._down.arrival(self._clock.now, len(message.payload), link.rate_down, link.latency)
+        self._clock.call_at(at, self._if_alive, self._life, lambda: self._arrived(message, packet))
+
+    def _arrived(self, message: Message, packet: int) -> None:
+        if packet and self._acknowledges_itself:
+            self.acknowledge(packet)
+        self._callbacks.on_message(message, packet)
+
+    def _report_loss(self) -> None:
+        if self.alive:
+            self._callbacks.on_disconnected()
+
+    def _connect(self) -> None:
+        if self.alive and not self.connected and not self._broker.connect(self):
+            self._clock.call_later(RECONNECT_SECONDS, self._connect)
+
+    # --- under way ---------------------------------------------------------------------------------------
+
+    def _carry_up(self, action: Publish, number: int) -> None:
+        message = _message(action, self._clock.now)
+        self._later_up(len(message.payload), lambda: self._at_broker(message, number, action.token))
+
+    def _at_broker(self, message: Message, number: int, token: str | None) -> None:
+        if self._broker.publish(self, message) and message.qos:
+            back = self._clock.now + self.link.latency
+            self._clock.call_at(back, self._if_alive, self._life, lambda: self._acknowledged(number, token))
+
+    def _acknowledged(self, number: int, token: str | None) -> None:
+        self._unacknowledged.pop(number, None)
+        if token is not None:
+            self._callbacks.on_acknowledged(token)
+
+    def _later_up(self, nbytes: int, then: Callable[[], None]) -> None:
+        at = self._up.arrival(self._clock.now, nbytes, self.link.rate_up, self.link.latency)
+        self._clock.call_at(at, self._if_life, self._life, then)
+
+    def _if_life(self, life: int, then: Callable[[], None]) -> None:
+        # What was under way when the connection died is lost with it.
+        if life == self._life:
+            then()
+
+    def _if_alive(self, life: int, then: Callable[[], None]) -> None:
+        if life == self._life and self.connected:
+            then()
+
+
+def _message(action: Publish, now: float) -> Message:
+    expires_at = None if action.expiry is None else now + max(1.0, action.expiry)
+    return Message(
+        action.topic,
+        action.payload,
+        action.qos,
+        action.retain,
+        expires_at,
+        action.content_type,
+        correlation=action.correlation,
+    )

@@ -1,0 +1,210 @@
+"""A modelled machine under a device's role: its executor, its disk and its resources."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from edgemesh.protocol.content import ChunkHeader, encode_chunk
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import Profile, Resources
+from edgemesh.roles.actions import (
+    FindContent,
+    LoadUnits,
+    MeasureUnits,
+    Publish,
+    RunUnits,
+    SendChunk,
+    StoreChunk,
+    UnloadUnits,
+)
+from edgemesh.roles.events import (
+    ContentDamaged,
+    ContentFound,
+    ContentStored,
+    Event,
+    ExecutorLost,
+    RangeLoaded,
+    RangeRefused,
+    RunFailed,
+    RunFinished,
+    RunMeasured,
+)
+from tests.meshmodel.clock import VirtualClock
+from tests.meshmodel.models import after_units
+
+Deliver = Callable[[Event], None]
+ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
+DISK_SECONDS = 0.002
+_CODE_SECONDS = 0.0002
+_RESTART_SECONDS = 0.5
+
+
+@dataclass
+class Speed:
+    """How fast a machine is; change the fields at any time."""
+
+    unit_seconds: float = 0.01
+    """Of each unit, times the model's own weight of it."""
+    load_seconds: float = 0.2
+    jitter: float = 0.0
+    """Standard deviation of a run's time, as a share of it."""
+    weights: dict[int, float] = field(default_factory=dict)
+    """Unit to its share of ``unit_seconds``; 1 where nothing is said."""
+
+    def of(self, start: int, stop: int) -> float:
+        """Seconds of a run."""
+        return self.unit_seconds * sum(self.weights.get(unit, 1.0) for unit in range(start, stop))
+
+
+class Disk:
+    """Model content and profiles; it outlives the processes that use it."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, tuple[Manifest, bytes]] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
+        self.profiles: dict[str, Profile] = {}
+
+    def put(self, manifest: Manifest, content: bytes) -> None:
+        """Whole content, as ``model add`` leaves it."""
+        assert hashlib.sha256(content).hexdigest() == manifest.digest
+        self.whole[manifest.digest] = manifest, content
+
+    def find(self, action: FindContent) -> Event:
+        """What ``FindContent`` answers."""
+        manifest = action.manifest
+        if manifest.digest in self.whole:
+            return ContentStored(manifest.digest)
+        return ContentFound(manifest.digest, frozenset(self.parts.get(manifest.digest, {})))
+
+    def store(self, action: StoreChunk) -> Event | None:
+        """What ``StoreChunk`` answers after the last chunk."""
+        manifest = action.manifest
+        parts = self.parts.setdefault(manifest.digest, {})
+        parts[action.index] = action.data
+        if not action.last:
+            return None
+        content = b"".join(parts[index] for index in range(len(manifest.chunks)))
+        del self.parts[manifest.digest]
+        if hashlib.sha256(content).hexdigest() != manifest.digest:
+            return ContentDamaged(manifest.digest)
+        self.whole[manifest.digest] = manifest, content
+        return ContentStored(manifest.digest)
+
+    def chunk(self, action: SendChunk) -> Publish | None:
+        """The message that ``SendChunk`` stands for."""
+        if action.digest not in self.whole:
+            return None
+        at = action.index * action.chunk_bytes
+        data = self.whole[action.digest][1][at : at + action.chunk_bytes]
+        return Publish(action.topic, encode_chunk(ChunkHeader(action.digest, action.index), data), expiry=10.0)
+
+    def drop(self, digest: str) -> None:
+        """Delete content."""
+        self.whole.pop(digest, None)
+        self.parts.pop(digest, None)
+
+
+class Executor:
+    """Runs one thing at a time, jobs before loads before measurements, as the executor process does."""
+
+    def __init__(self, clock: VirtualClock, disk: Disk, speed: Speed, seed: int, deliver: Deliver) -> None:
+        self.speed = speed
+        self.runs: list[RunUnits] = []
+        """All runs begun, in order."""
+        self.deadly: Callable[[ExecutorAction], bool] = lambda action: False
+        """What kills the process."""
+        self._clock = clock
+        self._disk = disk
+        self._random = Random(seed)
+        self._deliver = deliver
+        self._urgent: deque[ExecutorAction] = deque()
+        self._patient: deque[ExecutorAction] = deque()
+        self._loaded: set[tuple[str, int, int]] = set()
+        self._busy = False
+        self._life = 0
+
+    def submit(self, action: ExecutorAction) -> None:
+        """Carry out an action; its event follows."""
+        (self._urgent if isinstance(action, RunUnits) else self._patient).append(action)
+        self._next()
+
+    def kill(self, text: str = "the executor process ended by signal 9") -> None:
+        """The process dies; a new one with nothing loaded takes its place."""
+        self._life += 1
+        self._urgent.clear()
+        self._patient.clear()
+        self._loaded.clear()
+        self._busy = True
+        self._clock.call_later(_RESTART_SECONDS, self._restarted, self._life)
+        self._deliver(ExecutorLost(text))
+
+    def stop(self) -> None:
+        """The machine is gone."""
+        self._life += 1
+        self._busy = True
+
+    def _restarted(self, life: int) -> None:
+        if life == self._life:
+            self._busy = False
+            self._next()
+
+    def _next(self) -> None:
+        queue = self._urgent or self._patient
+        if self._busy or not queue:
+            return
+        action = queue.popleft()
+        self._busy = True
+        partition = (action.digest, action.start, action.stop)
+        seconds = 0.0001
+        if isinstance(action, (RunUnits, MeasureUnits)):
+            seconds = self._run_seconds(action)
+            if isinstance(action, RunUnits):
+                self.runs.append(action)
+        if isinstance(action, (RunUnits, LoadUnits)) and partition not in self._loaded:
+            seconds += self.speed.load_seconds
+            self._loaded.add(partition)
+        self._clock.call_later(seconds, self._done, self._life, action, seconds)
+
+    def _run_seconds(self, action: RunUnits | MeasureUnits) -> float:
+        noise = max(0.2, self._random.gauss(1.0, self.speed.jitter)) if self.speed.jitter else 1.0
+        seconds = self.speed.of(action.start, action.stop) * noise
+        return max(seconds, action.at_least) if isinstance(action, RunUnits) else seconds
+
+    def _done(self, life: int, action: ExecutorAction, seconds: float) -> None:
+        if life != self._life:
+            return
+        if self.deadly(action):
+            self.kill()
+            return
+        self._busy = False
+        event = self._answer(action, seconds)
+        self._next()
+        if event is not None:
+            self._deliver(event)
+
+    def _answer(self, action: ExecutorAction, seconds: float) -> Event | None:
+        digest, start, stop = action.digest, action.start, action.stop
+        known = self._disk.whole.get(digest)
+        if isinstance(action, UnloadUnits):
+            self._loaded.discard((digest, start, stop))
+            return None
+        if known is None or stop > known[0].unit_count:
+            text = "this executor has not opened that model"
+            if isinstance(action, RunUnits):
+                return RunFailed(action.run, "unknown-model", text)
+            return RangeRefused(digest, start, stop, text)
+        if isinstance(action, LoadUnits):
+            return RangeLoaded(digest, start, stop, 1_000_000)
+        if isinstance(action, MeasureUnits):
+            return RunMeasured(digest, start, stop, seconds, seconds * self.speed.jitter)
+        section = after_units(known[0], start, stop, action.section)
+        return RunFinished(action.run, section, seconds, _CODE_SECONDS)
+
+
+def resources() -> Resources:
+    """A reading that never changes."""
+    return Resources(0.1, 1 << 30, 1 << 29)
