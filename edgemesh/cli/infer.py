@@ -88,7 +88,8 @@ def infer(
                 progress.say(f"{outcome.name}: {error}")
             else:
                 click.echo(_line(outcome.name, outcome.result, saved))
-            if done < len(names):
+            # On one terminal the results themselves show how far it is.
+            if done < len(names) and sys.stderr.isatty() and not sys.stdout.isatty():
                 progress.show(f"{done} of {len(names)}")
     return 1 if failed else 0
 

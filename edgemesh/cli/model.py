@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -71,7 +72,10 @@ def add(
     from edgemesh.node.mesh_reader import check_reachable
     from edgemesh.node.model_adder import add_model
     from edgemesh.node.model_import import ImportOptions
+    from edgemesh.node.parent_death import end_with_parent
 
+    end_with_parent()  # edgemesh up starts us, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of the clean-up of temporary files
     name = checked_id(name, "model name") if name else name_of(source)
     options = ImportOptions(weights, wheel, trust, flags.from_file())
     check_reachable(settings.address)

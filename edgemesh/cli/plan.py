@@ -55,7 +55,7 @@ def plan(
 
     change = PolicyChange(
         tuple(parsed_pin(text) for text in pins),
-        tuple(checked_id(device, "--exclude") for device in excluded),
+        tuple(checked_id(device, "--exclude") for text in excluded for device in text.split(",")),
         None if codecs is None else tuple(part.strip() for part in codecs.split(",")),
         keep_input,
         clear,
@@ -63,9 +63,9 @@ def plan(
     origin = None if origin is None else checked_id(origin, "--origin")
     if model is None and (origin is not None or not change.is_empty):
         raise SettingsError("name the model too:  edgemesh plan MODEL ...")
-    assignments, policy = _read(settings, model, origin, change)
+    assignments, policies = _read(settings, model, origin, change)
     if as_json:
-        print_json(list(assignments) if model is None else {"assignments": assignments, "policy": policy})
+        print_json({"assignments": assignments, "policies": policies})
     elif not assignments:
         click.echo(
             f"nothing is planned in mesh {settings.mesh}: see  edgemesh model list,  edgemesh devices",
@@ -73,18 +73,18 @@ def plan(
         )
     else:
         click.echo("\n\n".join(assignment_text(assignment) for assignment in assignments))
-        if policy is not None:
-            click.echo(f"kept to: {policy_text(policy)}")
+        for name, policy in sorted(policies.items()):
+            click.echo(f"{name} is kept to: {policy_text(policy)}")
 
 
 def _read(
     settings: Settings, model: str | None, origin: str | None, change: PolicyChange
-) -> tuple[Sequence[Assignment], Policy | None]:
+) -> tuple[Sequence[Assignment], dict[str, Policy]]:
     if model is None:
         from edgemesh.node.mesh_reader import read_mesh
 
-        found = read_mesh(settings.mesh, settings.address).view.assignments
-        return [assignment for _, assignment in sorted(found.items())], None
+        reading = read_mesh(settings.mesh, settings.address)
+        return [assignment for _, assignment in sorted(reading.view.assignments.items())], reading.policies
     from edgemesh.node.policy_change import planned
 
     return planned(settings.mesh, settings.address, checked_id(model, "model name"), origin, change)

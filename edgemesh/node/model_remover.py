@@ -21,6 +21,8 @@ async def _remove(mesh: str, address: BrokerAddress, name: str) -> list[str]:
         reading = reader.reading
         manifest = reading.manifest(name)
         others = [m.digest for m in reading.view.manifests.values() if m.name != name]
+        # Before the removal: a device may have dropped it before we look again.
+        holders = [] if manifest.digest in others else reading.holders(manifest.digest)
         await reader.publish_retained("model", b"", model=name)
         if name in reading.policies:
             await reader.publish_retained("policy", b"", model=name)
@@ -29,4 +31,4 @@ async def _remove(mesh: str, address: BrokerAddress, name: str) -> list[str]:
             for model, origin in list(reading.view.assignments):
                 if model == name:
                     await reader.publish_retained("assignment", b"", model=model, origin=origin)
-        return [] if manifest.digest in others else reading.holders(manifest.digest)
+        return holders

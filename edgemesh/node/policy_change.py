@@ -53,8 +53,8 @@ class PolicyChange:
 
 def planned(
     mesh: str, address: BrokerAddress, model: str, origin: str | None, change: PolicyChange
-) -> tuple[Sequence[Assignment], Policy | None]:
-    """Assignments of the model (of all origins, or of one) and its policy, after the change.
+) -> tuple[Sequence[Assignment], dict[str, Policy]]:
+    """Assignments of the model (of all origins, or of one) and its policy if it has one, after the change.
 
     Raises UnknownModelError, SettingsError for a change that cannot be kept to, NoRouteError saying why there
     is no plan, BrokerError.
@@ -64,7 +64,7 @@ def planned(
 
 async def _planned(
     mesh: str, address: BrokerAddress, model: str, origin: str | None, change: PolicyChange
-) -> tuple[Sequence[Assignment], Policy | None]:
+) -> tuple[Sequence[Assignment], dict[str, Policy]]:
     async with MeshReader(mesh, address) as reader:
         reading = reader.reading
         manifest = reading.manifest(model)
@@ -77,7 +77,7 @@ async def _planned(
             [origin] if origin is not None else sorted(o for m, o in reading.view.assignments if m == model)
         )
         found = [await reader.assignment(model, o) for o in origins or [APP_ORIGIN]]
-        return found, reading.policies.get(model)
+        return found, {name: policy for name, policy in reading.policies.items() if name == model}
 
 
 async def _change(reader: MeshReader, manifest: Manifest, origin: str | None, change: PolicyChange) -> None:
@@ -120,15 +120,18 @@ def check_policy(policy: Policy, manifest: Manifest, reading: MeshReading) -> No
                 f"edgemesh model show {manifest.name}"
             )
         if pin.device in policy.exclude:
-            raise SettingsError(f"units {pin.start}-{pin.stop} are pinned to {pin.device}, which is excluded")
+            raise SettingsError(
+                f"units {pin.start}-{pin.stop} are pinned to {pin.device}, which is excluded: change one of "
+                "the two, or begin afresh with --clear"
+            )
         about = reading.view.about(pin.device)
         if about is not None and manifest.format not in about.runtimes:
             raise SettingsError(
-                f"{pin.device} has no {manifest.format} runtime: no unit of {manifest.name} can be pinned to it"
+                f"{pin.device} has no {manifest.format} runtime: it can run no unit of {manifest.name}"
             )
         for other in policy.pins[:index]:
             if other.device != pin.device and max(other.start, pin.start) < min(other.stop, pin.stop):
                 raise SettingsError(
                     f"units {max(other.start, pin.start)}-{min(other.stop, pin.stop)} are pinned to both "
-                    f"{other.device} and {pin.device}"
+                    f"{other.device} and {pin.device}: give each unit one device"
                 )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgemesh.errors import DecodeError
+from edgemesh.errors import DecodeError, PeerError
 from edgemesh.protocol.content import ChunkRequest, decode_chunk
 from edgemesh.protocol.ids import is_digest
 from edgemesh.protocol.jsontext import decode_json, encode_json
@@ -232,7 +232,7 @@ class ContentKeeper:
             if kind == "chunk":
                 return self._chunk(event, now)
             return self._serve_chunk(event)
-        except DecodeError as error:
+        except PeerError as error:
             return self._refusals.log(kind, error, now)
 
     def _serve_chunk(self, event: MessageReceived) -> list[Action]:

@@ -132,8 +132,9 @@ class Requester:
         if kind == "heartbeat":
             return self._sweep(now)
         if kind == "model" or (kind == "assignment" and event.topic.names["origin"] == self._origin):
-            waiting = self._jobs.waiting(event.topic.names["model"])
-            return [action for job in waiting for action in self._send(job, now)]
+            model = event.topic.names["model"]
+            self.routes.in_force(model, now)  # also between jobs: the one before is obeyed until this is ready
+            return [action for job in self._jobs.waiting(model) for action in self._send(job, now)]
         if kind == "response" and event.topic.names["verb"] == "plan":
             return self._plan_response(event, now)
         return []
@@ -331,6 +332,8 @@ class Requester:
         return self._retry(job, now)
 
     def _retry(self, job: OpenJob, now: float) -> list[Action]:
+        """No attempt is under way any more: send another, wait a little, or give up."""
+        job.hedge_at = None
         if job.attempts >= MAX_ATTEMPTS or job.submitted.route is not None:
             code, text = job.error or (NoRouteError.code, "no route")
             return self._end_error(job, code, text, now)

@@ -64,11 +64,13 @@ def capture_pt2(source: Path, path: Path, name: str, *, trusted: bool) -> TorchG
 
 
 def _exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> ExportedProgram:
+    # Tracing without dynamo first: it takes 1 s where the strict way takes 6 for MobileNetV2, and the graph is
+    # compared with the module afterwards in either case.
     try:
-        return torch.export.export(module, inputs, strict=True)
-    except Exception:  # dynamo raises dozens of kinds; what it cannot trace, the second way may
+        return torch.export.export(module, inputs, strict=False)
+    except Exception:  # the exporter raises dozens of kinds; what one way cannot trace, the other may
         try:
-            return torch.export.export(module, inputs, strict=False)
+            return torch.export.export(module, inputs, strict=True)
         except Exception as error:
             raise ModelError(
                 f"model {name} cannot be exported: {_line(error)}; make its forward free of "

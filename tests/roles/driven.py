@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import Any, TypeVar
 
+from edgemesh.errors import EdgemeshError
 from edgemesh.protocol.activation import Activation, Reply, decode_activation, decode_reply
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, RunUnits, SetTimer
 from edgemesh.roles.events import Event, JobSubmitted, MessageReceived, TimerFired
@@ -93,11 +95,9 @@ class DrivenWorker(Driven):
 
     def take(self, event: Event, at: float | None = None) -> list[Action]:
         if isinstance(event, MessageReceived):
-            try:
+            with contextlib.suppress(EdgemeshError):
                 header, _ = decode_activation(event.payload)
                 self.taken[header.job, header.attempt] = 1
-            except Exception:
-                pass
         actions = super().take(event, at)
         assert self.role.jobs <= 257
         return actions

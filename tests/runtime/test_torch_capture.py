@@ -45,7 +45,8 @@ def test_tied_parameters_are_stored_once_and_constants_are_not_activations(tmp_p
 
     with path.open("rb") as file:
         _, tensors = read_header(file, path.stat().st_size)
-    assert "embed.weight" in tensors and "head.weight" not in tensors
+    # Which of its two names it is stored under is the exporter's choice.
+    assert ("embed.weight" in tensors) != ("head.weight" in tensors)
     assert {operator.target for operator in graph.constants} >= {"aten.arange.default", "aten.triu.default"}
     assert not any(operator.target == "aten.triu.default" for operator in graph.operators)
 

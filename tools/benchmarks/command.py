@@ -7,9 +7,8 @@ import json
 import sys
 from importlib import import_module
 
-from edgemesh.errors import EdgemeshError
-
 from benchmarks.report import NotMeasurableError, Report, machine
+from edgemesh.errors import EdgemeshError
 
 BENCHMARKS = {
     "decode": "activation encode and decode against one memcpy",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-
-from edgemesh.protocol.activation import Hop
 
 from benchmarks.models import BenchModel, echo_model
 from benchmarks.programs import device, mesh_client, mosquitto, stage
 from benchmarks.report import Report, paired_ratio
 from benchmarks.stages import PahoRequests, bare_bytes
+from edgemesh.node.client import Client
+from edgemesh.protocol.activation import Hop
 
 SIZES = {"1 KB": 1024, "50 KB": 50 * 1024, "600 KB": 600 * 1024}
 LIMIT = 1.3
@@ -40,7 +41,9 @@ def measure(report: Report) -> None:
             report.claim(f"one hop of {size} against a minimal paho program", ratio, LIMIT)
 
 
-def _samples(client: object, requests: PahoRequests, model: BenchModel, blocks: int) -> tuple[list[float], list[float]]:
+def _samples(
+    client: Client, requests: PahoRequests, model: BenchModel, blocks: int
+) -> tuple[list[float], list[float]]:
     inputs = model.inputs()
     payload = b"".join(bare_bytes(inputs))
     route = [Hop("worker", model.manifest.unit_count)]
@@ -56,7 +59,7 @@ def _samples(client: object, requests: PahoRequests, model: BenchModel, blocks: 
     return ours, theirs
 
 
-def _timed(request: object) -> list[float]:
+def _timed(request: Callable[[], object]) -> list[float]:
     samples = []
     for _ in range(_BLOCK):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The models that are measured: written to a folder with their manifest, so that every process can open them."""
+"""The models that are measured, in folders with their manifests: every process can open them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from benchmarks.report import NotMeasurableError
 from edgemesh.errors import EdgemeshError
 from edgemesh.model.flatbuffer import Table, flatbuffer_of
 from edgemesh.model.tflite_schema import BUILTIN_OPERATORS, SCHEMA
@@ -17,8 +19,6 @@ from edgemesh.node.model_import import ImportOptions, Treatment, import_model, m
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest, boundary_bytes
 from edgemesh.runtime.registry import installed_runtimes
-
-from benchmarks.report import NotMeasurableError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,21 +36,22 @@ class BenchModel:
         """Noise of the input's shape; never zeros, which kernels may skip."""
         generator = np.random.default_rng(1)
         return [
-            generator.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in self.manifest.boundaries[0]
+            generator.standard_normal(tensor.shape).astype(tensor.dtype)
+            for tensor in self.manifest.boundaries[0]
         ]
 
     def middle_cut(self) -> int:
-        """The cut that halves the multiply-accumulates best, of several the one with the fewest bytes."""
+        """A cut near the middle of the compute: of those that leave each side a quarter, the smallest."""
         units = self.manifest.units
         total = sum(unit.macs for unit in units)
         before = 0
         found = []
         for cut in range(1, len(units)):
             before += units[cut - 1].macs
-            # A tenth of the whole is no difference that matters; the bytes are.
-            unbalance = round(abs(before / total - 0.5) * 10)
-            found.append((unbalance, boundary_bytes(self.manifest.boundaries[cut]), cut))
-        return min(found)[2]
+            share = before / total
+            balanced = 0.25 <= share <= 0.75
+            found.append((not balanced, boundary_bytes(self.manifest.boundaries[cut]), abs(share - 0.5), cut))
+        return min(found)[3]
 
 
 def kept(folder: Path, path: Path, manifest: Manifest) -> BenchModel:
@@ -80,7 +81,9 @@ def echo_model(folder: Path, nbytes: int) -> BenchModel:
                 "tensors": [{"shape": shape, "name": b"x"}, {"shape": shape, "name": b"y"}],
                 "inputs": memoryview(array("i", [0])),
                 "outputs": memoryview(array("i", [1])),
-                "operators": [{"inputs": memoryview(array("i", [0])), "outputs": memoryview(array("i", [1]))}],
+                "operators": [
+                    {"inputs": memoryview(array("i", [0])), "outputs": memoryview(array("i", [1]))}
+                ],
             }
         ],
         "buffers": [{}],
@@ -102,16 +105,25 @@ def zoo_model(folder: Path, name: str) -> BenchModel:
     return kept(folder, path, manifest)
 
 
-def transformer_model(folder: Path) -> BenchModel:
-    """A vision transformer of DeiT-Tiny's size (Touvron et al. 2021, table 1): 152 KB between its blocks."""
+def own_model(folder: Path, name: str) -> BenchModel:
+    """What the function ``name`` of this module makes."""
     require("torch")
     folder.mkdir(parents=True)
-    path, manifest = import_model("benchmarks.models:transformer", "transformer", folder / "import", ImportOptions())
+    path, manifest = import_model(f"benchmarks.models:{name}", name, folder / "import", ImportOptions())
     return kept(folder, path, manifest)
 
 
+def narrow() -> tuple[nn.Module, tuple[Any, ...]]:
+    """VGG16 with a quarter of its channels, for quick runs: it captures in seconds."""
+    import torch
+
+    from edgemesh.zoo.networks import vgg16
+
+    return vgg16(width=0.25), (torch.randn(1, 3, 224, 224),)
+
+
 def transformer() -> tuple[nn.Module, tuple[Any, ...]]:
-    """The module and its example input; weights are seeded noise."""
+    """A vision transformer of DeiT-Tiny's size (Touvron et al. 2021, table 1): 152 KB between its blocks."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -127,7 +139,9 @@ def transformer() -> tuple[nn.Module, tuple[Any, ...]]:
             self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            parts = self.qkv(self.norm1(x)).reshape(1, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            parts = (
+                self.qkv(self.norm1(x)).reshape(1, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            )
             weights = torch.softmax(parts[0] @ parts[1].transpose(-2, -1) / math.sqrt(width / heads), -1)
             x = x + self.out((weights @ parts[2]).transpose(1, 2).reshape(1, tokens, width))
             return x + self.down(functional.gelu(self.up(self.norm2(x))))

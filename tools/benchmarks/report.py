@@ -61,7 +61,7 @@ class Report:
         lines = [f"{'claim':66} {'value':>9} {'limit':>9}"]
         for claim in self.claims:
             verdict = "holds" if claim.holds else "DOES NOT HOLD"
-            figures = f"{claim.value:8.3f}{claim.unit[:1]} {claim.limit:8.2f}{claim.unit[:1]}"
+            figures = f"{claim.value:8.3f}{claim.unit:2} {claim.limit:7.2f}{claim.unit:2}"
             lines.append(f"{claim.claim:66} {figures}  {verdict}")
         lines += [f"not measured: {failure}" for failure in self.failures]
         return "\n".join(lines)
@@ -84,7 +84,7 @@ def machine() -> str:
         (
             line.partition(":")[2].strip()
             for line in _lines(Path("/proc/cpuinfo"))
-            if line.lower().startswith(("model name", "model\t"))
+            if line.lower().startswith("model name")
         ),
         platform.processor() or "unknown processor",
     )

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgemesh.protocol.manifest import Boundary
-from edgemesh.runtime.registry import runtime_for
 
 from benchmarks.models import opened
+from edgemesh.protocol.manifest import Boundary
+from edgemesh.runtime.registry import runtime_for
 
 LENGTH = struct.Struct("<I")
 QOS = 1
@@ -82,7 +82,7 @@ def tune(sock: socket.socket) -> None:
 
 
 def paho_client(port: int) -> Any:
-    """A connected paho client as everybody uses it, but for Nagle's delay, which would be no fair opponent."""
+    """A connected paho client as everybody uses it, but without Nagle's delay: that would be no opponent."""
     import paho.mqtt.client as paho
 
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)

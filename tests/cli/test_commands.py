@@ -1,0 +1,188 @@
+"""What every command promises: help, exit statuses, and one sentence for what is expected to fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from edgemesh.cli.main import COMMANDS, run
+from edgemesh.cli.main import cli as program
+from tests.cli.conftest import Commands, Ran
+
+
+def command_paths() -> Iterator[tuple[str, ...]]:
+    for name in COMMANDS:
+        command = program.get_command(click.Context(program), name)
+        yield (name,)
+        if isinstance(command, click.Group):
+            yield from ((name, sub) for sub in command.commands)
+
+
+def assert_one_sentence(ran: Ran, *words: str) -> None:
+    lines = [line for line in ran.err.splitlines() if not line.endswith("(tflite)")]
+    assert len(lines) == 1, ran.err
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize("path", list(command_paths()), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    status = run([*path, "--help"])
+
+    out = capsys.readouterr().out
+    assert status == 0
+    assert "Usage: edgemesh" in out
+    assert len(out.splitlines()) > 3
+
+
+def test_help_imports_no_command_and_no_library_behind_it() -> None:
+    code = (
+        "import sys; from edgemesh.cli.main import run; run(['--help']); "
+        "print({'numpy', 'paho', 'torch', 'asyncio', 'edgemesh.cli.model'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.splitlines()[-1:] == ["set()"], done.stderr
+
+
+def test_help_of_the_commands_of_use_imports_neither_mqtt_nor_arrays() -> None:
+    code = (
+        "import sys; from edgemesh.cli.main import run; "
+        "[run([name, '--help']) for name in ('infer', 'model', 'plan', 'devices', 'doctor')]; "
+        "print({'paho', 'torch', 'asyncio', 'PIL'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.splitlines()[-1:] == ["set()"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("infer", "face", "photo.jpg"),
+        ("model", "list"),
+        ("model", "add", "zoo:face"),
+        ("model", "remove", "face"),
+        ("plan",),
+        ("devices",),
+    ],
+    ids=" ".join,
+)
+def test_a_broker_that_is_away_is_exit_status_3(offline: Commands, arguments: tuple[str, ...]) -> None:
+    ran = offline(*arguments)
+
+    assert ran.status == 3
+    assert_one_sentence(ran, "no broker at mqtt://127.0.0.1:9", "edgemesh up")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("infer", "a+b", "photo.jpg"),
+        ("model", "remove", "a+b"),
+        ("model", "add", "x.tflite", "--name", "a+b"),
+        ("plan", "a/b"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
+    offline: Commands, arguments: tuple[str, ...]
+) -> None:
+    ran = offline(*arguments)
+
+    assert ran.status == 2
+    assert_one_sentence(ran, "is no valid name")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("plan", "--pin", "0-1:x"), "name the model too"),
+        (("plan", "face", "--pin", "3-1:x"), "write it as 0-1:pi-4b"),
+        (("plan", "face", "--pin", "0:x"), "write it as 0-1:pi-4b"),
+        (("model", "add", "zoo:nothing"), "it has: "),
+        (("model", "show", "zoo:nothing"), "it has: "),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(cli: Commands, arguments: tuple[str, ...], words: str) -> None:
+    ran = cli(*arguments)
+
+    assert ran.status == 2
+    assert_one_sentence(ran, words)
+
+
+@pytest.mark.parametrize("arguments", [("infer", "nothing", "photo.jpg"), ("model", "show", "nothing"),
+                                       ("model", "check", "nothing"), ("model", "remove", "nothing"),
+                                       ("plan", "nothing")], ids=" ".join)  # fmt: skip
+def test_an_unknown_model_is_exit_status_1_and_names_the_known_ones(
+    cli: Commands, arguments: tuple[str, ...]
+) -> None:
+    ran = cli(*arguments)
+
+    assert ran.status == 1
+    assert_one_sentence(ran, "no model nothing in mesh empty (known: none)", "edgemesh model add")
+
+
+@pytest.mark.parametrize("verb", ["add", "show", "check"])
+def test_a_missing_file_is_exit_status_1(cli: Commands, verb: str) -> None:
+    ran = cli("model", verb, "missing.tflite")
+
+    assert ran.status == 1
+    assert_one_sentence(ran, "no file missing.tflite")
+
+
+@pytest.mark.parametrize("verb", ["add", "show", "check"])
+def test_a_truncated_model_is_exit_status_1(
+    cli: Commands, verb: str, small_model: Path, tmp_path: Path
+) -> None:
+    truncated = tmp_path / "half.tflite"
+    truncated.write_bytes(small_model.read_bytes()[:300])
+
+    ran = cli("model", verb, truncated)
+
+    assert ran.status == 1
+    assert_one_sentence(ran)
+
+
+@pytest.mark.parametrize("verb", ["add", "show", "check"])
+@pytest.mark.parametrize("suffix", [".tflite", ".safetensors", ".txt"])
+def test_a_file_that_is_no_model_is_exit_status_1(
+    cli: Commands, verb: str, suffix: str, tmp_path: Path
+) -> None:
+    text = tmp_path / f"letter{suffix}"
+    text.write_text("Dear reader,\n" * 40)
+
+    ran = cli("model", verb, text)
+
+    assert ran.status == 1
+    assert_one_sentence(ran)
+
+
+def test_an_empty_mesh_is_listed_as_empty(cli: Commands) -> None:
+    assert cli("model", "list", "--json").out == "[]\n"
+    assert cli("devices", "--quick", "--json").out == "[]\n"
+    assert json.loads(cli("plan", "--json").out) == {"assignments": [], "policies": {}}
+    ran = cli("model", "list")
+    assert (ran.status, ran.out) == (0, "")
+    assert_one_sentence(ran, "edgemesh model add zoo:face")
+
+
+def test_adding_a_model_where_nobody_can_run_it_says_when_to_come_back(
+    cli: Commands, small_model: Path
+) -> None:
+    ran = cli("model", "add", small_model, "--wait", "0.3")
+
+    assert ran.status == 1
+    lines = ran.err.splitlines()
+    assert "no device with a tflite runtime is online; serving until one comes" in lines[-2]
+    assert "nobody holds small-net yet" in lines[-1]
+    assert cli("model", "remove", "small-net").status == 0

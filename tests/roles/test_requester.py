@@ -1,0 +1,443 @@
+"""Rules of the requester: each job ends once, by its deadline, and a lost device costs a retry, no job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.requests import PlanRequest, PlanResponse
+from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.events import Connected, Disconnected, JobCancelled
+from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
+from edgemesh.roles.routes import ChosenRoute
+from tests.roles.build import DIGEST, ROUTE, TOPICS, about, assignment, heartbeat, manifest, message, reply
+from tests.roles.build import state, submitted
+from tests.roles.driven import DrivenRequester, ends, only, sent, works
+
+FALLBACKS = {"one": (Hop("two", 4),), "two": (Hop("one", 4),)}
+
+
+@pytest.fixture
+def asker() -> Iterator[DrivenRequester]:
+    """A requester that knows the model and two devices; its invariants are checked at the end."""
+    driven = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    driven.take(Connected(), at=0.0)
+    driven.take(manifest())
+    for device in ("one", "two"):
+        driven.take(state(device))
+        driven.take(about(device, DIGEST))
+    yield driven
+    driven.check()
+
+
+@pytest.fixture
+def planned(asker: DrivenRequester) -> DrivenRequester:
+    """The same with an assignment over both devices, and fallbacks over each alone."""
+    asker.take(assignment(fallbacks=FALLBACKS))
+    return asker
+
+
+def beat(asker: DrivenRequester, until: float, *devices: str) -> list:  # type: ignore[type-arg]
+    """Time passes while ``devices`` give signs of life."""
+    done = []
+    while asker.now < until:
+        at = min(until, asker.now + 1.0)
+        for device in devices:
+            done += asker.pass_until(at)
+            done += asker.take(heartbeat(device))
+    return done
+
+
+# --- the ordinary way ----------------------------------------------------------------------------------------
+
+
+def test_stamps_the_route_of_the_assignment_on_the_job(planned: DrivenRequester) -> None:
+    ((device, header),) = works(planned.take(submitted(), at=1.0))
+    assert device == "one" and header.route == ROUTE and header.digest == DIGEST
+    assert (header.attempt, header.position, header.left, header.requester) == (0, 0, 10.0, "asker")
+
+
+def test_the_first_result_ends_the_job_and_later_ones_are_dropped(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    (ended,) = only(JobEnded, planned.take(reply(), at=1.2))
+    assert ended.code is None and bytes(ended.section) == b"out" and ended.route == ROUTE
+    assert ended.seconds == pytest.approx(0.2) and ended.predicted == 0.1 and ended.attempts == 1
+    assert planned.take(reply(), at=1.3) == [] and planned.timers == {}
+
+
+def test_a_result_of_an_attempt_that_was_given_up_still_counts(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(state("two", "offline"), at=1.1)
+    (ended,) = only(JobEnded, planned.take(reply(attempt=0), at=1.2))
+    assert ended.code is None and [hop.device for hop in ended.route] == ["one", "two"]
+
+
+def test_answers_meant_for_another_requester_or_nobody_are_ignored(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    assert planned.take(reply("j-2"), at=1.1) == []
+    garbage = planned.take(message("reply", b"garbage", requester="asker"), at=1.2)
+    assert [type(action).__name__ for action in garbage] == ["Log"]
+
+
+def test_the_same_job_submitted_twice_is_one_job(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    assert planned.take(submitted(), at=1.1) == []
+
+
+def test_a_cancelled_job_is_forgotten(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(JobCancelled("j-1"), at=1.1)
+    assert planned.role.open_jobs == 0 and planned.timers == {}
+    assert planned.take(reply(), at=1.2) == []
+
+
+def test_receipts_are_asked_for_at_most_once_a_second_per_device(planned: DrivenRequester) -> None:
+    wanted = []
+    for number in range(30):
+        actions = planned.take(submitted(f"j-{number}"), at=1.0 + number / 10)
+        wanted += [header.receipt for _, header in works(actions)]
+        assert (sent("work", actions)[0].token is not None) == wanted[-1]
+        planned.take(reply(f"j-{number}"))
+    assert sum(wanted) == 3
+
+
+# --- devices that go ------------------------------------------------------------------------------------------
+
+
+def test_retries_on_the_fallback_when_a_device_goes_offline(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    ((device, header),) = works(planned.take(state("two", "offline"), at=1.1))
+    assert device == "one" and header.route == FALLBACKS["two"] and header.attempt == 1
+    (ended,) = only(JobEnded, planned.take(reply(attempt=1, device="one"), at=1.3))
+    assert ended.code is None and ended.route == FALLBACKS["two"] and ended.attempts == 2
+
+
+def test_a_device_that_goes_costs_jobs_elsewhere_nothing(planned: DrivenRequester) -> None:
+    planned.take(about("three"))
+    planned.take(submitted(), at=1.0)
+    assert planned.take(state("three", "offline"), at=1.1) == []
+
+
+def test_silence_of_a_device_is_noticed_by_the_heartbeats_of_others(asker: DrivenRequester) -> None:
+    asker.take(assignment(seconds=60.0, fallbacks=FALLBACKS))
+    asker.take(submitted(left=100.0), at=1.0)
+    done = beat(asker, 12.0, "one")
+    ((device, header),) = works(done)
+    assert device == "one" and header.route == FALLBACKS["two"]
+
+
+def test_without_any_route_left_the_job_waits_for_a_device_to_come_back(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(state("one", "offline"), at=1.1)
+    planned.take(state("two", "offline"), at=1.1)
+    planned.pass_until(2.0)
+    planned.take(state("one"), at=3.0)
+    ((device, header),) = works(planned.pass_until(6.0))
+    assert device == "one" and header.route == FALLBACKS["two"]
+
+
+def test_heartbeats_cost_no_look_at_the_jobs(planned: DrivenRequester) -> None:
+    for number in range(200):
+        planned.take(submitted(f"j-{number}"), at=1.0)
+    planned.take(heartbeat("one"), at=1.5)
+    looks = []
+    planned.role.routes.alive = lambda devices, now: looks.append(devices) or True
+    for _ in range(100):
+        planned.take(heartbeat("one"))
+    assert looks == []
+
+
+# --- errors ----------------------------------------------------------------------------------------------------
+
+
+def test_busy_goes_elsewhere_at_once(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    ((device, header),) = works(planned.take(reply(code="busy", device="one"), at=1.1))
+    assert (device, header.route) == ("two", FALLBACKS["one"])
+
+
+def test_busy_everywhere_is_tried_again_ever_later_and_ends_in_that_error(asker: DrivenRequester) -> None:
+    asker.take(assignment(Hop("one", 4)))
+    asker.take(submitted(left=60.0), at=1.0)
+    tries = []
+    for attempt in range(MAX_ATTEMPTS):
+        asker.take(heartbeat("one"))
+        asker.take(reply(attempt=attempt, code="busy", device="one"))
+        tries.append(asker.now)
+        if asker.timers:
+            asker.pass_until(min(asker.timers.values()))
+    gaps = [b - a for a, b in zip(tries, tries[1:])]
+    assert gaps == pytest.approx([0.1, 0.2, 0.4, 0.8, *[1.0] * (MAX_ATTEMPTS - 5)])
+    assert ends(asker.done) == [("j-1", "busy")] and len(works(asker.done)) == MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("code", ["bad-message", "wrong-version", "bad-input", "deadline", "superseded"])
+def test_an_error_that_another_device_would_answer_too_ends_the_job(planned: DrivenRequester, code: str) -> None:
+    planned.take(submitted(), at=1.0)
+    assert ends(planned.take(reply(code=code), at=1.1)) == [("j-1", code)]
+
+
+def test_who_cannot_read_the_attempt_ends_it_all_the_same(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(reply(code="busy", device="one"), at=1.1)  # attempt 1 goes to "two"
+    actions = planned.take(reply(attempt=0, code="wrong-version", device="two"), at=1.2)
+    assert ends(actions) == [("j-1", "wrong-version")]
+
+
+def test_an_error_delivered_twice_is_one_error(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(reply(code="run-failed", device="one"), at=1.1)
+    assert planned.take(reply(code="run-failed", device="one"), at=1.1) == []
+    planned.take(reply(attempt=1), at=1.2)
+
+
+def test_a_job_whose_runs_fail_three_times_is_given_up(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    for attempt, device in enumerate(("one", "two", "one")):
+        assert ends(planned.done) == []
+        planned.pass_until(planned.now + 1.0)
+        planned.take(reply(attempt=attempt, code="run-failed", device=device))
+    assert ends(planned.done) == [("j-1", "run-failed")]
+
+
+def test_without_an_answer_the_job_ends_at_its_deadline(asker: DrivenRequester) -> None:
+    asker.take(assignment(Hop("one", 4)))
+    asker.take(submitted(left=3.0), at=1.0)
+    assert ends(beat(asker, 3.9, "one")) == []
+    (ended,) = only(JobEnded, asker.pass_until(4.0))
+    assert ended.code == "deadline" and ended.seconds == pytest.approx(3.0)
+
+
+def test_a_job_without_time_ends_at_once(planned: DrivenRequester) -> None:
+    assert ends(planned.take(submitted(left=0.0), at=1.0)) == [("j-1", "deadline")]
+
+
+# --- hedges ----------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_outlives_its_prediction_is_sent_again_elsewhere(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    assert works(beat(planned, 1.35, "one", "two")) == []
+    ((_, header),) = works(beat(planned, 1.5, "one", "two"))
+    assert header.attempt == 1 and header.route in FALLBACKS.values()
+    (ended,) = only(JobEnded, planned.take(reply(attempt=0), at=1.6))
+    assert ended.route == ROUTE and ended.attempts == 2
+
+
+def test_a_job_is_hedged_twice_at_most(planned: DrivenRequester) -> None:
+    planned.take(submitted(left=30.0), at=1.0)
+    beat(planned, 30.0, "one", "two")
+    assert len(works(planned.done)) == 3
+    assert {header.route for _, header in works(planned.done)} == {ROUTE, *FALLBACKS.values()}
+
+
+def test_with_nowhere_else_to_go_the_job_is_sent_again_halfway_to_its_deadline(asker: DrivenRequester) -> None:
+    asker.take(assignment(Hop("one", 4)))
+    asker.take(submitted(left=20.0), at=1.0)
+    assert works(beat(asker, 10.0, "one")) == []
+    ((_, header),) = works(beat(asker, 20.0, "one"))
+    assert header.route == (Hop("one", 4),) and header.attempt == 1
+
+
+def test_jobs_ahead_count_in_what_a_job_may_take(planned: DrivenRequester) -> None:
+    for number in range(20):
+        planned.take(submitted(f"j-{number}"), at=1.0)
+    beat(planned, 2.9, "one", "two")
+    assert "j-19" not in {header.job for _, header in works(planned.done) if header.attempt}
+
+
+def test_a_burst_on_a_slow_mesh_is_not_multiplied(planned: DrivenRequester) -> None:
+    for number in range(200):
+        planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
+    beat(planned, 99.0, "one", "two")
+    hedges = sum(header.attempt > 0 for _, header in works(planned.done))
+    assert 2 <= hedges <= 2 * 200 // 8 + 4, hedges
+
+
+# --- given routes ------------------------------------------------------------------------------------------------
+
+
+def test_a_given_route_is_taken_and_not_retried_elsewhere(planned: DrivenRequester) -> None:
+    route = (Hop("two", 1), Hop("one", 4))
+    ((device, header),) = works(planned.take(submitted(route=route), at=1.0))
+    assert (device, header.route) == ("two", route)
+    assert ends(planned.take(reply(code="busy"), at=1.1)) == [("j-1", "busy")]
+
+
+def test_a_given_route_is_not_hedged(planned: DrivenRequester) -> None:
+    planned.take(submitted(route=(Hop("two", 4),)), at=1.0)
+    assert works(beat(planned, 10.9, "one", "two")) == []
+
+
+def test_a_given_route_over_a_device_that_goes_ends_in_an_error(planned: DrivenRequester) -> None:
+    planned.take(submitted(route=(Hop("two", 4),)), at=1.0)
+    assert ends(planned.take(state("two", "offline"), at=1.1)) == [("j-1", "no-route")]
+
+
+@pytest.mark.parametrize(
+    ("route", "code"),
+    [
+        ((Hop("two", 4), Hop("one", 2)), "bad-message"),
+        ((Hop("one", 3),), "bad-input"),
+        ((Hop("one", 5),), "bad-input"),
+        ((), "bad-message"),
+    ],
+)
+def test_a_given_route_that_no_job_can_follow_is_refused(
+    planned: DrivenRequester, route: tuple[Hop, ...], code: str
+) -> None:
+    assert ends(planned.take(submitted(route=route), at=1.0)) == [("j-1", code)]
+
+
+# --- plans ---------------------------------------------------------------------------------------------------------
+
+
+def test_asks_for_a_plan_when_there_is_none_and_goes_when_it_comes(asker: DrivenRequester) -> None:
+    actions = asker.take(submitted(), at=3.0)
+    (request,) = sent("request", actions)
+    assert decode_json(PlanRequest, request.payload) == PlanRequest("asker", "face", "app")
+    assert sent("request", asker.take(submitted("j-2"), at=3.1))  # each job may ask, but
+    assert not sent("request", asker.pass_until(4.9))  # not more often than every two seconds
+    assert len(works(asker.take(assignment(), at=4.9))) == 2
+
+
+def test_an_assignment_for_another_origin_does_not_concern_it(asker: DrivenRequester) -> None:
+    asker.take(submitted(), at=3.0)
+    assert asker.take(assignment(origin="camera"), at=3.1) == []
+
+
+def test_a_plan_that_is_impossible_ends_the_job_with_the_reason(asker: DrivenRequester) -> None:
+    asker.take(submitted(), at=3.0)
+    answer = PlanResponse("asker", "face", "app", False, "no device has enough memory")
+    (ended,) = only(JobEnded, asker.take(message("response", answer, verb="plan"), at=3.5))
+    assert (ended.code, ended.text) == ("no-route", "no device has enough memory")
+
+
+def test_a_plan_that_will_be_possible_soon_is_waited_for(asker: DrivenRequester) -> None:
+    asker.take(submitted(left=5.0), at=3.0)
+    answer = PlanResponse("asker", "face", "app", False, "one is measuring it", soon=True)
+    assert asker.take(message("response", answer, verb="plan"), at=3.5) == []
+    (ended,) = only(JobEnded, beat(asker, 8.0, "one"))
+    assert ended.code == "deadline" and "one is measuring it" in (ended.text or "")
+
+
+def test_answers_to_others_and_garbage_change_nothing(asker: DrivenRequester) -> None:
+    asker.take(submitted(), at=3.0)
+    other = PlanResponse("another", "face", "app", False, "no")
+    assert asker.take(message("response", other, verb="plan"), at=3.1) == []
+    asker.take(message("response", b"{", verb="plan"), at=3.2)
+    assert asker.role.open_jobs == 1
+
+
+def test_a_model_that_nobody_announces_is_unknown_after_a_moments_grace(asker: DrivenRequester) -> None:
+    actions = asker.take(submitted(model="ghost"), at=1.0)
+    assert ends(actions) == []  # its retained manifest may be on its way
+    assert ends(asker.pass_until(2.0)) == [("j-1", "unknown-model")]
+    assert ends(asker.take(submitted("j-2", model="ghost"), at=10.0)) == [("j-2", "unknown-model")]
+
+
+def test_a_new_assignment_is_obeyed_when_its_devices_are_ready(planned: DrivenRequester) -> None:
+    planned.take(assignment(Hop("two", 4), epoch=(1, 2)))
+    assert works(planned.take(submitted("j-1"), at=1.0))[0][1].route == ROUTE
+    planned.take(heartbeat("two", (0, 4)), at=1.5)
+    assert works(planned.take(submitted("j-2"), at=2.0))[0][1].route == (Hop("two", 4),)
+
+
+def test_readiness_said_in_an_earlier_life_does_not_count(planned: DrivenRequester) -> None:
+    planned.take(heartbeat("two", (0, 4)), at=0.5)
+    planned.take(about("two", DIGEST, boot="b-2"))
+    planned.take(assignment(Hop("two", 4), epoch=(1, 2)))
+    assert works(planned.take(submitted("j-1"), at=1.0))[0][1].route == ROUTE
+
+
+def test_a_new_assignment_is_obeyed_at_once_when_the_old_one_is_impossible(planned: DrivenRequester) -> None:
+    planned.take(assignment(Hop("two", 4), epoch=(1, 2)))
+    planned.take(state("one", "offline"))
+    assert works(planned.take(submitted("j-1"), at=1.0))[0][1].route == (Hop("two", 4),)
+
+
+def test_a_lower_epoch_is_ignored(planned: DrivenRequester) -> None:
+    planned.take(assignment(epoch=(3, 1)))
+    planned.take(assignment(Hop("two", 4), epoch=(2, 99)))
+    assert works(planned.take(submitted(), at=1.0))[0][1].route == ROUTE
+
+
+def test_a_broker_that_lost_its_memory_may_bring_any_epoch_after_reconnecting(planned: DrivenRequester) -> None:
+    planned.take(assignment(epoch=(7, 3)))
+    planned.take(Disconnected(), at=1.0)
+    planned.take(Connected(), at=2.0)
+    planned.take(assignment(Hop("two", 4), epoch=(1, 1)), at=2.1)
+    planned.take(assignment(epoch=(1, 0)), at=2.2)
+    assert works(planned.take(submitted(), at=3.0))[0][1].route == (Hop("two", 4),)
+
+
+# --- the connection --------------------------------------------------------------------------------------------------
+
+
+def test_resubmits_open_jobs_after_reconnecting(planned: DrivenRequester) -> None:
+    planned.take(submitted(left=30.0), at=1.0)
+    planned.take(Disconnected(), at=1.1)
+    assert works(planned.pass_until(8.0)) == []
+    ((_, header),) = works(planned.take(Connected(), at=8.0))
+    assert header.attempt == 1 and header.left == pytest.approx(23.0)
+    (ended,) = only(JobEnded, planned.take(reply(attempt=1), at=8.2))
+    assert ended.code is None
+
+
+def test_silence_while_the_broker_is_away_is_nobodys_fault(planned: DrivenRequester) -> None:
+    planned.take(Disconnected(), at=1.0)
+    planned.take(Connected(), at=60.0)
+    assert works(planned.take(submitted(), at=61.0))[0][1].route == ROUTE
+
+
+def test_a_device_that_died_with_the_broker_is_noticed_although_its_state_is_retained(
+    planned: DrivenRequester,
+) -> None:
+    planned.take(Disconnected(), at=1.0)
+    planned.take(Connected(), at=10.0)
+    for device in ("one", "two"):
+        planned.take(state(device), at=10.1)
+    beat(planned, 18.0, "one")
+    assert works(planned.take(submitted(), at=18.0))[0][1].route == FALLBACKS["two"]
+
+
+def test_before_it_is_connected_a_client_waits(asker: DrivenRequester) -> None:
+    fresh = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    assert works(fresh.take(submitted(left=30.0), at=0.0)) == []
+    assert len([a for a in fresh.pass_until(9.0) if a is not None]) <= 4  # it does not poll
+    fresh.take(Connected(), at=9.0)
+    fresh.take(manifest(), at=9.1)
+    assert works(fresh.take(assignment(), at=9.1))
+    fresh.check()
+
+
+def test_a_device_runs_the_whole_model_itself_while_the_broker_is_away() -> None:
+    local = ChosenRoute((Hop("camera", 4),), DIGEST, 0.05)
+    role = Requester("camera", "camera", TOPICS, MeshView(), local_route=lambda model: local)
+    camera = DrivenRequester(role)
+    ((device, header),) = works(camera.take(submitted(), at=1.0))
+    assert device == "camera" and header.route == local.route
+    # What runs here cannot be lost on the way: it is neither hedged nor sent again when the broker is back.
+    assert works(camera.pass_until(5.0)) == []
+    assert works(camera.take(Connected(), at=5.0)) == []
+    camera.check()
+
+
+def test_a_given_route_does_not_become_a_local_one_while_the_broker_is_away() -> None:
+    local = ChosenRoute((Hop("camera", 4),), DIGEST, 0.05)
+    role = Requester("camera", "camera", TOPICS, MeshView(), local_route=lambda model: local)
+    camera = DrivenRequester(role)
+    assert works(camera.take(submitted(left=2.0, route=(Hop("two", 4),)), at=1.0)) == []
+    assert ends(camera.pass_until(4.0)) == [("j-1", "deadline")]
+    camera.check()
+
+
+def test_what_is_remembered_of_receipts_is_bounded(planned: DrivenRequester) -> None:
+    first_hop = planned.role._first_hop
+    for number in range(10_000):
+        first_hop._wants_receipt(f"d-{number}", 1.0)
+    assert len(first_hop._receipts) <= 4096

@@ -1,0 +1,86 @@
+"""A Connection whose callbacks are awaited one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import Callbacks, Connection, OutgoingMessage, SessionSettings
+
+WAIT = 10.0
+"""Seconds after which something that should happen is missing."""
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    """Run a test on a loop; fails when an error reached the loop unseen."""
+    unseen: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+        await asyncio.wait_for(story, 3 * WAIT)
+
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    asyncio.run(watched())
+    assert not unseen
+
+
+class Agent:
+    """An async context manager: connects, and closes at the end."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        session: SessionSettings | None = None,
+        *,
+        leaves_when_taken_over: bool = False,
+    ) -> None:
+        self._happened: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.connects = 0
+
+        def note(kind: str) -> Any:
+            return lambda *what: self._happened.put_nowait((kind, what[0] if what else None))
+
+        def connected() -> None:
+            self.connects += 1
+            self._happened.put_nowait(("connected", None))
+
+        callbacks = Callbacks(
+            on_connected=connected,
+            on_disconnected=note("disconnected"),
+            on_message=note("message"),
+            on_acknowledged=note("acknowledged"),
+            on_taken_over=note("taken over") if leaves_when_taken_over else None,
+            on_refused=note("refused"),
+            on_problem=note("problem"),
+        )
+        self.connection = Connection(
+            address, client_id, callbacks, session or SessionSettings(), asyncio.get_running_loop()
+        )
+
+    async def __aenter__(self) -> Agent:
+        self.connection.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.connection.close([])
+
+    async def hears(self, kind: str) -> Any:
+        """What came with the next callback of that kind; others before it are dropped."""
+        while True:
+            happened, what = await asyncio.wait_for(self._happened.get(), WAIT)
+            if happened == kind:
+                return what
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1, **others: Any) -> None:
+        self.connection.publish(OutgoingMessage(topic, payload, qos, **others))
+
+    async def subscribed(self, topic: str) -> None:
+        """Subscribe, and wait until the broker sends what is published there."""
+        self.connection.subscribe(topic, 1)
+        self.publish(topic, b"subscribed?")
+        while bytes((await self.hears("message")).payload) != b"subscribed?":
+            pass

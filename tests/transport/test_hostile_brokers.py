@@ -1,0 +1,112 @@
+"""What listens may be no broker at all, or one that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from edgemesh.transport import connection
+from edgemesh.transport.address import BrokerAddress
+from tests.transport.agent import Agent, run
+
+CONNACK = bytes((0x20, 3, 0, 0, 0))
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def scripted(*answers: bytes, then_close: bool = False) -> Serve:
+    """Reads a CONNECT and answers with these bytes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        for answer in answers:
+            writer.write(answer)
+        if then_close:
+            writer.close()
+        else:
+            await reader.read()
+            writer.close()
+
+    return serve
+
+
+def problem_with(serve: Serve) -> str:
+    """What an agent says about a server."""
+    said = ""
+
+    async def story() -> None:
+        nonlocal said
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "victim") as agent:
+            said = await agent.hears("problem")
+        server.close()
+
+    run(story())
+    return said
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.05)
+
+    assert "does not answer as a broker" in problem_with(scripted())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00" * 64,
+        b"\xff" * 64,
+        bytes((0x20, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F)),
+        bytes((0x20, 0)),
+        CONNACK[:2] + b"\x00\x00\x05",
+    ],
+    ids=["http", "zeros", "ones", "length", "empty CONNACK", "cut properties"],
+)
+def test_an_answer_that_is_no_mqtt_ends_in_a_sentence(answer: bytes) -> None:
+    assert problem_with(scripted(answer, then_close=True))
+
+
+def test_garbage_after_a_welcome_ends_the_connection_and_nothing_else() -> None:
+    async def story() -> None:
+        server = await asyncio.start_server(
+            scripted(CONNACK, b"\x30\x02\xff\xff", then_close=True), "127.0.0.1", 0
+        )
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "victim") as agent:
+            await agent.hears("connected")
+            await agent.hears("disconnected")
+            await agent.hears("connected")
+        server.close()
+
+    run(story())
+
+
+def test_a_refused_password_is_said_with_what_to_check() -> None:
+    async def story() -> None:
+        refusal = bytes((0x20, 3, 0, 0x86, 0))
+        server = await asyncio.start_server(scripted(refusal, then_close=True), "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "victim") as agent:
+            sentence = await agent.hears("refused")
+            assert "victim" in sentence
+            assert "check the user name and password" in sentence
+        server.close()
+
+    run(story())
+
+
+def test_who_is_thrown_out_with_a_reason_is_told_at_once_and_does_not_come_back() -> None:
+    async def story() -> None:
+        taken_over = bytes((0xE0, 2, 0x8E, 0))
+        server = await asyncio.start_server(scripted(CONNACK, taken_over), "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "twin", leaves_when_taken_over=True) as agent:
+            assert "two agents have the same name" in await agent.hears("problem")
+            await agent.hears("taken over")
+            assert agent.connects == 1
+        server.close()
+
+    run(story())
