@@ -207,9 +207,11 @@ def _predicted(route: tuple[Hop, ...], assignment: Assignment) -> float | None:
     plain = [(hop.device, hop.stop) for hop in route]
     if plain == [(hop.device, hop.stop) for hop in assignment.route]:
         return assignment.seconds
-    for other in (*assignment.runners_up, *assignment.fallbacks):
-        if plain == [(hop.device, hop.stop) for hop in other.route]:
-            return other.seconds
+    others = [(other.route, other.seconds) for other in assignment.runners_up]
+    others += [(other.route, other.seconds) for other in assignment.fallbacks]
+    for other_route, seconds in others:
+        if plain == [(hop.device, hop.stop) for hop in other_route]:
+            return seconds
     return None
 
 

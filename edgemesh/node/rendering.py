@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.manifest import Manifest, boundary_bytes
 from edgemesh.protocol.result import ResultMessage, encode_result
 from edgemesh.protocol.tensors import decode_tensors
 from edgemesh.roles.actions import JobEnded
@@ -20,7 +20,8 @@ def result_message(ended: JobEnded, manifest: Manifest | None, placement: Placem
         from edgemesh.model.inputs import WHOLE
         from edgemesh.model.outputs import results
 
-        outputs = dict(results(manifest, decode_tensors(ended.section), placement or WHOLE))
+        tensors = decode_tensors(ended.section, boundary_bytes(manifest.boundaries[-1]))
+        outputs = dict(results(manifest, tensors, placement or WHOLE))
     return ResultMessage(
         ended.job,
         ended.model,

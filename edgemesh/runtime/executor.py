@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class LoadedRange(Protocol):
     """Units ``[start, stop)``, ready to run."""
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """Outputs in the order of ``boundaries[stop]`` for inputs in the order of ``boundaries[start]``.
 
         The arrays may be non-contiguous and read-only; outputs stay valid after the next ``run``.

@@ -127,6 +127,8 @@ class Connection:
         self._complained = ""
         self._connected_at = 0.0
         self._thrown_out = 0
+        self._heard = False
+        """Whether the host answered CONNECT on this socket."""
         self._unanswered: deque[int] = deque()
         """Messages to acknowledge by hand, in the order of their coming."""
         self._answered: set[int] = set()
@@ -246,6 +248,7 @@ class Connection:
             return
         error = future.exception()
         if error is None:
+            self._heard = False
             self._watch()
             # A host that accepts TCP but never answers CONNECT must not hold us for ever.
             self._retry = self._loop.call_later(2 * _CONNECT_SECONDS, self._no_answer)
@@ -287,6 +290,7 @@ class Connection:
         self._unwatch()
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._heard = True
         if reason.is_failure:
             text = f"{self._address} refuses {self.client_id}: {reason}"
             if reason.value in _NOT_AUTHORIZED:
@@ -324,6 +328,11 @@ class Connection:
         if was_connected:
             self._suspect()
             self._loop.call_soon(self._callbacks.on_disconnected, str(reason))
+        elif not self._heard:
+            self._explain(
+                f"{self._address} ends the connection without an answer: see whether a broker for MQTT 5 has "
+                "this port, and whether it wants TLS (mqtts://)"
+            )
         self._later()
 
     def _suspect(self) -> None:

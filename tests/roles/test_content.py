@@ -1,0 +1,168 @@
+"""Rules of content: what is missing is fetched in verified chunks, what is held is served."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from edgemesh.protocol.content import ChunkHeader, ChunkRequest, encode_chunk
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.roles.actions import Action, DropContent, FindContent, Log, SendChunk, StoreChunk, Subscribe
+from edgemesh.roles.content import WINDOW, ContentKeeper
+from edgemesh.roles.events import Connected, ContentDamaged, ContentFound, ContentStored, MessageReceived
+from tests.meshmodel.models import made_up_model
+from tests.roles.build import TOPICS, message
+from tests.roles.driven import Driven, only, sent
+
+MODEL, CONTENT = made_up_model(content_bytes=100_000, chunk_bytes=10_000)
+DIGEST, SIZE = MODEL.digest, MODEL.chunk_bytes
+
+
+class DrivenKeeper(Driven):
+    """Also checks that no more chunks are asked for at once than the window holds."""
+
+    def take(self, event: object, at: float | None = None) -> list[Action]:
+        actions = super().take(event, at)  # type: ignore[arg-type]
+        assert all(len(fetch.asked) <= WINDOW for fetch in self.role._fetches.values())
+        return actions
+
+
+@pytest.fixture
+def keeper() -> Iterator[DrivenKeeper]:
+    """Connected, with a model wanted of which nothing is on disk."""
+    driven = DrivenKeeper(ContentKeeper("me", TOPICS, lambda manifest: True))
+    driven.take(Connected(), at=0.0)
+    assert driven.role.reconsider(MODEL) == [FindContent(MODEL)]
+    driven.take(ContentFound(DIGEST, frozenset()), at=0.1)
+    yield driven
+    stored = [a.index for a in only(StoreChunk, driven.done)]
+    assert len(set(stored)) == len(stored) or any(isinstance(a, Log) and "again" in a.text for a in driven.done)
+
+
+def chunk(index: int, data: bytes | None = None) -> MessageReceived:
+    if data is None:
+        data = CONTENT[index * SIZE : (index + 1) * SIZE]
+    return message("chunk", encode_chunk(ChunkHeader(DIGEST, index), data), digest=DIGEST, requester="me")
+
+
+def asked(actions: list[Action]) -> list[int]:
+    """Chunks asked for."""
+    return [decode_json(ChunkRequest, a.payload).index for a in sent("chunk-request", actions)]
+
+
+def test_asks_for_a_window_of_chunks_and_for_one_more_with_each_that_comes(keeper: DrivenKeeper) -> None:
+    assert asked(keeper.done) == [0, 1, 2, 3]
+    actions = keeper.take(chunk(0), at=0.2)
+    assert only(StoreChunk, actions) == [StoreChunk(MODEL, 0, CONTENT[:SIZE], False)]
+    assert asked(actions) == [4]
+
+
+def test_the_last_chunk_completes_the_content_and_then_it_is_served(keeper: DrivenKeeper) -> None:
+    for index in range(10):
+        keeper.take(chunk(index), at=0.2 + index / 10)
+    assert [a.last for a in only(StoreChunk, keeper.done)] == [False] * 9 + [True]
+    actions = keeper.take(ContentStored(DIGEST), at=2.0)
+    assert keeper.role.held == {DIGEST: MODEL}
+    assert [a.filter for a in only(Subscribe, actions)] == [
+        f"$share/holders/edgemesh/v1/home/content/{DIGEST}/request"
+    ]
+
+
+def test_goes_on_where_an_earlier_life_ended() -> None:
+    keeper = DrivenKeeper(ContentKeeper("me", TOPICS, lambda manifest: True))
+    keeper.take(Connected(), at=0.0)
+    keeper.role.reconsider(MODEL)
+    keeper.take(ContentFound(DIGEST, frozenset(range(8))), at=0.1)
+    assert asked(keeper.done) == [8, 9]
+    assert keeper.role.progress() == {DIGEST: pytest.approx(0.8)}
+
+
+def test_a_chunk_that_does_not_come_is_asked_for_again_ever_later(keeper: DrivenKeeper) -> None:
+    times = []
+    for step in range(400):
+        if 0 in asked(keeper.pass_until(step / 4)):
+            times.append(keeper.now)
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    assert times[0] == pytest.approx(3.25, abs=0.3) and gaps == sorted(gaps) and gaps[-1] <= 30.5
+
+
+def test_a_bad_chunk_is_not_stored_and_is_asked_for_again(keeper: DrivenKeeper) -> None:
+    actions = keeper.take(chunk(0, b"x" * SIZE), at=0.2)
+    assert not only(StoreChunk, actions) and only(Log, actions)
+    assert 0 in asked(keeper.pass_until(4.0))
+    assert only(StoreChunk, keeper.take(chunk(0), at=4.1))
+
+
+def test_a_chunk_that_comes_later_than_expected_is_still_taken(keeper: DrivenKeeper) -> None:
+    keeper.role.disconnected()
+    assert only(StoreChunk, keeper.take(chunk(2), at=1.0))
+    keeper.take(Connected(), at=2.0)
+    assert 2 not in asked(keeper.done[-20:])
+
+
+def test_a_slow_link_is_given_the_time_it_takes(keeper: DrivenKeeper) -> None:
+    # Each chunk takes 8 seconds: without learning that, each would be asked for several times.
+    at, index = 8.0, 0
+    while index < 10:
+        keeper.take(chunk(index), at=at)
+        at, index = at + 8.0, index + 1
+    assert len(asked(keeper.done)) <= 10 + 2 * WINDOW
+
+
+def test_a_holder_that_appears_is_asked_at_once(keeper: DrivenKeeper) -> None:
+    keeper.pass_until(40.0)
+    assert asked(keeper.role.holder_appeared(DIGEST, 40.0)) == [0, 1, 2, 3]
+
+
+def test_chunks_of_another_content_or_twice_are_ignored(keeper: DrivenKeeper) -> None:
+    other = encode_chunk(ChunkHeader("0" * 64, 0), b"x")
+    assert keeper.take(message("chunk", other, digest="0" * 64, requester="me"), at=0.2) == []
+    keeper.take(chunk(0), at=0.3)
+    assert keeper.take(chunk(0), at=0.4) == []
+    assert keeper.take(chunk(11), at=0.5) == []
+
+
+def test_damaged_content_is_fetched_again_but_not_for_ever(keeper: DrivenKeeper) -> None:
+    for attempt in range(3):
+        for index in range(10):
+            keeper.take(chunk(index))
+        keeper.take(ContentDamaged(DIGEST))
+    assert only(Log, keeper.done)[-1].level == "error"
+    assert keeper.role.reconsider(MODEL) == [] and DIGEST not in keeper.role.held
+    # A manifest of another digest is another chance.
+    other = replace(MODEL, digest=hashlib.sha256(b"other").hexdigest())
+    assert keeper.role.reconsider(other) == [FindContent(other)]
+
+
+def test_what_is_not_wanted_is_not_looked_for() -> None:
+    keeper = ContentKeeper("me", TOPICS, lambda manifest: manifest.size < 10)
+    assert keeper.reconsider(MODEL) == []
+
+
+def test_while_disconnected_nothing_is_asked_for_and_afterwards_the_rest(keeper: DrivenKeeper) -> None:
+    keeper.take(chunk(0), at=0.2)
+    keeper.role.disconnected()
+    before = len(keeper.done)
+    keeper.pass_until(60.0)
+    assert not asked(keeper.done[before:])
+    assert asked(keeper.take(Connected(), at=60.0)) == [1, 2, 3, 4]
+
+
+def test_a_removed_model_is_deleted_even_when_half_of_it_is_there(keeper: DrivenKeeper) -> None:
+    keeper.take(chunk(0), at=0.2)
+    assert keeper.role.drop(DIGEST) == [DropContent(DIGEST)]
+    assert keeper.take(chunk(1), at=0.3) == [] and keeper.take(ContentStored(DIGEST), at=0.4) == []
+    assert keeper.role.drop(DIGEST) == []
+
+
+def test_serves_chunks_of_what_it_holds_and_nothing_else(keeper: DrivenKeeper) -> None:
+    request = message("chunk-request", ChunkRequest("other", 3), digest=DIGEST)
+    assert keeper.take(request, at=0.2) == []
+    keeper.role.held[DIGEST] = MODEL
+    topic = TOPICS.build("chunk", digest=DIGEST, requester="other")
+    assert keeper.take(request, at=0.3) == [SendChunk(topic, DIGEST, 3, SIZE)]
+    assert keeper.take(message("chunk-request", ChunkRequest("other", 10), digest=DIGEST), at=0.4) == []
+    assert only(Log, keeper.take(message("chunk-request", b"{", digest=DIGEST), at=0.5))

@@ -1,0 +1,339 @@
+"""Rules of the parts of a device that are not about jobs: preparer, profiler, meter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.link import LinkReport, Receipt
+from edgemesh.protocol.presence import Profile, ReadyPartition
+from edgemesh.roles.actions import (
+    Action,
+    FindProfile,
+    LoadUnits,
+    Log,
+    MeasureUnits,
+    Publish,
+    StoreProfile,
+    UnloadUnits,
+)
+from edgemesh.roles.events import (
+    Connected,
+    ExecutorLost,
+    ProfileFound,
+    PublishAcknowledged,
+    RangeLoaded,
+    RangeRefused,
+    RunMeasured,
+)
+from edgemesh.roles.meter import PROBE_BYTES, Meter
+from edgemesh.roles.preparer import Preparer
+from edgemesh.roles.profiler import REFRESH_SECONDS, Profiler
+from tests.roles.build import DIGEST, FACE, TOPICS, message
+from tests.roles.driven import Driven, only, sent
+
+# --- preparer --------------------------------------------------------------------------------------------------
+
+
+def planned(*route: Hop, origin: str = "app") -> Assignment:
+    return Assignment(1, 1, "face", DIGEST, origin, "latency", route, (), 0.0, 0.1, "test")
+
+
+def prepare(preparer: Driven, *assignments: Assignment, held: tuple[str, ...] = (DIGEST,)) -> list[Action]:
+    actions: list[Action] = preparer.role.reconsider(assignments, held, preparer.now)
+    preparer._note(actions)
+    return actions
+
+
+BOTH = planned(Hop("me", 2), Hop("two", 3), Hop("me", 4))
+
+
+def test_loads_every_partition_that_an_assignment_gives_this_device() -> None:
+    preparer = Driven(Preparer("me"))
+    assert prepare(preparer, BOTH) == [LoadUnits(DIGEST, 0, 2), LoadUnits(DIGEST, 3, 4)]
+    assert prepare(preparer, BOTH) == []
+    preparer.take(RangeLoaded(DIGEST, 0, 2, 1))
+    assert preparer.role.ready == {ReadyPartition(DIGEST, 0, 2)}
+
+
+def test_loads_only_what_is_on_disk() -> None:
+    assert prepare(Driven(Preparer("me")), BOTH, held=()) == []
+
+
+def test_a_partition_no_longer_assigned_is_unloaded_twenty_seconds_later() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, BOTH)
+    for partition in ((0, 2), (3, 4)):
+        preparer.take(RangeLoaded(DIGEST, *partition, 1))
+    for at in (1.0, 8.0, 15.0):  # other assignments change meanwhile: the time does not begin anew
+        preparer.pass_until(at)
+        prepare(preparer, planned(Hop("two", 4)))
+    assert only(UnloadUnits, preparer.pass_until(20.9)) == []
+    gone = only(UnloadUnits, preparer.pass_until(21.1))
+    assert gone == [UnloadUnits(DIGEST, 0, 2), UnloadUnits(DIGEST, 3, 4)] and preparer.role.ready == set()
+
+
+def test_a_partition_assigned_again_in_time_stays_loaded() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, BOTH)
+    preparer.take(RangeLoaded(DIGEST, 0, 2, 1))
+    prepare(preparer, planned(Hop("two", 4)))
+    preparer.pass_until(10.0)
+    prepare(preparer, BOTH)
+    assert only(UnloadUnits, preparer.pass_until(60.0)) == []
+    assert ReadyPartition(DIGEST, 0, 2) in preparer.role.ready
+
+
+def test_what_was_loaded_too_late_is_unloaded_too() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    prepare(preparer, planned(Hop("two", 4)))
+    preparer.take(RangeLoaded(DIGEST, 0, 4, 1), at=50.0)
+    assert only(UnloadUnits, preparer.pass_until(71.0)) == [UnloadUnits(DIGEST, 0, 4)]
+
+
+def test_a_lost_executor_loads_everything_anew() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, BOTH)
+    preparer.take(RangeLoaded(DIGEST, 0, 2, 1))
+    actions = preparer.take(ExecutorLost("killed"))
+    assert only(LoadUnits, actions) == [LoadUnits(DIGEST, 0, 2), LoadUnits(DIGEST, 3, 4)]
+    assert preparer.role.ready == set()
+
+
+def test_a_partition_that_kills_the_executor_is_not_loaded_for_ever() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    loads = [len(only(LoadUnits, preparer.take(ExecutorLost("killed")))) for _ in range(5)]
+    assert loads == [1, 1, 0, 0, 0]
+    assert only(Log, preparer.done)[-1].level == "error"
+
+
+def test_a_refused_partition_is_tried_again_when_it_was_assigned_anew() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    assert only(Log, preparer.take(RangeRefused(DIGEST, 0, 4, "no memory")))[0].level == "error"
+    assert prepare(preparer, planned(Hop("me", 4))) == []
+    prepare(preparer, planned(Hop("two", 4)))
+    assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
+
+
+# --- profiler --------------------------------------------------------------------------------------------------
+
+
+class DrivenProfiler(Driven):
+    """Hands the profiler what is held; ``idle`` says whether the worker is."""
+
+    def __init__(self, emulate: Any = None) -> None:
+        self.idle = True
+        self.held = {DIGEST: FACE}
+        profiler = Profiler(
+            "me",
+            TOPICS,
+            runtime_versions={"tflite": "1"},
+            threads=4,
+            is_idle=lambda: self.idle,
+            emulate=emulate,
+        )
+        super().__init__(profiler)
+        handle = profiler.handle
+        self.role = profiler
+        profiler.handle = lambda event, now: handle(event, now, self.held)  # type: ignore[method-assign]
+
+    def measure(self, seconds: float = 0.01) -> None:
+        """Answer measurements until none is asked for."""
+        while True:
+            asked = only(MeasureUnits, self.done)
+            answered = len([1 for _ in range(getattr(self, "answered", 0))])
+            if len(asked) == answered:
+                return
+            self.answered = answered + 1
+            action = asked[answered]
+            units = action.stop - action.start
+            took = RunMeasured(DIGEST, action.start, action.stop, seconds * units * 0.9, seconds / 10)
+            self.take(took, at=self.now + 0.01)
+
+
+@pytest.fixture
+def profiler() -> DrivenProfiler:
+    """Connected, with a model held whose profile is in no cache."""
+    driven = DrivenProfiler()
+    driven.take(Connected(), at=0.0)
+    assert driven.role.add(FACE) == [FindProfile(FACE)]
+    return driven
+
+
+def test_measures_each_unit_the_whole_and_prefixes_then_publishes_and_keeps(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    profiler.measure()
+    ranges = {(a.start, a.stop) for a in only(MeasureUnits, profiler.done)}
+    assert {(0, 1), (1, 2), (2, 3), (3, 4), (0, 4), (0, 2), (2, 4)} <= ranges
+    (published,) = sent("profile", profiler.done)
+    profile = decode_json(Profile, published.payload)
+    assert profile.seconds == pytest.approx((0.009,) * 4) and profile.digest == DIGEST
+    assert {(run.start, run.stop) for run in profile.runs} >= {(0, 4), (0, 2)}
+    assert only(StoreProfile, profiler.done) == [StoreProfile(profile)] and published.retain
+
+
+def test_a_cached_profile_is_published_without_measuring(profiler: DrivenProfiler) -> None:
+    cached = Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)
+    profiler.take(ProfileFound(DIGEST, cached), at=0.1)
+    assert len(sent("profile", profiler.done)) == 1 and not only(MeasureUnits, profiler.done)
+
+
+def test_a_cached_profile_of_other_units_is_not_used(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 3)), at=0.1)
+    assert only(MeasureUnits, profiler.done) and not sent("profile", profiler.done)
+
+
+def test_measures_only_while_nothing_else_runs(profiler: DrivenProfiler) -> None:
+    profiler.idle = False
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    assert not only(MeasureUnits, profiler.pass_until(30.0))
+    profiler.idle = True
+    assert len(only(MeasureUnits, profiler.pass_until(31.0))) == 1
+
+
+def test_measures_again_every_half_hour(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)), at=0.1)
+    profiler.pass_until(REFRESH_SECONDS + 1.0)
+    profiler.measure(seconds=0.02)
+    assert profiler.role.published[DIGEST].seconds == pytest.approx((0.018,) * 4)
+
+
+def test_an_executor_lost_while_measuring_is_measured_again_but_not_for_ever(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    for attempt in range(3):
+        assert len(only(MeasureUnits, profiler.done)) == attempt + 1
+        profiler.take(ExecutorLost("killed"), at=1.0 + attempt)
+        profiler.pass_until(1.9 + attempt)
+    assert len(only(MeasureUnits, profiler.done)) == 3
+    assert only(Log, profiler.done)[-1].level == "error"
+
+
+def test_a_refusal_about_something_else_does_not_concern_it(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    assert profiler.take(RangeRefused("0" * 64, 0, 1, "another model"), at=0.2) == []
+    assert profiler.take(RunMeasured("0" * 64, 0, 1, 9.0, 0.0), at=0.2) == []
+    profiler.measure()
+    assert DIGEST in profiler.role.published
+
+
+def test_a_model_that_comes_back_is_profiled_again(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)), at=0.1)
+    profiler.role.forget(DIGEST)
+    assert profiler.role.published == {} and profiler.role.add(FACE) == [FindProfile(FACE)]
+
+
+def test_a_model_of_a_runtime_that_is_not_here_is_not_profiled(profiler: DrivenProfiler) -> None:
+    assert profiler.role.add(replace(FACE, digest="0" * 64, format="torch")) == []
+
+
+def test_an_emulated_board_tells_its_own_times_and_keeps_the_machines() -> None:
+    profiler = DrivenProfiler(emulate=lambda manifest, seconds, whole: [10 * s for s in seconds])
+    profiler.take(Connected(), at=0.0)
+    profiler.role.add(FACE)
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    profiler.measure()
+    told = decode_json(Profile, sent("profile", profiler.done)[0].payload)
+    assert told.seconds == pytest.approx((0.09,) * 4) and told.emulated
+    assert next(run.seconds for run in told.runs if run.stop - run.start == 4) == pytest.approx(0.36)
+    (kept,) = only(StoreProfile, profiler.done)
+    assert kept.profile.seconds == pytest.approx((0.009,) * 4) and not kept.profile.emulated
+
+
+# --- meter -------------------------------------------------------------------------------------------------------
+
+
+def meter(*, probes: bool = False) -> Driven:
+    driven = Driven(Meter("me", "b-1", TOPICS, probes=probes))
+    driven.take(Connected(), at=0.0)
+    return driven
+
+
+def work(token: str | None = "work:j-1:0:0", nbytes: int = 5000, device: str = "two") -> Publish:
+    return Publish(TOPICS.build("work", device=device), bytes(nbytes), qos=1, token=token)
+
+
+def report(driven: Driven, until: float) -> LinkReport:
+    (published,) = sent("link", driven.pass_until(until))
+    return decode_json(LinkReport, published.payload)
+
+
+def test_times_a_message_to_its_acknowledgement_and_to_its_receipt() -> None:
+    driven = meter()
+    driven.pass_until(1.0)
+    driven.role.watch([work(), work(token=None)], 1.0)
+    driven.take(PublishAcknowledged("work:j-1:0:0"), at=1.125)
+    driven.take(message("receipt", Receipt("j-1", 0, "two"), requester="me"), at=1.5)
+    told = report(driven, 3.0)
+    assert [(t.kind, t.nbytes, t.seconds, t.peer) for t in told.transfers] == [
+        ("acknowledged", 5000, pytest.approx(0.125), None),
+        ("received", 5000, pytest.approx(0.5), "two"),
+    ]
+
+
+def test_a_receipt_of_another_device_or_attempt_tells_nothing() -> None:
+    driven = meter()
+    driven.role.watch([work()], 1.0)
+    for receipt in (Receipt("j-1", 0, "three"), Receipt("j-1", 1, "two"), Receipt("j-2", 0, "two")):
+        driven.take(message("receipt", receipt, requester="me"), at=1.5)
+    driven.take(message("receipt", b"{", requester="me"), at=1.5)
+    assert sent("link", driven.pass_until(5.0)) == []
+
+
+def test_runs_are_reported_once_a_second() -> None:
+    driven = meter()
+    driven.role.ran(DIGEST, 0, 2, 0.125)
+    told = report(driven, 1.0)
+    assert [(run.start, run.stop, run.seconds) for run in told.runs] == [(0, 2, 0.125)]
+    assert sent("link", driven.pass_until(9.0)) == []
+
+
+def test_a_device_probes_its_link_three_times_at_first_and_rarely_afterwards() -> None:
+    driven = meter(probes=True)
+    first = sent("probe", driven.pass_until(5.0))
+    assert len(first) == 3 * len(PROBE_BYTES)
+    assert {len(probe.payload) for probe in first} == set(PROBE_BYTES)
+    later = sent("probe", driven.pass_until(65.0))
+    assert len(later) == 3 * len(PROBE_BYTES)
+
+
+def test_a_probe_that_comes_back_tells_both_ways() -> None:
+    driven = meter(probes=True)
+    probe = next(p for p in sent("probe", driven.pass_until(0.5)) if len(p.payload) == 65_536)
+    assert probe.token is not None
+    driven.take(PublishAcknowledged(probe.token), at=0.6)
+    driven.take(message("probe", probe.payload, device="me"), at=0.7)
+    told = {t.kind: t.seconds for t in report(driven, 1.5).transfers}
+    assert told == {
+        "acknowledged": pytest.approx(0.4),
+        "echoed": pytest.approx(0.5),
+        "tail": pytest.approx(0.1),
+    }
+
+
+def test_a_gateway_does_not_probe() -> None:
+    assert sent("probe", meter().pass_until(60.0)) == []
+
+
+def test_what_is_never_acknowledged_does_not_pile_up() -> None:
+    driven = meter(probes=True)
+    for number in range(10_000):
+        driven.role.watch([work(f"work:j-{number}:0:0")], 1.0)
+        driven.role._note_acknowledgement(f"work:j-{number}:0:0", 1.1)
+        driven.role.ran(DIGEST, 0, 2, 0.1)
+    driven.pass_until(3600.0)
+    assert len(driven.role._sent) <= 64 and len(driven.role._acknowledged) <= 64
+
+
+def test_a_foreign_probe_on_its_topic_is_ignored() -> None:
+    driven = meter(probes=True)
+    driven.pass_until(0.5)
+    for payload in (b"", b"probe:99:64", b"\xff" * 100, b"work:j-1:0:0"):
+        assert driven.take(message("probe", payload, device="me"), at=0.6) == []
