@@ -36,7 +36,7 @@ from edgemesh.roles.refusals import Refusals
 
 WINDOW = 4
 """Chunks asked for at once: hides a round trip, and holds up an activation by 2 MB at most."""
-_PATIENCE = 3.0
+_PATIENCE = 5.0
 _LONGEST_PATIENCE = 30.0
 _DAMAGED = 3
 """Fetches that may turn out damaged although each chunk had its digest: then the manifest is wrong."""
@@ -48,9 +48,13 @@ class _Fetch:
     manifest: Manifest
     missing: list[int] = field(default_factory=list)
     asked: dict[int, float] = field(default_factory=dict)
-    """Chunk index to the time when it was asked for."""
+    """Chunk index to the time when it was asked for last."""
+    first_asked: dict[int, float] = field(default_factory=dict)
+    """The same for the first time: which of several requests an answer is to, nobody can tell."""
     patience: float = _PATIENCE
     """Seconds until a chunk is asked for again."""
+    window: int = 1
+    """Grows with every chunk that comes in time: on a slow link four at once would all seem lost."""
     looked: bool = False
     damaged: int = 0
 
@@ -144,16 +148,17 @@ class ContentKeeper:
     def _ask(self, fetch: _Fetch, now: float) -> list[Action]:
         actions: list[Action] = []
         topic = self._topics.build("chunk-request", digest=fetch.manifest.digest)
-        while self._connected and fetch.looked and fetch.missing and len(fetch.asked) < WINDOW:
+        while self._connected and fetch.looked and fetch.missing and len(fetch.asked) < fetch.window:
             index = fetch.missing.pop(0)
             fetch.asked[index] = now
+            fetch.first_asked.setdefault(index, now)
             request = ChunkRequest(self._requester, index)
             actions.append(Publish(topic, encode_json(request), expiry=10.0))
-        return [*actions, *self._timer()]
+        return [*actions, *self._timer(now)]
 
-    def _timer(self) -> list[Action]:
+    def _timer(self, now: float) -> list[Action]:
         due = [at + fetch.patience for fetch in self._fetches.values() for at in fetch.asked.values()]
-        return [SetTimer(_TIMER, min(due))] if due else []
+        return [SetTimer(_TIMER, max(now, min(due)))] if due else []
 
     def _again(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -161,12 +166,13 @@ class ContentKeeper:
             late = [index for index, at in fetch.asked.items() if now >= at + fetch.patience]
             if late:
                 # Nobody holds it yet, or a holder died: ask again, ever less often.
-                fetch.patience = min(_LONGEST_PATIENCE, fetch.patience * 1.5)
+                fetch.patience = min(_LONGEST_PATIENCE, fetch.patience * 2.0)
+                fetch.window = 1
                 for index in late:
                     del fetch.asked[index]
                 fetch.missing = sorted({*fetch.missing, *late})
                 actions += self._ask(fetch, now)
-        return actions or self._timer()
+        return actions or self._timer(now)
 
     def holder_appeared(self, digest: str, now: float) -> list[Action]:
         """Someone says it holds the content: ask at once instead of when patience ends."""
@@ -187,11 +193,12 @@ class ContentKeeper:
             raise DecodeError("chunk of another digest than its topic's")
         if hashlib.sha256(data).hexdigest() != fetch.manifest.chunks[header.index]:
             raise DecodeError(f"chunk {header.index} of {fetch.manifest.name} does not have its digest")
-        asked = fetch.asked.pop(header.index, None)
-        if asked is None:
+        if fetch.asked.pop(header.index, None) is None:
             fetch.missing.remove(header.index)  # given up too early: a slow link takes its time
         else:
-            fetch.patience = min(_LONGEST_PATIENCE, max(_PATIENCE, 2.0 * (now - asked)))
+            fetch.window = min(WINDOW, fetch.window + 1)
+        took = now - fetch.first_asked.pop(header.index, now)
+        fetch.patience = min(_LONGEST_PATIENCE, max(_PATIENCE, 2.0 * took))
         last = not fetch.missing and not fetch.asked
         return [StoreChunk(fetch.manifest, header.index, bytes(data), last), *self._ask(fetch, now)]
 
@@ -210,6 +217,7 @@ class ContentKeeper:
         fetch.damaged += 1
         fetch.missing = list(range(len(fetch.manifest.chunks)))
         fetch.asked.clear()
+        fetch.first_asked.clear()
         if fetch.damaged >= _DAMAGED:
             del self._fetches[digest]
             self._hopeless.add(digest)

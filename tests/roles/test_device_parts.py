@@ -250,8 +250,16 @@ def test_an_emulated_board_tells_its_own_times_and_keeps_the_machines() -> None:
 # --- meter -------------------------------------------------------------------------------------------------------
 
 
-def meter(*, probes: bool = False) -> Driven:
-    driven = Driven(Meter("me", "b-1", TOPICS, probes=probes))
+class DrivenMeter(Driven):
+    """Shows the meter what it sends itself, as a device does."""
+
+    def _note(self, actions: list[Action]) -> None:
+        super()._note(actions)
+        self.role.watch(actions, self.now)
+
+
+def meter(*, probes: bool = False) -> DrivenMeter:
+    driven = DrivenMeter(Meter("me", "b-1", TOPICS, probes=probes))
     driven.take(Connected(), at=0.0)
     return driven
 
@@ -267,10 +275,10 @@ def report(driven: Driven, until: float) -> LinkReport:
 
 def test_times_a_message_to_its_acknowledgement_and_to_its_receipt() -> None:
     driven = meter()
-    driven.pass_until(1.0)
-    driven.role.watch([work(), work(token=None)], 1.0)
-    driven.take(PublishAcknowledged("work:j-1:0:0"), at=1.125)
-    driven.take(message("receipt", Receipt("j-1", 0, "two"), requester="me"), at=1.5)
+    driven.pass_until(1.25)
+    driven.role.watch([work(), work(token=None)], 1.25)
+    driven.take(PublishAcknowledged("work:j-1:0:0"), at=1.375)
+    driven.take(message("receipt", Receipt("j-1", 0, "two"), requester="me"), at=1.75)
     told = report(driven, 3.0)
     assert [(t.kind, t.nbytes, t.seconds, t.peer) for t in told.transfers] == [
         ("acknowledged", 5000, pytest.approx(0.125), None),
