@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ class DeviceAgent:
         if not self._runtimes:
             _log.warning("no runtime is installed: pip install 'edgemesh[tflite]' or 'edgemesh[torch]'")
         self.role = self._make_role()
-        self.executor = ExecutorProcess(loop, settings.threads, self._deliver)
+        turns = Path(tempfile.gettempdir()) / f"edgemesh-{os.getuid()}.turns" if settings.emulated else None
+        self.executor = ExecutorProcess(loop, settings.threads, self._deliver, turns)
         self.shell = Shell(self.role, self._topics, loop)
         self.lane = LaneServer(
             lane_path(directory),

@@ -36,10 +36,16 @@ class ExecutorProcess:
     """Starts the process, sends it what roles want, and turns its answers into events."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, threads: int, deliver: Callable[[Event], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: int,
+        deliver: Callable[[Event], None],
+        turns: Path | None = None,
     ) -> None:
+        """``turns`` is a file that executors of emulated boards lock to measure one after the other."""
         self._loop = loop
         self._threads = threads
+        self._turns = turns
         self._deliver = deliver
         self._models: dict[str, tuple[Path, Manifest]] = {}
         self._urgent: deque[tuple[Action | None, list[Buffer]]] = deque()
@@ -64,6 +70,8 @@ class ExecutorProcess:
         ours.setblocking(False)
         command = [sys.executable, "-m", "edgemesh.runtime.worker_process"]
         command += [str(theirs.fileno()), str(self._threads)]
+        if self._turns is not None:
+            command.append(str(self._turns))
         self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
         theirs.close()
         self._socket = ours

@@ -36,7 +36,7 @@ TOPICS: Final[dict[str, TopicRow]] = {
     "resources": TopicRow("device/{device}/resources", "device", "json", 0, True, 60),
     "profile": TopicRow("device/{device}/profile/{model}", "device", "json", 1, True),
     "work": TopicRow("device/{device}/work", "requester or device", "msgpack", 1, False),
-    "probe": TopicRow("device/{device}/probe", "device", "any", 1, False, 10),
+    "probe": TopicRow("probe/{requester}", "device or gateway", "any", 1, False, 10),
     "link": TopicRow("link/{requester}", "device or gateway", "json", 0, False, 10),
     "receipt": TopicRow("receipt/{requester}", "device", "json", 0, False, 10),
     "model": TopicRow("model/{model}", "operator", "json", 1, True),

@@ -37,7 +37,7 @@ from edgemesh.roles.refusals import Refusals
 WINDOW = 4
 """Chunks asked for at once: hides a round trip, and holds up an activation by 2 MB at most."""
 _PATIENCE = 5.0
-_LONGEST_PATIENCE = 30.0
+_LONGEST_PATIENCE = 60.0
 _DAMAGED = 3
 """Fetches that may turn out damaged although each chunk had its digest: then the manifest is wrong."""
 _TIMER = "content"

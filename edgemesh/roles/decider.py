@@ -40,7 +40,7 @@ _QUEUE_STEP = 0.05
 """A queue that moved by so many seconds is worth planning again."""
 _GRACE_SECONDS = 3.0
 """After it an assignment without a manifest is that of a model removed while nobody decided."""
-_RUNNER_UPS = 4
+_RUNNER_UPS = 8
 _ORIGINS = 1024
 _POLICIES = 1024
 _LAST_TERM = 1 << 40
@@ -159,7 +159,8 @@ class Decider:
         origin = request.origin
         if request.model in self.view.manifests and (origin == APP_ORIGIN or self.view.about(origin)):
             self._keep_planned(request.model, origin)
-        return self._soon(now)
+        # A job waits for the first plan of an origin.
+        return self._soon(now) if (request.model, origin) in self._in_force else self._at_once(now)
 
     def _keep_planned(self, model: str, origin: str) -> None:
         if len(self._origins) < _ORIGINS:

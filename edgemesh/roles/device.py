@@ -84,7 +84,7 @@ class Device:
             is_idle=lambda: self.worker.idle,
             emulate=emulate,
         )
-        self.meter = Meter(settings.device, settings.boot, topics, probes=True)
+        self.meter = Meter(settings.device, settings.boot, topics)
         self._refusals = Refusals()
         self._sequence = 0
         self._last_heartbeat = 0.0

@@ -74,7 +74,7 @@ class Gateway:
         self.view = MeshView()
         name = f"gateway-{slot}"
         self.requester = Requester(name, APP_ORIGIN, topics, self.view)
-        self.meter = Meter(name, boot, topics, probes=False)
+        self.meter = Meter(name, boot, topics)
         self._slot = slot
         self._topics = topics
         self._holder = Holder("online", holder, boot, term)

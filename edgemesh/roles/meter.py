@@ -26,13 +26,12 @@ _TIMER = "meter"
 
 
 class Meter:
-    """Watches what the other roles of one connection send; a device probes, a gateway only watches."""
+    """Watches what the other roles of one connection send, and probes its link when nothing else tells of it."""
 
-    def __init__(self, requester: str, boot: str, topics: Topics, *, probes: bool) -> None:
+    def __init__(self, requester: str, boot: str, topics: Topics) -> None:
         self._requester = requester
         self._boot = boot
         self._topics = topics
-        self._probes = probes
         self._sent: dict[str, tuple[float, int, str | None]] = {}
         self._acknowledged: dict[str, float] = {}
         """When probes on their way back were acknowledged."""
@@ -77,12 +76,8 @@ class Meter:
             self._acknowledged.clear()
             self._probe_count = 0
             self._next_probe = now
-            subscriptions: list[Action] = [
-                Subscribe(self._topics.filter("receipt", requester=self._requester), 0)
-            ]
-            if self._probes:
-                subscriptions.append(Subscribe(self._topics.filter("probe", device=self._requester), 1))
-            return [*subscriptions, SetTimer(_TIMER, now + 0.2)]
+            filters = [self._topics.filter(kind, requester=self._requester) for kind in ("receipt", "probe")]
+            return [*(Subscribe(f, 0) for f in filters), SetTimer(_TIMER, now + 0.2)]
         return []
 
     def _peer(self, topic: str) -> str | None:
@@ -120,7 +115,7 @@ class Meter:
 
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        if self._probes and now >= self._next_probe:
+        if now >= self._next_probe:
             actions += self._probe(now)
         if self._transfers or self._runs:
             report = LinkReport(self._boot, tuple(self._transfers), tuple(self._runs))
@@ -133,7 +128,7 @@ class Meter:
         self._probe_count += 1
         first = self._probe_count < _FIRST_PROBES
         self._next_probe = now if first else now + _PROBE_SECONDS
-        topic = self._topics.build("probe", device=self._requester)
+        topic = self._topics.build("probe", requester=self._requester)
         probes: list[Action] = []
         for nbytes in PROBE_BYTES:
             token = f"probe:{self._probe_count}:{nbytes}"

@@ -133,7 +133,9 @@ class Requester:
             return self._sweep(now)
         if kind == "model" or (kind == "assignment" and event.topic.names["origin"] == self._origin):
             model = event.topic.names["model"]
-            self.routes.in_force(model, now)  # also between jobs: the one before is obeyed until this is ready
+            self.routes.in_force(
+                model, now
+            )  # also between jobs: the one before is obeyed until this is ready
             return [action for job in self._jobs.waiting(model) for action in self._send(job, now)]
         if kind == "response" and event.topic.names["verb"] == "plan":
             return self._plan_response(event, now)

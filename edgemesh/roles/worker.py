@@ -169,7 +169,7 @@ class Worker:
             self._seen.popitem(last=False)
 
         actions: list[Action] = []
-        if header.receipt:
+        if header.receipt and header.sender != self.device:
             receipt = Receipt(header.job, header.attempt, self.device)
             topic = self._addresses.of("receipt", header.sender)
             actions.append(Publish(topic, encode_json(receipt), expiry=10.0))

@@ -64,8 +64,8 @@ def capture_pt2(source: Path, path: Path, name: str, *, trusted: bool) -> TorchG
 
 
 def _exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], name: str) -> ExportedProgram:
-    # Tracing without dynamo first: it takes 1 s where the strict way takes 6 for MobileNetV2, and the graph is
-    # compared with the module afterwards in either case.
+    # Tracing without dynamo first: it takes 1 s where the strict way takes 6 for MobileNetV2, and the graph
+    # is compared with the module afterwards in either case.
     try:
         return torch.export.export(module, inputs, strict=False)
     except Exception:  # the exporter raises dozens of kinds; what one way cannot trace, the other may

@@ -35,6 +35,7 @@ _TAKEOVER_DELAY = 30.0
 _NOT_AUTHORIZED = frozenset({0x86, 0x87})
 _CONNECT_SECONDS = 5.0
 _SOCKET_BUFFER = 1 << 20
+_ACKNOWLEDGE_SECONDS = 0.005
 _FAILURE = 0x80
 _STEADY_SECONDS = 30.0
 _SUSPICIOUS = 3
@@ -133,6 +134,9 @@ class Connection:
         self._unanswered: deque[int] = deque()
         """Messages to acknowledge by hand, in the order of their coming."""
         self._answered: set[int] = set()
+        self._due: deque[int] = deque()
+        """Messages that were handled and are still to be acknowledged."""
+        self._acknowledging: asyncio.TimerHandle | None = None
         self._subscriptions: dict[int, str] = {}
         self._outgoing = self._incoming = None
         if session.shaper is not None:
@@ -183,6 +187,7 @@ class Connection:
         if self.connected:
             for message in last_words:
                 self._publish(message)
+            self._acknowledge_due()
             deadline = self._loop.time() + 1.0
             while self._client.want_write() and self._loop.time() < deadline:
                 self._flush()
@@ -314,6 +319,7 @@ class Connection:
         self._unwatch()
         # The broker repeats what it got no acknowledgement for.
         self._unanswered.clear()
+        self._due.clear()
         self._answered.clear()
         self._subscriptions.clear()
         if self._closing:
@@ -410,11 +416,23 @@ class Connection:
             for message in inbox:
                 self._deliver(message)
                 if message.qos and not self._session.manual_acknowledgement:
-                    self._client.ack(message.mid, message.qos)
+                    self._acknowledge_soon(message.mid)
             sock = self._client.socket()
             # TLS and WebSocket keep decrypted bytes that select cannot see.
             if sock is None or not _pending(sock):
                 break
+        self._flush()
+
+    def _acknowledge_soon(self, mid: int) -> None:
+        self._due.append(mid)
+        if self._acknowledging is None:
+            self._acknowledging = self._loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge_due)
+
+    def _acknowledge_due(self) -> None:
+        """Right behind a message that we send, or alone when none is sent in time: each wakes the broker."""
+        self._acknowledging = None
+        while self._due and self.connected:
+            self._client.ack(self._due.popleft(), 1)
         self._flush()
 
     def _deliver(self, message: paho.MQTTMessage) -> None:
@@ -442,6 +460,8 @@ class Connection:
         )
         if message.qos > 0:
             self._tokens[info.mid] = message.token or ""
+        while self._due and self.connected:
+            self._client.ack(self._due.popleft(), 1)
         self._flush()
 
     def _flush(self) -> None:

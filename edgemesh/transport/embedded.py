@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -125,6 +126,9 @@ def run_in_foreground(port: int, bind: str) -> None:
     from iotcore.iotcore import IotCoreBroker
 
     listener = listen(bind, port)
+    # A connection needs two sockets and two pipes; a shell often allows 1024 files only.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # rumqttd reports each packet as an error; what matters reaches the clients.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
     port_3, port_5 = _free_port(), _free_port()

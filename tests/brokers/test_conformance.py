@@ -371,11 +371,13 @@ def test_a_client_gets_as_many_unacknowledged_messages_as_it_asked_for(
     broker: BrokerAddress, root: str
 ) -> None:
     with Peer(broker, receive_maximum=200, manual_ack=True) as gateway, Peer(broker) as speaks:
-        gateway.subscribe(root)
+        gateway.subscribe(f"{root}/submit", 1)
+        gateway.subscribe(f"{root}/end", 0)
         for i in range(200):
-            speaks.client.publish(root, str(i).encode(), 1)
+            speaks.client.publish(f"{root}/submit", str(i).encode(), 1)
+        speaks.publish(f"{root}/end", b"end", qos=0)
 
-        assert len([gateway.next() for _ in range(200)]) == 200
+        assert len(gateway.until(b"end")) == 200
 
 
 @on_both(embedded_lacks="rumqttd ignores the receive maximum of a client")

@@ -100,7 +100,9 @@ class Disk:
             return None
         at = action.index * action.chunk_bytes
         data = self.whole[action.digest][1][at : at + action.chunk_bytes]
-        return Publish(action.topic, encode_chunk(ChunkHeader(action.digest, action.index), data), expiry=10.0)
+        return Publish(
+            action.topic, encode_chunk(ChunkHeader(action.digest, action.index), data), expiry=10.0
+        )
 
     def drop(self, digest: str) -> None:
         """Delete content."""

@@ -268,7 +268,9 @@ class RoleNode:
         mesh = self._mesh
         self.held = None
         standby = Standby(self._role, self._topic, self._boot)
-        self.shell = ModelledShell(self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics)
+        self.shell = ModelledShell(
+            self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
+        )
         self.shell.connect(f"home-{self._role}-standby-{self._boot}", self._link)
 
     def _take(self, term: int) -> None:

@@ -103,9 +103,7 @@ class ModelledShell:
             lambda token: self.deliver(PublishAcknowledged(token)),
             on_taken_over,
         )
-        self.connection = ModelledConnection(
-            self._clock, self._broker, client_id, callbacks, link, **session
-        )
+        self.connection = ModelledConnection(self._clock, self._broker, client_id, callbacks, link, **session)
 
     def deliver(self, event: Event) -> None:
         """Hand an event to the role and carry out what it wants, one event at a time."""

@@ -24,7 +24,9 @@ def message(kind: str, payload: Any, *, retained: bool = False, **names: str) ->
     return MessageReceived(TOPICS.parse(TOPICS.build(kind, **names)), raw, retained)
 
 
-def activation(job: str = "j-1", *, to: str = "one", section: bytes = b"input", **fields: Any) -> MessageReceived:
+def activation(
+    job: str = "j-1", *, to: str = "one", section: bytes = b"input", **fields: Any
+) -> MessageReceived:
     """Work for device ``to``, by default the first partition of ``ROUTE``."""
     known: dict[str, Any] = {
         "requester": "asker",
@@ -41,7 +43,12 @@ def activation(job: str = "j-1", *, to: str = "one", section: bytes = b"input", 
 
 
 def reply(
-    job: str = "j-1", attempt: int = 0, code: str | None = None, *, device: str = "two", section: bytes = b"out"
+    job: str = "j-1",
+    attempt: int = 0,
+    code: str | None = None,
+    *,
+    device: str = "two",
+    section: bytes = b"out",
 ) -> MessageReceived:
     """What the last device of a route answers, or any in an error."""
     timings = () if code else (Timing("one", 0, 2, 0.0, 0.01, 0.0), Timing("two", 2, 4, 0.0, 0.01, 0.0))

@@ -67,7 +67,8 @@ def sent(kind: str, actions: list[Action]) -> list[Publish]:
 def works(actions: list[Action]) -> list[tuple[str, Activation]]:
     """Activations sent, with the device that each goes to."""
     return [
-        (TOPICS.parse(a.topic).names["device"], decode_activation(a.payload)[0]) for a in sent("work", actions)
+        (TOPICS.parse(a.topic).names["device"], decode_activation(a.payload)[0])
+        for a in sent("work", actions)
     ]
 
 

@@ -17,7 +17,18 @@ from edgemesh.protocol.topics import TOPICS as ROWS
 from edgemesh.roles.actions import Action, Publish
 from edgemesh.roles.decider import REPLAN_SECONDS, Decider
 from edgemesh.roles.events import Connected, Disconnected
-from tests.roles.build import DIGEST, FACE, TOPICS, about, assignment, heartbeat, manifest, message, profile, state
+from tests.roles.build import (
+    DIGEST,
+    FACE,
+    TOPICS,
+    about,
+    assignment,
+    heartbeat,
+    manifest,
+    message,
+    profile,
+    state,
+)
 from tests.roles.driven import Driven, only, sent
 
 
@@ -257,7 +268,9 @@ def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> N
 
 def test_a_flood_of_requests_is_bounded_and_crowds_nobody_out(planned: DrivenDecider) -> None:
     for number in range(5000):
-        planned.take(message("request", PlanRequest("asker", f"m-{number}", f"o-{number}"), verb="plan"), at=1.5)
+        planned.take(
+            message("request", PlanRequest("asker", f"m-{number}", f"o-{number}"), verb="plan"), at=1.5
+        )
     assert len(planned.role._asked) <= 1024
     done = beat(planned, 4.0)
     assert len(answers(done)) <= 1024
@@ -371,7 +384,17 @@ def test_garbage_on_every_topic_leaves_it_running(planned: DrivenDecider) -> Non
         kind = chance.choice(sorted(ROWS))
         wanted = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
         payload = chance.choice(
-            [b"", b"{", b"[]", b"null", b'{"term":1}', b"\xff\xfe", b"online", b"{}" * 9, chance.randbytes(40)]
+            [
+                b"",
+                b"{",
+                b"[]",
+                b"null",
+                b'{"term":1}',
+                b"\xff\xfe",
+                b"online",
+                b"{}" * 9,
+                chance.randbytes(40),
+            ]
         )
         if kind in ("state", "about", "model", "policy") and payload in (b"", b"online"):
             continue  # that is no garbage: it clears the topic, or is a state

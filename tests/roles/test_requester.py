@@ -14,8 +14,19 @@ from edgemesh.roles.events import Connected, Disconnected, JobCancelled
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
 from edgemesh.roles.routes import ChosenRoute
-from tests.roles.build import DIGEST, ROUTE, TOPICS, about, assignment, heartbeat, manifest, message, reply
-from tests.roles.build import state, submitted
+from tests.roles.build import (
+    DIGEST,
+    ROUTE,
+    TOPICS,
+    about,
+    assignment,
+    heartbeat,
+    manifest,
+    message,
+    reply,
+    state,
+    submitted,
+)
 from tests.roles.driven import DrivenRequester, ends, only, sent, works
 
 FALLBACKS = {"one": (Hop("two", 4),), "two": (Hop("one", 4),)}
@@ -176,7 +187,9 @@ def test_busy_everywhere_is_tried_again_ever_later_and_ends_in_that_error(asker:
 
 
 @pytest.mark.parametrize("code", ["bad-message", "wrong-version", "bad-input", "deadline", "superseded"])
-def test_an_error_that_another_device_would_answer_too_ends_the_job(planned: DrivenRequester, code: str) -> None:
+def test_an_error_that_another_device_would_answer_too_ends_the_job(
+    planned: DrivenRequester, code: str
+) -> None:
     planned.take(submitted(), at=1.0)
     assert ends(planned.take(reply(code=code), at=1.1)) == [("j-1", code)]
 
@@ -235,7 +248,9 @@ def test_a_job_is_hedged_twice_at_most(planned: DrivenRequester) -> None:
     assert {header.route for _, header in works(planned.done)} == {ROUTE, *FALLBACKS.values()}
 
 
-def test_with_nowhere_else_to_go_the_job_is_sent_again_halfway_to_its_deadline(asker: DrivenRequester) -> None:
+def test_with_nowhere_else_to_go_the_job_is_sent_again_halfway_to_its_deadline(
+    asker: DrivenRequester,
+) -> None:
     asker.take(assignment(Hop("one", 4)))
     asker.take(submitted(left=20.0), at=1.0)
     assert works(beat(asker, 10.0, "one")) == []
@@ -366,7 +381,9 @@ def test_a_lower_epoch_is_ignored(planned: DrivenRequester) -> None:
     assert works(planned.take(submitted(), at=1.0))[0][1].route == ROUTE
 
 
-def test_a_broker_that_lost_its_memory_may_bring_any_epoch_after_reconnecting(planned: DrivenRequester) -> None:
+def test_a_broker_that_lost_its_memory_may_bring_any_epoch_after_reconnecting(
+    planned: DrivenRequester,
+) -> None:
     planned.take(assignment(epoch=(7, 3)))
     planned.take(Disconnected(), at=1.0)
     planned.take(Connected(), at=2.0)

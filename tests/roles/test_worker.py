@@ -171,7 +171,9 @@ def test_the_same_job_id_of_another_requester_is_another_job(worker: DrivenWorke
     finish(worker, at=1.1)
     worker.done.clear()
     worker.taken.clear()
-    worker.take(activation("j-1", position=2, route=(Hop("two", 2), Hop("one", 4)), requester="other"), at=1.2)
+    worker.take(
+        activation("j-1", position=2, route=(Hop("two", 2), Hop("one", 4)), requester="other"), at=1.2
+    )
     assert worker.role.jobs == 1
 
 
@@ -201,7 +203,9 @@ def test_a_message_of_another_version_is_answered_when_its_sender_can_be_read(wo
 
 def test_garbage_is_logged_once_in_ten_seconds_and_answered_to_nobody(worker: DrivenWorker) -> None:
     for number in range(100):
-        worker.take(message("work", b"EM\x01\x01garbage" + bytes([number]), device="one"), at=1.0 + number / 50)
+        worker.take(
+            message("work", b"EM\x01\x01garbage" + bytes([number]), device="one"), at=1.0 + number / 50
+        )
     assert len(only(Log, worker.done)) == 1 and not sent("reply", worker.done)
     (log,) = only(Log, worker.take(message("work", b"", device="one"), at=12.0))
     assert "99 more" in log.text
@@ -223,7 +227,9 @@ def test_a_failed_run_is_answered_and_the_next_one_starts(worker: DrivenWorker) 
 
 def test_a_failure_keeps_the_code_that_the_executor_gave_it(worker: DrivenWorker) -> None:
     worker.take(activation(), at=1.0)
-    assert codes(worker.take(RunFailed("j-1-1", "bad-message", "3 tensors"), at=1.1)) == [("j-1", "bad-message")]
+    assert codes(worker.take(RunFailed("j-1-1", "bad-message", "3 tensors"), at=1.1)) == [
+        ("j-1", "bad-message")
+    ]
 
 
 def test_a_lost_executor_answers_the_job_that_it_ran(worker: DrivenWorker) -> None:

@@ -1,0 +1,299 @@
+"""Rules of a device: what its parts make of an event together, and what never leaves it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import About, Heartbeat, HeldModel, Profile, ReadyPartition
+from edgemesh.protocol.topics import TOPICS as ROWS
+from edgemesh.roles.actions import (
+    Action,
+    DropContent,
+    FindContent,
+    FindProfile,
+    JobEnded,
+    LoadUnits,
+    MeasureUnits,
+    Publish,
+    RunUnits,
+    Subscribe,
+)
+from edgemesh.roles.device import Device, DeviceSettings
+from edgemesh.roles.events import (
+    Connected,
+    ContentStored,
+    Disconnected,
+    ExecutorLost,
+    ProfileFound,
+    RangeLoaded,
+    RunFinished,
+)
+from tests.roles.build import (
+    DIGEST,
+    FACE,
+    TOPICS,
+    about,
+    activation,
+    assignment,
+    manifest,
+    message,
+    state,
+    submitted,
+)
+from tests.roles.driven import Driven, only, sent, works
+
+SETTINGS = DeviceSettings("one", "b-1", "edgemesh test", "pi-4b", {"tflite": "2.14"}, 4, 1 << 30)
+STATE = TOPICS.build("state", device="one")
+
+
+class DrivenDevice(Driven):
+    """Also checks that nothing goes to the broker that is for this device, and that its queue is bounded."""
+
+    def check(self) -> None:
+        own = [TOPICS.build("work", device="one")]
+        own += [TOPICS.build(kind, requester="one") for kind in ("reply", "receipt")]
+        assert not [action for action in only(Publish, self.done) if action.topic in own]
+        assert self.role.worker.jobs <= 257
+
+
+@pytest.fixture
+def device() -> Iterator[DrivenDevice]:
+    """Device ``one``, connected at 0.0; nothing is held yet."""
+    driven = DrivenDevice(Device(SETTINGS, TOPICS))
+    driven.take(Connected(), at=0.0)
+    driven.take(state("one"))
+    yield driven
+    driven.check()
+
+
+@pytest.fixture
+def holding(device: DrivenDevice) -> DrivenDevice:
+    """The same with the model held and profiled."""
+    hold(device)
+    return device
+
+
+def hold(device: DrivenDevice, told: Manifest = FACE) -> None:
+    device.take(message("model", told, model=told.name))
+    device.take(ContentStored(told.digest))
+    device.take(
+        ProfileFound(told.digest, Profile(told.digest, "tflite", "2.14", 4, (0.01,) * told.unit_count))
+    )
+
+
+def run(device: DrivenDevice, seconds: float = 0.02) -> list[Action]:
+    """The run under way ends."""
+    action = only(RunUnits, device.done)[-1]
+    return device.take(RunFinished(action.run, b"output", seconds, 0.001))
+
+
+def last_about(device: DrivenDevice) -> About:
+    return decode_json(About, sent("about", device.done)[-1].payload)
+
+
+def last_heartbeat(actions: list[Action]) -> Heartbeat:
+    return decode_json(Heartbeat, sent("heartbeat", actions)[-1].payload)
+
+
+# --- presence ----------------------------------------------------------------------------------------------------
+
+
+def test_says_that_it_is_online_after_it_subscribed(device: DrivenDevice) -> None:
+    kinds = [a for a in device.done if isinstance(a, (Publish, Subscribe))]
+    first = next(i for i, a in enumerate(kinds) if isinstance(a, Publish))
+    assert kinds[first] == Publish(STATE, b"online", qos=1, retain=True)
+    assert {f"edgemesh/v1/home/{rest}" for rest in ("device/one/work", "reply/one", "model/+")} <= {
+        a.filter for a in only(Subscribe, kinds[:first])
+    }
+    assert device.role.will() == Publish(STATE, b"offline", qos=1, retain=True)
+    assert device.role.farewell() == [Publish(STATE, b"stopped", qos=1, retain=True)]
+
+
+def test_says_again_that_it_is_online_when_its_own_late_will_appears(device: DrivenDevice) -> None:
+    actions = device.take(message("state", b"offline", device="one"), at=5.0)
+    assert actions == [Publish(STATE, b"online", qos=1, retain=True)]
+    assert device.role.view.online("one", 5.0)
+
+
+def test_does_not_contradict_its_own_farewell(device: DrivenDevice) -> None:
+    assert not sent("state", device.take(message("state", b"stopped", device="one"), at=5.0))
+
+
+def test_gives_a_sign_of_life_every_two_seconds(device: DrivenDevice) -> None:
+    beats = [decode_json(Heartbeat, a.payload) for a in sent("heartbeat", device.pass_until(20.0))]
+    assert len(beats) == 10 and [b.seq for b in beats] == list(range(beats[0].seq, beats[0].seq + 10))
+    assert {b.boot for b in beats} == {"b-1"}
+
+
+def test_its_heartbeat_tells_queue_and_busy_fraction(holding: DrivenDevice) -> None:
+    for job in ("j-1", "j-2"):
+        holding.take(activation(job), at=2.5)
+    told = last_heartbeat(holding.pass_until(4.0))
+    assert told.queue == 2 and told.queued_seconds > 0.0 and told.busy == 0.0
+    run(holding, seconds=0.5)
+    assert last_heartbeat(holding.pass_until(6.0)).busy == pytest.approx(0.2505)
+
+
+def test_about_lists_the_models_it_holds(holding: DrivenDevice) -> None:
+    assert last_about(holding).models == (HeldModel("face", DIGEST),)
+    assert last_about(holding).board == "pi-4b" and last_about(holding).runtimes == {"tflite": "2.14"}
+
+
+def test_its_heartbeat_follows_at_once_when_a_partition_is_ready_or_lost(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4)))
+    assert only(LoadUnits, holding.done) == [LoadUnits(DIGEST, 0, 4)]
+    told = last_heartbeat(holding.take(RangeLoaded(DIGEST, 0, 4, 1)))
+    assert told.ready == (ReadyPartition(DIGEST, 0, 4),)
+    assert last_heartbeat(holding.take(ExecutorLost("killed"))).ready == ()
+
+
+def test_a_loaded_partition_is_expected_to_take_what_the_profile_says(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4)))
+    holding.take(RangeLoaded(DIGEST, 0, 4, 1))
+    holding.take(activation(route=(Hop("one", 4),)))
+    assert holding.role.worker.queued_seconds(holding.now) == pytest.approx(0.04)
+
+
+# --- local first -------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_arises_and_runs_here_never_goes_to_the_broker(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4), origin="one"))
+    actions = holding.take(submitted(), at=1.0)
+    assert only(RunUnits, actions) and not only(Publish, actions)
+    actions = run(holding)
+    assert not only(Publish, actions)
+    (ended,) = only(JobEnded, actions)
+    assert ended.code is None and bytes(ended.section) == b"output" and ended.route == (Hop("one", 4),)
+
+
+def test_only_what_leaves_the_device_is_sent_and_timed(holding: DrivenDevice) -> None:
+    holding.take(state("two"))
+    holding.take(assignment(Hop("one", 2), Hop("two", 4), origin="one"))
+    assert not only(Publish, holding.take(submitted(), at=1.0))
+    ((device, header),) = works(run(holding))
+    assert device == "two" and header.position == 2 and header.receipt and header.requester == "one"
+    assert list(holding.role.meter._sent) == ["work:j-1:0:2"]
+    assert holding.role.requester.open_jobs == 1
+
+
+def test_serves_itself_while_the_broker_is_away_and_says_so_in_the_route(holding: DrivenDevice) -> None:
+    holding.take(Disconnected(), at=1.0)
+    holding.take(submitted(), at=2.0)
+    (ended,) = only(JobEnded, run(holding))
+    assert ended.code is None and ended.route == (Hop("one", 4),)
+
+
+def test_a_job_elsewhere_when_the_broker_goes_runs_here_at_once(holding: DrivenDevice) -> None:
+    holding.take(state("two"))
+    holding.take(assignment(Hop("two", 4), origin="one"))
+    assert works(holding.take(submitted(), at=1.0))
+    assert only(RunUnits, holding.take(Disconnected(), at=1.1))
+    assert only(JobEnded, run(holding))[0].attempts == 2
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+def test_looks_for_the_content_of_every_model_that_fits(device: DrivenDevice) -> None:
+    assert only(FindContent, device.take(manifest())) == [FindContent(FACE)]
+    assert not only(FindContent, device.take(manifest()))
+    torch = replace(FACE, name="other", digest="0" * 64, format="torch")
+    assert not only(FindContent, device.take(message("model", torch, model="other")))
+    size = 2 << 30
+    chunks = ("0" * 64,) * (-(-size // 500_000))
+    huge = replace(FACE, name="huge", digest="1" * 64, size=size, chunk_bytes=500_000, chunks=chunks)
+    assert not only(FindContent, device.take(message("model", huge, model="huge")))
+
+
+def test_a_removed_model_is_deleted_and_its_profile_withdrawn(holding: DrivenDevice) -> None:
+    actions = holding.take(message("model", b"", model="face"))
+    assert only(DropContent, actions) == [DropContent(DIGEST)]
+    (withdrawn,) = sent("profile", actions)
+    assert withdrawn.payload == b"" and withdrawn.retain
+    assert last_about(holding).models == () and holding.role.worker.held == set()
+    # Added again, it is profiled and told again.
+    hold(holding)
+    assert sent("profile", holding.done)[-1].payload and len(only(FindProfile, holding.done)) == 2
+
+
+def test_a_model_of_new_content_takes_the_place_of_the_old(holding: DrivenDevice) -> None:
+    newer = replace(FACE, digest="0" * 64)
+    actions = holding.take(message("model", newer, model="face"))
+    assert only(DropContent, actions) == [DropContent(DIGEST)] and only(FindContent, actions)
+
+
+def test_two_names_of_one_content_do_not_delete_it(holding: DrivenDevice) -> None:
+    holding.take(message("model", replace(FACE, name="copy"), model="copy"))
+    assert not only(DropContent, holding.take(message("model", b"", model="copy")))
+
+
+def test_measures_only_while_no_job_runs(device: DrivenDevice) -> None:
+    device.take(manifest())
+    device.take(ContentStored(DIGEST))
+    device.take(activation(), at=1.0)
+    device.take(ProfileFound(DIGEST, None), at=1.1)
+    assert not only(MeasureUnits, device.pass_until(5.0))
+    run(device)
+    assert only(MeasureUnits, device.pass_until(6.0))
+
+
+# --- a broker that lost its memory -------------------------------------------------------------------------------
+
+
+def test_says_manifests_again_when_the_broker_has_lost_what_it_retained(holding: DrivenDevice) -> None:
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    actions = holding.take(message("state", b"online", device="one"), at=2.1)
+    (said,) = sent("model", actions)
+    assert decode_json(Manifest, said.payload) == FACE and said.retain and said.qos == 1
+    assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
+
+
+@pytest.mark.parametrize("kept", [b"offline", b"online", b"stopped"])
+def test_says_nothing_again_when_the_broker_has_kept_its_memory(holding: DrivenDevice, kept: bytes) -> None:
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    holding.take(message("state", kept, device="one", retained=True), at=2.1)
+    assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
+
+
+def test_a_device_that_just_started_says_no_manifest(holding: DrivenDevice) -> None:
+    assert not sent("model", holding.take(message("state", b"online", device="one")))
+
+
+# --- what it survives ----------------------------------------------------------------------------------------------
+
+
+def test_garbage_on_every_topic_leaves_it_running(holding: DrivenDevice) -> None:
+    chance = random.Random(11)
+    names = {"device": "two", "model": "face", "origin": "one", "verb": "plan", "requester": "one"}
+    names |= {"slot": "0", "digest": DIGEST}
+    for step in range(2000):
+        kind = chance.choice(sorted(ROWS))
+        wanted = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
+        payload = chance.choice(
+            [b"{", b"[]", b"null", b"\xff\xfe", b"EM\1\1", chance.randbytes(80), b"{}" * 9]
+        )
+        holding.take(message(kind, payload, **wanted), at=1.0 + step / 1000)
+    holding.take(about("two", DIGEST))
+    holding.take(assignment(Hop("one", 4), origin="one"))
+    holding.take(submitted())
+    assert only(JobEnded, run(holding))[0].code is None
+
+
+def test_every_retained_timer_of_a_job_is_gone_when_it_ends(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4), origin="one"))
+    for number in range(20):
+        holding.take(submitted(f"j-{number}"))
+    while holding.role.worker.jobs:
+        run(holding)
+    assert not [name for name in holding.timers if name.startswith("job:")]
+    assert len(only(JobEnded, holding.done)) == 20

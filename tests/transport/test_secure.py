@@ -1,0 +1,118 @@
+"""TLS, passwords and WebSocket, with the shipped TLS file."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import trustme
+
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.local_broker import shipped_configuration, with_settings
+from tests.brokers.servers import Mosquitto, free_port, required_program
+from tests.transport.agent import Agent, run
+
+
+@dataclass
+class SecureBroker:
+    """A Mosquitto with the shipped TLS file and one account."""
+
+    address: BrokerAddress
+    other_ca: Path
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    folder = tmp_path_factory.mktemp("secure")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.crt")
+    trustme.CA().cert_pem.write_to_path(folder / "other.crt")
+    server = ca.issue_cert("localhost")
+    server.private_key_pem.write_to_path(folder / "server.key")
+    server.cert_chain_pems[0].write_to_path(folder / "server.crt")
+    passwords = folder / "passwords"
+    program = required_program("mosquitto_passwd", "mosquitto")
+    subprocess.run([program, "-b", "-c", passwords, "pi-4b", "right"], check=True, capture_output=True)
+    port, plain = free_port(), free_port()
+    configuration = with_settings(
+        shipped_configuration("mosquitto-tls.conf"),
+        {
+            "listener": f"{port} 127.0.0.1",
+            "cafile": str(folder / "ca.crt"),
+            "certfile": str(folder / "server.crt"),
+            "keyfile": str(folder / "server.key"),
+            "password_file": str(passwords),
+            "persistence_location": f"{folder}/",
+            "user": "root",
+        },
+    )
+    # A second listener, without TLS, tells when the broker is ready.
+    configuration += f"listener {plain} 127.0.0.1\n"
+    with Mosquitto(folder, configuration, plain):
+        address = BrokerAddress("localhost", port, True, None, "pi-4b", "right", str(folder / "ca.crt"))
+        yield SecureBroker(address, folder / "other.crt")
+
+
+def test_tls_with_the_right_authority_and_password_connects(secure: SecureBroker) -> None:
+    async def story() -> None:
+        async with Agent(secure.address, "secure") as agent:
+            await agent.hears("connected")
+            await agent.subscribed("secure")
+            agent.publish("secure", b"s" * 3_000_000)
+            assert bytes((await agent.hears("message")).payload) == b"s" * 3_000_000
+
+    run(story())
+
+
+def test_a_certificate_of_another_authority_is_refused_with_a_sentence(secure: SecureBroker) -> None:
+    async def story() -> None:
+        async with Agent(replace(secure.address, ca_file=str(secure.other_ca)), "careful") as agent:
+            assert "its certificate is not trusted" in await agent.hears("problem")
+
+    run(story())
+
+
+def test_a_certificate_for_another_host_is_refused_with_a_sentence(secure: SecureBroker) -> None:
+    async def story() -> None:
+        async with Agent(replace(secure.address, host="127.0.0.1"), "careful") as agent:
+            assert "its certificate is not trusted" in await agent.hears("problem")
+
+    run(story())
+
+
+def test_a_wrong_password_is_refused_with_what_to_check(secure: SecureBroker) -> None:
+    async def story() -> None:
+        async with Agent(replace(secure.address, password="wrong"), "guesses") as agent:
+            sentence = await agent.hears("refused")
+            assert "Not authorized" in sentence
+            assert "check the user name and password" in sentence
+            assert "wrong" not in sentence
+
+    run(story())
+
+
+def test_plain_mqtt_to_a_tls_port_says_what_to_try(secure: SecureBroker) -> None:
+    async def story() -> None:
+        async with Agent(replace(secure.address, tls=False), "plain") as agent:
+            assert "mqtts://" in await agent.hears("problem")
+
+    run(story())
+
+
+def test_a_websocket_carries_large_messages(tmp_path: Path) -> None:
+    server = Mosquitto.shipped(tmp_path)
+    port = free_port()
+    server.configuration += f"listener {port} 127.0.0.1\nprotocol websockets\n"
+
+    async def story() -> None:
+        async with Agent(BrokerAddress("127.0.0.1", port, websocket_path="/mqtt"), "browser") as agent:
+            await agent.hears("connected")
+            await agent.subscribed("web")
+            agent.publish("web", b"w" * 3_000_000)
+            assert bytes((await agent.hears("message")).payload) == b"w" * 3_000_000
+
+    with server:
+        run(story())
