@@ -57,7 +57,8 @@ def run_device(
         runtimes=runtimes or None,
         directory=directory,
     )
-    run_forever(settings, lambda loop: DeviceAgent(chosen, settings.address, loop))
+    address = settings.address
+    run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop))
 
 
 @decision.command("run")
@@ -68,8 +69,8 @@ def run_decision(settings: Settings, name: str | None) -> None:
     from edgemesh.cli.foreground import node_name, run_forever
     from edgemesh.node.decision_node import DecisionNode
 
-    chosen = node_name(name)
-    run_forever(settings, lambda loop: DecisionNode(settings.mesh, chosen, settings.address, loop))
+    chosen, address = node_name(name), settings.address
+    run_forever(settings, lambda loop: DecisionNode(settings.mesh, chosen, address, loop))
 
 
 @gateway.command("run")
@@ -81,8 +82,8 @@ def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
     from edgemesh.cli.foreground import node_name, run_forever
     from edgemesh.node.gateway_node import GatewayNode
 
-    chosen = node_name(name)
-    run_forever(settings, lambda loop: GatewayNode(settings.mesh, chosen, slot, settings.address, loop))
+    chosen, address = node_name(name), settings.address
+    run_forever(settings, lambda loop: GatewayNode(settings.mesh, chosen, slot, address, loop))
 
 
 @click.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgemesh.errors import SettingsError
+from edgemesh.errors import MissingExtraError, SettingsError
 from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 DEFAULT_MESH = "home"
 DEFAULT_BROKER = "mqtt://localhost:1883"
 EMBEDDED = "embedded"
+_DISCOVERY_SECONDS = 2.0
+_log = logging.getLogger("edgemesh")
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,12 @@ class Settings:
     ca_file: Path | None
     verbose: int
 
-    @property
+    @cached_property
     def address(self) -> BrokerAddress:
-        """The broker's address; raises SettingsError for ``embedded``, which only some commands can start."""
+        """The broker's address: the one named, else localhost's, else one that announces itself by mDNS.
+
+        Raises SettingsError for ``embedded``, which only some commands can start.
+        """
         from edgemesh.transport.address import parse_address
 
         if self.broker == EMBEDDED:
@@ -40,7 +47,31 @@ class Settings:
                 "--broker embedded works with  edgemesh up  and  edgemesh broker;  others need the URL of a "
                 "broker that runs"
             )
-        return parse_address(self.broker, str(self.ca_file) if self.ca_file else None)
+        address = parse_address(self.broker, str(self.ca_file) if self.ca_file else None)
+        return address if self.broker_given else _announced_unless_answering(address)
+
+
+def _announced_unless_answering(address: BrokerAddress) -> BrokerAddress:
+    from edgemesh.transport.greeting import greeting
+
+    if greeting(address.host, address.port) is not None:
+        return address
+    from edgemesh.transport.discovery import find_broker
+
+    try:
+        found = find_broker(_DISCOVERY_SECONDS)
+    except MissingExtraError as error:
+        _log.info("nothing answers at %s, and looking for a broker needs more: %s", address, error)
+        return address
+    if found is None:
+        _log.warning(
+            "nothing answers at %s and no broker announces itself by mDNS: name yours with --broker "
+            "mqtt://HOST, or start one with  edgemesh broker",
+            address,
+        )
+        return address
+    _log.warning("using the broker at %s, which announces itself by mDNS", found)
+    return found
 
 
 def settings_from(

@@ -376,7 +376,8 @@ class Requester:
                 job.hedge_at = (now + job.deadline) / 2.0
             return [self._timer(job)]
         if not self._jobs.take_hedge(job):
-            job.hedge_at = now + _HEDGE_SECONDS
+            # Ever less often: hundreds of late jobs must not wake up three times a second each.
+            job.hedge_at = now + max(_HEDGE_SECONDS, (now - job.began) / 2.0)
             return [self._timer(job)]
         job.hedges = _HEDGES if job.halfway else job.hedges + 1
         return self._send(job, now)

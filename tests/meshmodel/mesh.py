@@ -1,4 +1,4 @@
-"""A whole modelled mesh: devices, gateways, decision nodes, clients and apps on one broker, in virtual time."""
+"""A whole modelled mesh in virtual time: devices, gateways, decision nodes, clients and apps on one broker."""
 
 from __future__ import annotations
 

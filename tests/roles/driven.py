@@ -88,7 +88,7 @@ def ends(actions: list[Action]) -> list[tuple[str, str | None]]:
 
 
 class DrivenWorker(Driven):
-    """Also checks that each activation is answered or passed on once, one run at a time, in a bounded queue."""
+    """Also checks that each activation is answered or passed on once, and that the queue is bounded."""
 
     def __init__(self, role: Any) -> None:
         super().__init__(role)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_a_chunk_that_does_not_come_is_asked_for_again_ever_later(keeper: Driven
     for step in range(1600):
         if 0 in asked(keeper.pass_until(step / 4)):
             times.append(keeper.now)
-    gaps = [b - a for a, b in zip(times, times[1:])]
+    gaps = [b - a for a, b in pairwise(times)]
     assert times[0] == pytest.approx(5.1, abs=0.3) and gaps == sorted(gaps) and gaps[-1] <= 60.5
 
 

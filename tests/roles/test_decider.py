@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -90,7 +91,7 @@ def answers(actions: list[Action]) -> list[PlanResponse]:
     return [decode_json(PlanResponse, a.payload) for a in sent("response", actions)]
 
 
-# --- when it plans ---------------------------------------------------------------------------------------------
+# --- when it plans ---------------------------------------------------------------------------------------
 
 
 def test_plans_when_the_burst_of_retained_messages_is_over(decider: DrivenDecider) -> None:
@@ -111,7 +112,7 @@ def test_plans_at_most_every_two_seconds_whatever_comes(planned: DrivenDecider) 
         planned.take(heartbeat("fast"))
         planned.take(heartbeat("slow"))
     assert 4 <= len(rounds) <= 6
-    assert all(b - a >= REPLAN_SECONDS - 1e-9 for a, b in zip(rounds, rounds[1:]))
+    assert all(b - a >= REPLAN_SECONDS - 1e-9 for a, b in pairwise(rounds))
 
 
 def test_publishes_only_what_changes(planned: DrivenDecider) -> None:
@@ -154,7 +155,7 @@ def test_a_device_whose_loss_touches_no_plan_waits_for_the_next_round(planned: D
     assert plans(planned.pass_until(1.5)) == []
 
 
-# --- what it publishes -----------------------------------------------------------------------------------------
+# --- what it publishes -----------------------------------------------------------------------------------
 
 
 def test_a_plan_carries_fallbacks_that_avoid_each_of_its_devices(planned: DrivenDecider) -> None:
@@ -201,7 +202,7 @@ def test_a_queue_counts_as_time(planned: DrivenDecider) -> None:
     assert devices(plans(planned.done)[-1]) == ["slow"]
 
 
-# --- policy ------------------------------------------------------------------------------------------------------
+# --- policy ----------------------------------------------------------------------------------------------
 
 
 def test_an_excluded_device_is_not_used(planned: DrivenDecider) -> None:
@@ -236,7 +237,7 @@ def test_the_same_policy_again_changes_nothing_and_a_cleared_one_does(planned: D
     assert devices(plans(beat(planned, 25.0))[-1]) == ["fast"]
 
 
-# --- requests ----------------------------------------------------------------------------------------------------
+# --- requests --------------------------------------------------------------------------------------------
 
 
 def test_answers_a_request_after_planning_it_and_keeps_it_planned(planned: DrivenDecider) -> None:
@@ -284,7 +285,7 @@ def test_the_same_request_many_times_gets_one_answer(planned: DrivenDecider) -> 
     assert len(answers(beat(planned, 4.0))) == 1
 
 
-# --- models that go, leaders that went ------------------------------------------------------------------------
+# --- models that go, leaders that went -------------------------------------------------------------------
 
 
 def test_a_removed_model_loses_its_assignments(planned: DrivenDecider) -> None:
@@ -364,7 +365,7 @@ def test_its_state_is_repeated_every_five_seconds(planned: DrivenDecider) -> Non
     assert decode_json(Holder, planned.role.will().payload) == Holder("offline", "laptop", "b-9", 3)
 
 
-# --- what it survives ------------------------------------------------------------------------------------------
+# --- what it survives ------------------------------------------------------------------------------------
 
 
 def test_a_model_added_again_with_other_units_is_planned_anew(planned: DrivenDecider) -> None:

@@ -37,7 +37,7 @@ from edgemesh.roles.profiler import REFRESH_SECONDS, Profiler
 from tests.roles.build import DIGEST, FACE, TOPICS, message
 from tests.roles.driven import Driven, only, sent
 
-# --- preparer --------------------------------------------------------------------------------------------------
+# --- preparer --------------------------------------------------------------------------------------------
 
 
 def planned(*route: Hop, origin: str = "app") -> Assignment:
@@ -123,7 +123,7 @@ def test_a_refused_partition_is_tried_again_when_it_was_assigned_anew() -> None:
     assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
 
 
-# --- profiler --------------------------------------------------------------------------------------------------
+# --- profiler --------------------------------------------------------------------------------------------
 
 
 class DrivenProfiler(Driven):
@@ -249,7 +249,7 @@ def test_an_emulated_board_tells_its_own_times_and_keeps_the_machines() -> None:
     assert kept.profile.seconds == pytest.approx((0.009,) * 4) and not kept.profile.emulated
 
 
-# --- meter -------------------------------------------------------------------------------------------------------
+# --- meter -----------------------------------------------------------------------------------------------
 
 
 class DrivenMeter(Driven):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -63,7 +64,7 @@ def beat(asker: DrivenRequester, until: float, *devices: str) -> list:  # type: 
     return done
 
 
-# --- the ordinary way ----------------------------------------------------------------------------------------
+# --- the ordinary way ------------------------------------------------------------------------------------
 
 
 def test_stamps_the_route_of_the_assignment_on_the_job(planned: DrivenRequester) -> None:
@@ -116,7 +117,7 @@ def test_receipts_are_asked_for_at_most_once_a_second_per_device(planned: Driven
     assert sum(wanted) == 3
 
 
-# --- devices that go ------------------------------------------------------------------------------------------
+# --- devices that go -------------------------------------------------------------------------------------
 
 
 def test_retries_on_the_fallback_when_a_device_goes_offline(planned: DrivenRequester) -> None:
@@ -162,7 +163,7 @@ def test_heartbeats_cost_no_look_at_the_jobs(planned: DrivenRequester) -> None:
     assert looks == []
 
 
-# --- errors ----------------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------
 
 
 def test_busy_goes_elsewhere_at_once(planned: DrivenRequester) -> None:
@@ -181,7 +182,7 @@ def test_busy_everywhere_is_tried_again_ever_later_and_ends_in_that_error(asker:
         tries.append(asker.now)
         if asker.timers:
             asker.pass_until(min(asker.timers.values()))
-    gaps = [b - a for a, b in zip(tries, tries[1:])]
+    gaps = [b - a for a, b in pairwise(tries)]
     assert gaps == pytest.approx([0.1, 0.2, 0.4, 0.8, *[1.0] * (MAX_ATTEMPTS - 5)])
     assert ends(asker.done) == [("j-1", "busy")] and len(works(asker.done)) == MAX_ATTEMPTS
 
@@ -229,7 +230,7 @@ def test_a_job_without_time_ends_at_once(planned: DrivenRequester) -> None:
     assert ends(planned.take(submitted(left=0.0), at=1.0)) == [("j-1", "deadline")]
 
 
-# --- hedges ----------------------------------------------------------------------------------------------------
+# --- hedges ----------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_outlives_its_prediction_is_sent_again_elsewhere(planned: DrivenRequester) -> None:
@@ -273,7 +274,7 @@ def test_a_burst_on_a_slow_mesh_is_not_multiplied(planned: DrivenRequester) -> N
     assert 2 <= hedges <= 2 * 200 // 8 + 4, hedges
 
 
-# --- given routes ------------------------------------------------------------------------------------------------
+# --- given routes ----------------------------------------------------------------------------------------
 
 
 def test_a_given_route_is_taken_and_not_retried_elsewhere(planned: DrivenRequester) -> None:
@@ -308,7 +309,7 @@ def test_a_given_route_that_no_job_can_follow_is_refused(
     assert ends(planned.take(submitted(route=route), at=1.0)) == [("j-1", code)]
 
 
-# --- plans ---------------------------------------------------------------------------------------------------------
+# --- plans -----------------------------------------------------------------------------------------------
 
 
 def test_asks_for_a_plan_when_there_is_none_and_goes_when_it_comes(asker: DrivenRequester) -> None:
@@ -392,7 +393,7 @@ def test_a_broker_that_lost_its_memory_may_bring_any_epoch_after_reconnecting(
     assert works(planned.take(submitted(), at=3.0))[0][1].route == (Hop("two", 4),)
 
 
-# --- the connection --------------------------------------------------------------------------------------------------
+# --- the connection --------------------------------------------------------------------------------------
 
 
 def test_resubmits_open_jobs_after_reconnecting(planned: DrivenRequester) -> None:

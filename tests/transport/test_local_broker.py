@@ -16,7 +16,7 @@ import pytest
 
 from edgemesh.errors import BrokerError, MissingExtraError
 from edgemesh.transport import local_broker as module
-from edgemesh.transport.embedded import EmbeddedBroker
+from edgemesh.transport.embedded import EmbeddedBroker, listen
 from edgemesh.transport.greeting import ACCEPTED, greeting
 from edgemesh.transport.local_broker import (
     installed_mosquitto,
@@ -46,13 +46,14 @@ def no_iotcore(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def gone(port: int) -> bool:
-    """Whether nothing answers any more; a process needs a moment to end."""
+    """Whether the port is free again; a process needs a moment to end."""
     deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except ConnectionRefusedError:
-            return True
+            listen("127.0.0.1", port).close()
+        except BrokerError:
+            continue
+        return True
     return False
 
 

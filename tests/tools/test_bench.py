@@ -1,0 +1,75 @@
+"""``tools/bench`` keeps the contract of tools that measure: a table, one JSON object, an exit status."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "bench"), *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+    )
+
+
+def _report(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert finished.stdout, finished.stderr
+    report: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return report
+
+
+def _check_shape(finished: subprocess.CompletedProcess[str], claims: int) -> None:
+    report = _report(finished)
+    assert {"claims", "machine", "command", "figures"} <= report.keys()
+    assert len(report["claims"]) == claims
+    for claim in report["claims"]:
+        assert {"claim", "value", "limit", "holds"} <= claim.keys()
+        assert claim["holds"] == (claim["value"] <= claim["limit"])
+    # Whether a claim holds depends on what else the machine does; that the status says so does not.
+    holds = all(claim["holds"] for claim in report["claims"]) and not report["failures"]
+    assert finished.returncode == (0 if holds else 1)
+
+
+def test_decode_ends_with_one_json_object_whose_claims_decide_the_exit_status() -> None:
+    finished = _run("decode", "--quick", "--json")
+
+    _check_shape(finished, claims=1)
+    assert "claim" in finished.stdout.splitlines()[-3]
+
+
+@pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
+def test_hop_measures_three_sizes_against_a_real_broker() -> None:
+    finished = _run("hop", "--quick", "--json")
+
+    _check_shape(finished, claims=3)
+    assert not _report(finished)["failures"], finished.stderr
+
+
+def test_a_benchmark_without_what_it_needs_fails_and_names_it(tmp_path: Path) -> None:
+    # No program on the path, and in none of the usual places: the tool must not pass for having nothing to do.
+    if Path("/usr/sbin/mosquitto").exists() or Path("/usr/local/sbin/mosquitto").exists():
+        pytest.skip("mosquitto is in a place where it is always found")
+    finished = _run("hop", "--quick", "--json", PATH=str(tmp_path))
+
+    assert finished.returncode == 1
+    assert "mosquitto" in finished.stderr
+
+
+def test_an_unknown_name_is_wrong_usage() -> None:
+    finished = _run("nothing")
+
+    assert finished.returncode == 2
+    assert "decode" in finished.stderr
