@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("edgemesh.cli.model:model", "Add, list, show, check and remove models."),
     "plan": ("edgemesh.cli.plan:plan", "The assignment in force, and why."),
     "devices": ("edgemesh.cli.devices:devices", "Who is there, and what they hold and do."),
-    "device": ("edgemesh.cli.run:device", "Run this machine as a device."),
+    "device": ("edgemesh.cli.run:device", "Run this machine as a device, or forget one."),
     "decision": ("edgemesh.cli.run:decision", "Run a decision node."),
     "gateway": ("edgemesh.cli.run:gateway", "Run a gateway for apps."),
     "broker": ("edgemesh.cli.run:broker", "Run a broker for first steps."),

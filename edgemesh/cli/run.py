@@ -12,7 +12,7 @@ from edgemesh.errors import SettingsError
 
 @click.group()
 def device() -> None:
-    """Run this machine as a device."""
+    """Run this machine as a device, or forget one that left."""
 
 
 @click.group()
@@ -59,6 +59,18 @@ def run_device(
     )
     address = settings.address
     run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop))
+
+
+@device.command("forget")
+@click.argument("name")
+@click.pass_obj
+def forget(settings: Settings, name: str) -> None:
+    """Clear what a device that left for good has retained on the broker."""
+    from edgemesh.node.device_forgetter import forget_device
+
+    profiles = forget_device(settings.mesh, settings.address, name)
+    also = f" and its profiles of {', '.join(profiles)}" if profiles else ""
+    click.echo(f"forgot {name}{also}")
 
 
 @decision.command("run")

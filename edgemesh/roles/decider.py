@@ -156,11 +156,13 @@ class Decider:
         if len(self._asked) < _ORIGINS:
             self._asked[request] = None
         # Only what can be planned is kept, or requests for made-up names would fill the table.
-        origin = request.origin
-        if request.model in self.view.manifests and (origin == APP_ORIGIN or self.view.about(origin)):
-            self._keep_planned(request.model, origin)
-        # A job waits for the first plan of an origin.
-        return self._soon(now) if (request.model, origin) in self._in_force else self._at_once(now)
+        key = request.model, request.origin
+        if key[0] not in self.view.manifests or not (key[1] == APP_ORIGIN or self.view.about(key[1])):
+            return self._soon(now)
+        self._keep_planned(*key)
+        # A job waits for the first plan of an origin; what cannot be planned is not tried more often.
+        known = key in self._in_force or key in self._failures
+        return self._soon(now) if known else self._at_once(now)
 
     def _keep_planned(self, model: str, origin: str) -> None:
         if len(self._origins) < _ORIGINS:

@@ -26,7 +26,7 @@ _TIMER = "meter"
 
 
 class Meter:
-    """Watches what the other roles of one connection send, and probes its link when nothing else tells of it."""
+    """Watches what the other roles of one connection send, and probes its link as nothing else may tell."""
 
     def __init__(self, requester: str, boot: str, topics: Topics) -> None:
         self._requester = requester

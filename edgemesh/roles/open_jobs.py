@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.routes import ChosenRoute
 
-_HEDGES_AT_ONCE = 2
-_HEDGE_SHARE = 8
-"""At most one job in so many is hedged at a time: when the whole mesh is slow, more work makes it slower."""
+_HEDGES_SAVED = 4.0
+_HEDGE_SHARE = 1.0 / 8.0
+"""Hedges that each job earns, and how many may be saved: when the whole mesh is slow, more work only makes it
+slower. A hedge that answered first is paid back, so that a device that hangs does not use them up."""
 
 
 @dataclass
@@ -37,6 +38,11 @@ class OpenJob:
     asked_at: float | None = None
 
     @property
+    def half_time(self) -> float:
+        """Halfway to the deadline."""
+        return (self.began + self.deadline) / 2.0
+
+    @property
     def next_look(self) -> float:
         """When it needs attention again, whatever happens until then."""
         at = self.deadline
@@ -56,7 +62,7 @@ class OpenJobs:
     def __init__(self) -> None:
         self._jobs: dict[str, OpenJob] = {}
         self._over: dict[str, dict[str, None]] = {}
-        self._hedged: set[str] = set()
+        self._hedges = _HEDGES_SAVED
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -75,13 +81,13 @@ class OpenJobs:
     def add(self, job: OpenJob) -> None:
         """A job begins."""
         self._jobs[job.submitted.job] = job
+        self._hedges = min(_HEDGES_SAVED, self._hedges + _HEDGE_SHARE)
 
     def remove(self, name: str) -> None:
         """A job ends."""
         job = self._jobs[name]
         for number in list(job.open):
             self.close_attempt(job, number)
-        self._hedged.discard(name)
         del self._jobs[name]
 
     def open_attempt(self, job: OpenJob, number: int, route: ChosenRoute) -> None:
@@ -122,9 +128,13 @@ class OpenJobs:
         """Jobs of ``model`` with no attempt under way."""
         return [job for job in self._jobs.values() if not job.open and job.submitted.model == model]
 
-    def take_hedge(self, job: OpenJob) -> bool:
-        """Count ``job`` among the hedged, if so many may be."""
-        if len(self._hedged) >= max(_HEDGES_AT_ONCE, len(self._jobs) // _HEDGE_SHARE):
+    def take_hedge(self) -> bool:
+        """Whether one more job may be hedged; it is counted."""
+        if self._hedges < 1.0:
             return False
-        self._hedged.add(job.submitted.job)
+        self._hedges -= 1.0
         return True
+
+    def pay_hedge_back(self) -> None:
+        """A hedge was the first to answer."""
+        self._hedges = min(_HEDGES_SAVED, self._hedges + 1.0)

@@ -133,9 +133,7 @@ class Requester:
             return self._sweep(now)
         if kind == "model" or (kind == "assignment" and event.topic.names["origin"] == self._origin):
             model = event.topic.names["model"]
-            self.routes.in_force(
-                model, now
-            )  # also between jobs: the one before is obeyed until this is ready
+            self.routes.in_force(model, now)  # between jobs, too: the one before counts until this is ready
             return [action for job in self._jobs.waiting(model) for action in self._send(job, now)]
         if kind == "response" and event.topic.names["verb"] == "plan":
             return self._plan_response(event, now)
@@ -304,6 +302,8 @@ class Requester:
             return []  # a later result of a job that has ended: the first one won
         route = self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
+            if job.hedges and reply.attempt:
+                self._jobs.pay_hedge_back()
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
@@ -370,14 +370,15 @@ class Requester:
             return [self._timer(job)]
         if self._untried(job, fresh) is None and not job.halfway:
             # Nowhere else to go. A broker over its limits drops a message and tells nobody, so the same route
-            # is tried once more halfway to the deadline; what never left this device cannot be lost.
+            # is tried once more in time; what never left this device cannot be lost.
             job.halfway = True
             if not self._runs_here(job):
                 job.hedge_at = (now + job.deadline) / 2.0
             return [self._timer(job)]
-        if not self._jobs.take_hedge(job):
-            # Ever less often: hundreds of late jobs must not wake up three times a second each.
-            job.hedge_at = now + max(_HEDGE_SECONDS, (now - job.began) / 2.0)
+        if now < job.half_time and not self._jobs.take_hedge():
+            # Ever less often: hundreds of late jobs must not wake up three times a second each. Halfway to
+            # its deadline a job has waited long enough to be sent again whatever it costs.
+            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, (now - job.began) / 2.0))
             return [self._timer(job)]
         job.hedges = _HEDGES if job.halfway else job.hedges + 1
         return self._send(job, now)
@@ -386,10 +387,8 @@ class Requester:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)
 
     def _end_error(self, job: OpenJob, code: str, text: str, now: float) -> list[Action]:
-        ended = JobEnded(
-            job.submitted.job, job.submitted.model, now - job.began, code, text, attempts=job.attempts
-        )
-        return self._end(job, ended)
+        name, model = job.submitted.job, job.submitted.model
+        return self._end(job, JobEnded(name, model, now - job.began, code, text, attempts=job.attempts))
 
     def _end(self, job: OpenJob, ended: JobEnded) -> list[Action]:
         self._jobs.remove(ended.job)

@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from edgemesh.device.emulation import LinkShaper
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.shaping import ShapedQueue
+from edgemesh.transport.whole_frames import WholeFrames
 
 KEEPALIVE = 10
 """Seconds; a silent death shows as a Will after 1.5 of it."""
@@ -123,6 +124,7 @@ class Connection:
         self._delay = _FIRST_DELAY
         self._closing = False
         self._socket: Any = None
+        self._frames: WholeFrames | None = None
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -189,7 +191,7 @@ class Connection:
                 self._publish(message)
             self._acknowledge_due()
             deadline = self._loop.time() + 1.0
-            while self._client.want_write() and self._loop.time() < deadline:
+            while self._writing and self._loop.time() < deadline:
                 self._flush()
                 await asyncio.sleep(0.005)
             # Without a pause for the PUBACKs a broker may see the close before the last message.
@@ -292,6 +294,7 @@ class Connection:
         raw = getattr(sock, "_socket", sock)  # paho wraps WebSocket connections
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        self._frames = WholeFrames(sock) if self._address.websocket_path else None
 
     def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self._unwatch()
@@ -469,12 +472,18 @@ class Connection:
             return
         if self._client.want_write():
             self._client.loop_write()
-        wanted = self._socket is not None and self._client.want_write()
+        wanted = self._socket is not None and (self._client.want_write() or not self._frames_sent())
         if wanted and not self._writing:
             self._loop.add_writer(self._socket, self._flush)
         elif not wanted and self._writing and self._socket is not None:
             self._loop.remove_writer(self._socket)
         self._writing = wanted
+
+    def _frames_sent(self) -> bool:
+        try:
+            return self._frames is None or self._frames.flush()
+        except OSError:
+            return True  # the next read says why
 
 
 def _properties(expiry: int | None, content_type: str | None, correlation: bytes | None) -> Properties:

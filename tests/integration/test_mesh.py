@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -266,3 +267,26 @@ def test_a_dead_agent_leaves_no_executor_behind(mesh: RunningMesh) -> None:
 
     process.wait()
     executor.wait(5)
+
+
+def test_a_device_that_left_for_good_is_forgotten(mesh: RunningMesh, face: Model) -> None:
+    path, manifest = face
+    mesh.give("gone", path, manifest)
+    mesh.publish_manifest(manifest)
+    process = mesh.start_device("gone")
+    profile = mesh.topics.build("profile", device="gone", model=manifest.name)
+    with mesh.listening(profile) as listener:
+        listener.wait(lambda got: len(got) == 1, 20)
+    forget = [sys.executable, "-m", "edgemesh.cli.main", "device", "forget", "gone"]
+
+    early = subprocess.run(forget, env=mesh.environment, capture_output=True, text=True, check=False)
+    process.terminate()
+    process.wait()
+    done = subprocess.run(forget, env=mesh.environment, capture_output=True, text=True, check=False)
+
+    assert early.returncode == 2 and "gone is online" in early.stderr
+    assert done.returncode == 0 and manifest.name in done.stdout
+    with mesh.listening(mesh.topics.root + "device/#") as left:
+        mesh.publish(mesh.topics.build("work", device="marker"), b"marker")
+        left.wait(lambda got: any(p == b"marker" for _, p in got), 5)
+        assert len(left.messages) == 1

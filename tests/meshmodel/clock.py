@@ -12,7 +12,7 @@ class Entry:
 
     __slots__ = ("arguments", "at", "call", "cancelled", "order")
 
-    def __init__(self, at: float, order: int, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, at: float, order: int, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.at = at
         self.order = order
         self.call = call
@@ -36,14 +36,14 @@ class VirtualClock:
         self._entries: list[Entry] = []
         self._order = 0
 
-    def call_at(self, at: float, call: Callable[..., None], *arguments: Any) -> Entry:
+    def call_at(self, at: float, call: Callable[..., object], *arguments: Any) -> Entry:
         """Call at ``at``, or at once after everything arranged for now when that has passed."""
         self._order += 1
         entry = Entry(max(at, self.now), self._order, call, arguments)
         heapq.heappush(self._entries, entry)
         return entry
 
-    def call_later(self, delay: float, call: Callable[..., None], *arguments: Any) -> Entry:
+    def call_later(self, delay: float, call: Callable[..., object], *arguments: Any) -> Entry:
         """Call in ``delay`` seconds."""
         return self.call_at(self.now + delay, call, *arguments)
 

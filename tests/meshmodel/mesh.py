@@ -1,4 +1,4 @@
-"""A whole modelled mesh in virtual time: devices, gateways, decision nodes, clients and apps on one broker."""
+"""A modelled mesh in virtual time: devices, gateways, decision nodes, clients and apps on one broker."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_the_last_chunk_completes_the_content_and_then_it_is_served(keeper: Driv
     actions = keeper.take(ContentStored(DIGEST), at=2.0)
     assert keeper.role.held == {DIGEST: MODEL}
     assert [a.filter for a in only(Subscribe, actions)] == [
-        f"$share/holders/edgemesh/v1/home/content/{DIGEST}/request"
+        f"$share/holders-{DIGEST[:16]}/edgemesh/v1/home/content/{DIGEST}/request"
     ]
 
 

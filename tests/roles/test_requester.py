@@ -269,9 +269,36 @@ def test_jobs_ahead_count_in_what_a_job_may_take(planned: DrivenRequester) -> No
 def test_a_burst_on_a_slow_mesh_is_not_multiplied(planned: DrivenRequester) -> None:
     for number in range(200):
         planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
-    beat(planned, 99.0, "one", "two")
+    beat(planned, 49.0, "one", "two")
     hedges = sum(header.attempt > 0 for _, header in works(planned.done))
-    assert 2 <= hedges <= 2 * 200 // 8 + 4, hedges
+    assert 2 <= hedges <= 200 / 8 + 4, hedges
+    fired = planned.role.handle
+    wakes: list[float] = []
+    planned.role.handle = lambda event, now: wakes.append(now) or fired(event, now)
+    planned.pass_until(50.9)
+    assert len(wakes) <= 3 * 200, len(wakes)
+
+
+def test_halfway_to_its_deadline_a_job_is_sent_again_whatever_it_costs(planned: DrivenRequester) -> None:
+    for number in range(200):
+        planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
+    beat(planned, 90.0, "one", "two")
+    again = {header.job for _, header in works(planned.done) if header.attempt}
+    assert len(again) == 200 and len(works(planned.done)) <= 3 * 200
+
+
+def test_a_device_that_hangs_loses_all_its_jobs_to_hedges_that_answer(planned: DrivenRequester) -> None:
+    for number in range(30):
+        planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
+    answered: set[tuple[str, int]] = set()
+    while planned.now < 90.0:
+        beat(planned, planned.now + 0.5, "one", "two")
+        for _, header in works(planned.done):
+            key = (header.job, header.attempt)
+            if header.route == FALLBACKS["two"] and key not in answered:
+                answered.add(key)
+                planned.take(reply(*key, device="one"))
+    assert len(ends(planned.done)) == 30 and {code for _, code in ends(planned.done)} == {None}
 
 
 # --- given routes ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -58,14 +59,21 @@ def test_hop_measures_three_sizes_against_a_real_broker() -> None:
     assert not _report(finished)["failures"], finished.stderr
 
 
-def test_a_benchmark_without_what_it_needs_fails_and_names_it(tmp_path: Path) -> None:
-    # No program on the path, and in none of the usual places: the tool must not pass for having nothing to do.
-    if Path("/usr/sbin/mosquitto").exists() or Path("/usr/local/sbin/mosquitto").exists():
-        pytest.skip("mosquitto is in a place where it is always found")
-    finished = _run("hop", "--quick", "--json", PATH=str(tmp_path))
+@pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
+def test_a_benchmark_without_mosquitto_fails_and_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    command = importlib.import_module("benchmarks.command")
+    monkeypatch.setattr(shutil, "which", lambda *arguments, **options: None)
+    monkeypatch.setattr(sys, "argv", ["tools/bench", "hop", "--quick", "--json"])
 
-    assert finished.returncode == 1
-    assert "mosquitto" in finished.stderr
+    status = command.main()
+
+    printed = capsys.readouterr()
+    assert status == 1
+    assert "mosquitto is not installed" in printed.err
+    assert json.loads(printed.out.splitlines()[-1])["failures"]
 
 
 def test_an_unknown_name_is_wrong_usage() -> None:

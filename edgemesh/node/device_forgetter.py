@@ -1,0 +1,33 @@
+"""Clears what a device that left for good has retained on the broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from edgemesh.errors import SettingsError
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.transport.address import BrokerAddress
+
+
+def forget_device(mesh: str, address: BrokerAddress, name: str) -> list[str]:
+    """Clear the device's retained topics; the names of models whose profiles of it went.
+
+    Raises SettingsError for a device that is online or not known, BrokerError.
+    """
+    return asyncio.run(_forget(mesh, address, name))
+
+
+async def _forget(mesh: str, address: BrokerAddress, name: str) -> list[str]:
+    async with MeshReader(mesh, address) as reader:
+        devices = reader.reading.view.devices
+        if name not in devices:
+            known = ", ".join(sorted(devices)) or "none"
+            raise SettingsError(f"no device {name} in mesh {mesh}; it has: {known}")
+        if devices[name].state == "online":
+            raise SettingsError(f"{name} is online: stop its agent first, or it would say everything again")
+        profiles = sorted(model for device, model in reader.reading.profiles if device == name)
+        for model in profiles:
+            await reader.publish_retained("profile", b"", device=name, model=model)
+        for kind in ("about", "resources", "state"):
+            await reader.publish_retained(kind, b"", device=name)
+        return profiles
