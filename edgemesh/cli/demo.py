@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -49,6 +50,7 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
         print(f"{time.monotonic() - began:5.1f} s  {text}", file=sys.stderr, flush=True)
 
     end_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what ends the processes and files
     with broker_for(settings, private=True) as running:
         say(f"{running.kind} broker at {running.address}")
         found = Demonstration(

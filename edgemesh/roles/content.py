@@ -229,9 +229,9 @@ class ContentKeeper:
     # --- serving -----------------------------------------------------------------------------------------
 
     def _serve(self, digest: str) -> Subscribe:
-        # A shared subscription: of all that hold the content, the broker picks one for each request. Its group
-        # is named after the content, because rumqttd knows groups by their name alone (measured: the requests
-        # of a second filter in the same group go nowhere).
+        # A shared subscription: of all that hold the content, the broker picks one for each request. Its
+        # group is named after the content, because rumqttd knows groups by their name alone (measured: the
+        # requests of a second filter in the same group go nowhere).
         topic = self._topics.filter("chunk-request", digest=digest)
         return Subscribe(f"$share/holders-{digest[:16]}/{topic}", 0)
 

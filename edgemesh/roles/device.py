@@ -162,7 +162,9 @@ class Device:
 
     def _connected(self, event: Connected, now: float) -> list[Action]:
         mine = self.settings.device
-        self._asks_memory, self._was_connected = self._was_connected, True
+        # A connection that ended before the answer came may have covered up that the broker had lost it all.
+        reminder = self._reminder() if self._asks_memory else []
+        self._asks_memory, self._was_connected = self._was_connected and not reminder, True
         filters = [
             self.topics.filter("work", device=mine),
             self.topics.filter("reply", requester=mine),
@@ -177,6 +179,7 @@ class Device:
             *(Subscribe(f, 1) for f in filters),
             Publish(self._topic("state"), b"online", qos=1, retain=True),
             self._about(),
+            *reminder,
             *self.requester.handle(event, now),
             *self.content.handle(event, now),
             *self.profiler.handle(event, now, self.content.held),
@@ -223,8 +226,9 @@ class Device:
         Manifests were published once by a person; whoever holds the content says them again.
         """
         self._asks_memory = False
-        if retained:
-            return []
+        return [] if retained else self._reminder()
+
+    def _reminder(self) -> list[Action]:
         return [
             Publish(self.topics.build("model", model=m.name), encode_json(m), qos=1, retain=True)
             for m in self.content.held.values()

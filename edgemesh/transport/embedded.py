@@ -159,7 +159,9 @@ def main() -> int:
     """Entry point of the process."""
     parser = argparse.ArgumentParser(prog="python -m edgemesh.transport.embedded", description=__doc__)
     parser.add_argument("--port", type=int, default=1883, help="default: 1883")
-    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
     arguments = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:

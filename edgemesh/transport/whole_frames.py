@@ -1,7 +1,7 @@
 """Sends whole WebSocket frames through paho's non-blocking wrapper.
 
 paho 2.2 forgets a packet whose frame the socket took only in part, and counts the rest as sent with the next
-one: a message larger than the socket's buffer never arrives (measured from 300 KB on).
+one: a message larger than the socket's buffer never arrives (measured with 3 MB).
 """
 
 from __future__ import annotations

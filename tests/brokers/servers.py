@@ -29,7 +29,9 @@ def required_program(name: str, package: str) -> str:
 class Mosquitto:
     """A context manager around one process."""
 
-    def __init__(self, folder: Path, configuration: str, port: int, address: BrokerAddress | None = None) -> None:
+    def __init__(
+        self, folder: Path, configuration: str, port: int, address: BrokerAddress | None = None
+    ) -> None:
         self.folder, self.configuration, self.port = folder, configuration, port
         self.address = address or BrokerAddress("127.0.0.1", port)
         self.child: ChildBroker | None = None

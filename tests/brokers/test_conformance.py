@@ -411,7 +411,10 @@ def test_the_client_that_is_thrown_out_may_not_learn_why(broker: BrokerAddress, 
     """MQTT 5 wants a DISCONNECT with 0x8E; Mosquitto 2.0.11 and rumqttd just close, so nobody may rely on it."""
     name = f"twin-{root[-6:]}"
     with Peer(broker, name) as first, Peer(broker, name):
-        assert first.disconnected.get(timeout=WAIT) in (0x80, 0x8E)  # 0x80 is paho's word for a lost connection
+        assert first.disconnected.get(timeout=WAIT) in (
+            0x80,
+            0x8E,
+        )  # 0x80 is paho's word for a lost connection
 
 
 @on_both()

@@ -106,7 +106,10 @@ def test_the_tls_file_starts_mosquitto(tmp_path: Path) -> None:
 def test_a_password_is_made_as_the_tls_file_says(tmp_path: Path) -> None:
     program = required_program("mosquitto_passwd", "mosquitto")
     subprocess.run(
-        [program, "-c", tmp_path / "passwords", "pi-4b"], input=b"secret\nsecret\n", check=True, capture_output=True
+        [program, "-c", tmp_path / "passwords", "pi-4b"],
+        input=b"secret\nsecret\n",
+        check=True,
+        capture_output=True,
     )
 
     assert (tmp_path / "passwords").read_text().startswith("pi-4b:$7$")
@@ -144,7 +147,10 @@ def test_the_bridge_carries_jobs_in_and_results_out_once_under_the_sites_name(tm
         _wait_for_bridge(app, gateway)
 
         app.publish(
-            "edgemesh/v1/site-a/submit/face", b"photo", ContentType="image/jpeg", ResponseTopic="site-a/answers/7"
+            "edgemesh/v1/site-a/submit/face",
+            b"photo",
+            ContentType="image/jpeg",
+            ResponseTopic="site-a/answers/7",
         )
         job = gateway.next()
         properties: object = job.properties

@@ -12,7 +12,9 @@ class Entry:
 
     __slots__ = ("arguments", "at", "call", "cancelled", "order")
 
-    def __init__(self, at: float, order: int, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def __init__(
+        self, at: float, order: int, call: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> None:
         self.at = at
         self.order = order
         self.call = call

@@ -247,7 +247,7 @@ class RoleNode:
         self.terms: list[int] = []
         self.shell: ModelledShell
         self._mesh = mesh
-        self._role = role
+        self.role = role
         self._topic = topic
         self._make = make
         self._link = link
@@ -267,11 +267,11 @@ class RoleNode:
     def _stand_by(self) -> None:
         mesh = self._mesh
         self.held = None
-        standby = Standby(self._role, self._topic, self._boot)
+        standby = Standby(self.role, self._topic, self._boot)
         self.shell = ModelledShell(
             self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
         )
-        self.shell.connect(f"home-{self._role}-standby-{self._boot}", self._link)
+        self.shell.connect(f"home-{self.role}-standby-{self._boot}", self._link)
 
     def _take(self, term: int) -> None:
         self.shell.stop([])
@@ -294,7 +294,7 @@ class RoleNode:
                 self._stand_by()
 
         shell.connect(
-            f"home-{self._role}",
+            f"home-{self.role}",
             self._link,
             on_lost=over,
             on_taken_over=over,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgemesh.protocol.activation import Activation, Hop, Reply, Timing, encode_activation, encode_reply
@@ -18,7 +19,7 @@ DIGEST = FACE.digest
 ROUTE = (Hop("one", 2), Hop("two", 4))
 
 
-def message(kind: str, payload: Any, *, retained: bool = False, **names: str) -> MessageReceived:
+def message(kind: str, payload: Any, *, retained: bool = False, **names: Any) -> MessageReceived:
     """A message of ``kind``; dataclasses are encoded as JSON."""
     raw = payload if isinstance(payload, (bytes, memoryview)) else encode_json(payload)
     return MessageReceived(TOPICS.parse(TOPICS.build(kind, **names)), raw, retained)
@@ -92,7 +93,7 @@ def assignment(
     *route: Hop,
     epoch: tuple[int, int] = (1, 1),
     seconds: float = 0.1,
-    fallbacks: dict[str, tuple[Hop, ...]] | None = None,
+    fallbacks: Mapping[str, tuple[Hop, ...]] | None = None,
     origin: str = "app",
     digest: str = DIGEST,
 ) -> MessageReceived:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from edgemesh.errors import EdgemeshError
@@ -38,11 +39,14 @@ class Driven:
         while self.timers and min(self.timers.values()) <= at:
             name = min(self.timers, key=lambda name: (self.timers[name], name))
             self.now = max(self.now, self.timers.pop(name))
-            actions = self.role.handle(TimerFired(name), self.now)
-            self._note(actions)
-            outcome += actions
+            outcome += self._fire(name)
         self.now = max(self.now, at)
         return outcome
+
+    def _fire(self, name: str) -> list[Action]:
+        actions: list[Action] = self.role.handle(TimerFired(name), self.now)
+        self._note(actions)
+        return actions
 
     def _note(self, actions: list[Action]) -> None:
         self.done += actions
@@ -54,7 +58,7 @@ class Driven:
                 self.timers.pop(action.name, None)
 
 
-def only(kind: type[A], actions: list[Action]) -> list[A]:
+def only(kind: type[A], actions: Iterable[Any]) -> list[A]:
     """The actions of one kind."""
     return [action for action in actions if isinstance(action, kind)]
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,20 @@ def beat(decider: DrivenDecider, until: float, *devices: str) -> list[Action]:
     return done
 
 
+def watch_rounds(decider: DrivenDecider) -> list[float]:
+    """Times of the rounds of planning from here on."""
+    rounds: list[float] = []
+    original = decider.role._round
+
+    def watched(now: float) -> list[Action]:
+        rounds.append(now)
+        actions: list[Action] = original(now)
+        return actions
+
+    decider.role._round = watched
+    return rounds
+
+
 def plans(actions: list[Action]) -> list[Assignment]:
     """Assignments published."""
     return [decode_json(Assignment, a.payload) for a in sent("assignment", actions) if a.payload]
@@ -104,9 +119,7 @@ def test_plans_when_the_burst_of_retained_messages_is_over(decider: DrivenDecide
 
 
 def test_plans_at_most_every_two_seconds_whatever_comes(planned: DrivenDecider) -> None:
-    rounds = []
-    original = planned.role._round
-    planned.role._round = lambda now: rounds.append(now) or original(now)
+    rounds = watch_rounds(planned)
     for step in range(200):
         planned.take(profile("slow", *[0.05 + step * 1e-4] * 4), at=2.0 + step / 20)
         planned.take(heartbeat("fast"))
@@ -142,9 +155,7 @@ def test_a_pending_round_is_not_lost_by_one_at_once(planned: DrivenDecider) -> N
 
 
 def test_a_flapping_device_does_not_keep_the_planner_busy(planned: DrivenDecider) -> None:
-    rounds = []
-    original = planned.role._round
-    planned.role._round = lambda now: rounds.append(now) or original(now)
+    rounds = watch_rounds(planned)
     for step in range(1000):
         planned.take(state("fast", "offline" if step % 2 else "online"), at=3.0 + step / 1000)
     assert len(rounds) <= 6
@@ -383,7 +394,7 @@ def test_garbage_on_every_topic_leaves_it_running(planned: DrivenDecider) -> Non
     names |= {"slot": "0", "digest": DIGEST}
     for step in range(2000):
         kind = chance.choice(sorted(ROWS))
-        wanted = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
+        wanted: Any = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
         payload = chance.choice(
             [
                 b"",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -265,6 +266,16 @@ def test_says_nothing_again_when_the_broker_has_kept_its_memory(holding: DrivenD
     assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
 
 
+def test_a_connection_that_ended_too_soon_does_not_cover_up_a_broker_that_forgot(
+    holding: DrivenDevice,
+) -> None:
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    holding.take(Disconnected(), at=2.1)  # its Will, or what it said itself, is retained now
+    assert sent("model", holding.take(Connected(), at=3.0))
+    assert not sent("model", holding.take(message("state", b"offline", device="one", retained=True), at=3.1))
+
+
 def test_a_device_that_just_started_says_no_manifest(holding: DrivenDevice) -> None:
     assert not sent("model", holding.take(message("state", b"online", device="one")))
 
@@ -278,7 +289,7 @@ def test_garbage_on_every_topic_leaves_it_running(holding: DrivenDevice) -> None
     names |= {"slot": "0", "digest": DIGEST}
     for step in range(2000):
         kind = chance.choice(sorted(ROWS))
-        wanted = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
+        wanted: Any = {name: value for name, value in names.items() if f"{{{name}}}" in ROWS[kind].pattern}
         payload = chance.choice(
             [b"{", b"[]", b"null", b"\xff\xfe", b"EM\1\1", chance.randbytes(80), b"{}" * 9]
         )

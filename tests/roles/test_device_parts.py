@@ -24,12 +24,14 @@ from edgemesh.roles.actions import (
 )
 from edgemesh.roles.events import (
     Connected,
+    Event,
     ExecutorLost,
     ProfileFound,
     PublishAcknowledged,
     RangeLoaded,
     RangeRefused,
     RunMeasured,
+    TimerFired,
 )
 from edgemesh.roles.meter import PROBE_BYTES, Meter
 from edgemesh.roles.preparer import Preparer
@@ -141,9 +143,16 @@ class DrivenProfiler(Driven):
             emulate=emulate,
         )
         super().__init__(profiler)
-        handle = profiler.handle
-        self.role = profiler
-        profiler.handle = lambda event, now: handle(event, now, self.held)  # type: ignore[method-assign]
+
+    def take(self, event: Event, at: float | None = None) -> list[Action]:
+        if at is not None:
+            self.pass_until(at)
+        actions: list[Action] = self.role.handle(event, self.now, self.held)
+        self._note(actions)
+        return actions
+
+    def _fire(self, name: str) -> list[Action]:
+        return self.take(TimerFired(name))
 
     def measure(self, seconds: float = 0.01) -> None:
         """Answer measurements until none is asked for."""
@@ -281,11 +290,10 @@ def test_times_a_message_to_its_acknowledgement_and_to_its_receipt() -> None:
     driven.role.watch([work(), work(token=None)], 1.25)
     driven.take(PublishAcknowledged("work:j-1:0:0"), at=1.375)
     driven.take(message("receipt", Receipt("j-1", 0, "two"), requester="me"), at=1.75)
-    told = report(driven, 3.0)
-    assert [(t.kind, t.nbytes, t.seconds, t.peer) for t in told.transfers] == [
-        ("acknowledged", 5000, pytest.approx(0.125), None),
-        ("received", 5000, pytest.approx(0.5), "two"),
-    ]
+    acknowledged, received = report(driven, 3.0).transfers
+    assert (acknowledged.kind, acknowledged.nbytes, acknowledged.peer) == ("acknowledged", 5000, None)
+    assert (received.kind, received.nbytes, received.peer) == ("received", 5000, "two")
+    assert acknowledged.seconds == pytest.approx(0.125) and received.seconds == pytest.approx(0.5)
 
 
 def test_a_receipt_of_another_device_or_attempt_tells_nothing() -> None:

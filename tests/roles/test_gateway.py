@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ class DrivenGateway(Driven):
         super().__init__(role)
         self.decodes = True
 
-    def submit(self, number: int, at: float, model: str = "face", **fields: object) -> list[Action]:
+    def submit(self, number: int, at: float, model: str = "face", **fields: Any) -> list[Action]:
         """Submission ``number`` arrives; its payload is decoded."""
         event = MessageReceived(
             TOPICS.parse(TOPICS.build("submit", model=model)), b"photo", acknowledgement=number, **fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -53,9 +54,9 @@ def planned(asker: DrivenRequester) -> DrivenRequester:
     return asker
 
 
-def beat(asker: DrivenRequester, until: float, *devices: str) -> list:  # type: ignore[type-arg]
+def beat(asker: DrivenRequester, until: float, *devices: str) -> list[Any]:
     """Time passes while ``devices`` give signs of life."""
-    done = []
+    done: list[Any] = []
     while asker.now < until:
         at = min(until, asker.now + 1.0)
         for device in devices:
@@ -157,7 +158,13 @@ def test_heartbeats_cost_no_look_at_the_jobs(planned: DrivenRequester) -> None:
         planned.take(submitted(f"j-{number}"), at=1.0)
     planned.take(heartbeat("one"), at=1.5)
     looks = []
-    planned.role.routes.alive = lambda devices, now: looks.append(devices) or True
+    alive = planned.role.routes.alive
+
+    def watched(devices: Any, now: float) -> bool:
+        looks.append(devices)
+        return bool(alive(devices, now))
+
+    planned.role.routes.alive = watched
     for _ in range(100):
         planned.take(heartbeat("one"))
     assert looks == []
@@ -274,7 +281,12 @@ def test_a_burst_on_a_slow_mesh_is_not_multiplied(planned: DrivenRequester) -> N
     assert 2 <= hedges <= 200 / 8 + 4, hedges
     fired = planned.role.handle
     wakes: list[float] = []
-    planned.role.handle = lambda event, now: wakes.append(now) or fired(event, now)
+
+    def watched(event: Any, now: float) -> Any:
+        wakes.append(now)
+        return fired(event, now)
+
+    planned.role.handle = watched
     planned.pass_until(50.9)
     assert len(wakes) <= 3 * 200, len(wakes)
 

@@ -82,5 +82,6 @@ class Agent:
         """Subscribe, and wait until the broker sends what is published there."""
         self.connection.subscribe(topic, 1)
         self.publish(topic, b"subscribed?")
-        while bytes((await self.hears("message")).payload) != b"subscribed?":
-            pass
+        message = await self.hears("message")
+        assert bytes(message.payload) == b"subscribed?"
+        self.connection.acknowledge(message.mid, message.qos)

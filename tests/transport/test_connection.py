@@ -239,7 +239,7 @@ def test_unacknowledged_messages_come_again_to_the_next_holder_of_the_name(broke
             holder = Agent(broker, "slot", session, leaves_when_taken_over=True)
             holder.connection.start()
             await holder.hears("connected")
-            holder.connection.subscribe("slot/submit", 1)
+            await holder.subscribed("slot/submit")
             asker.publish("slot/submit", b"job", token="sent")
             await asker.hears("acknowledged")
             assert bytes((await holder.hears("message")).payload) == b"job"

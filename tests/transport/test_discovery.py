@@ -23,7 +23,11 @@ def registered(service: str, port: int) -> Iterator[None]:
     """A broker of somebody else."""
     responder = Zeroconf(interfaces=LOOPBACK, ip_version=IPVersion.V4Only)
     info = ServiceInfo(
-        service, f"test-broker.{service}", port, addresses=[socket.inet_aton("127.0.0.1")], server="broker.local."
+        service,
+        f"test-broker.{service}",
+        port,
+        addresses=[socket.inet_aton("127.0.0.1")],
+        server="broker.local.",
     )
     responder.register_service(info)
     try:

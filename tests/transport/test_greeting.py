@@ -126,7 +126,9 @@ def test_any_bytes_have_a_version_too_little_or_none(head: bytes) -> None:
     assert level is None or 0 <= level <= 255
 
 
-@pytest.mark.parametrize("greeting_bytes", [b"GET / HTTP/1.1\r\n", b"\x10\xff\xff\xff\xff\xff", b"\x16\x03\x01"])
+@pytest.mark.parametrize(
+    "greeting_bytes", [b"GET / HTTP/1.1\r\n", b"\x10\xff\xff\xff\xff\xff", b"\x16\x03\x01"]
+)
 def test_the_embedded_broker_ends_what_is_no_mqtt(embedded: BrokerAddress, greeting_bytes: bytes) -> None:
     with socket.create_connection((embedded.host, embedded.port), 5) as sock:
         sock.sendall(greeting_bytes)

@@ -90,7 +90,9 @@ def test_the_embedded_broker_is_started_where_mosquitto_is_not_installed() -> No
 
 @pytest.mark.usefixtures("no_mosquitto", "no_iotcore")
 def test_without_any_broker_the_sentence_names_both_ways_to_get_one() -> None:
-    with pytest.raises(MissingExtraError, match=r"apt-get install mosquitto.*pip install 'edgemesh\[broker\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"apt-get install mosquitto.*pip install 'edgemesh\[broker\]'"
+    ):
         local_broker(free_port())
 
 
