@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 
 from edgemesh.node.role_holder import RoleHolder, RoleSpec
 from edgemesh.protocol.topics import Topics
@@ -16,7 +15,6 @@ class DecisionNode:
 
     def __init__(self, mesh: str, name: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop) -> None:
         topics = Topics(mesh)
-        boot = secrets.token_hex(4)
         spec = RoleSpec(
             "decision node",
             f"{mesh}-decision",
@@ -24,9 +22,9 @@ class DecisionNode:
             0,
             False,
             None,
-            lambda term: Decider(name, boot, term, topics),
+            lambda term, boot: Decider(name, boot, term, topics),
         )
-        self._holder = RoleHolder(spec, topics, boot, address, loop)
+        self._holder = RoleHolder(spec, topics, address, loop)
 
     def start(self) -> None:
         """Stand by for the role and take it when it is free."""

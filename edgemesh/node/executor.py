@@ -77,8 +77,9 @@ class ExecutorProcess:
         self._socket = ours
         self._started_at = time.monotonic()
         self._loop.add_reader(ours, self._readable)
-        for path, manifest in self._models.values():
-            self._urgent.append((None, _open_request(path, manifest)))
+        # Before jobs that came while there was no process.
+        opens = [(None, _open_request(path, manifest)) for path, manifest in self._models.values()]
+        self._urgent.extendleft(reversed(opens))
         self._next()
 
     def open(self, path: Path, manifest: Manifest) -> None:

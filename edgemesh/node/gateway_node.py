@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -34,7 +33,6 @@ class GatewayNode:
         self, mesh: str, name: str, slot: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop
     ) -> None:
         topics = Topics(mesh)
-        boot = secrets.token_hex(4)
         checked_id(slot, "slot")
         self._loop = loop
         self._pool = ThreadPoolExecutor(2, "edgemesh-image")
@@ -47,11 +45,11 @@ class GatewayNode:
             _SESSION_SECONDS,
             True,
             _RECEIVE_MAXIMUM,
-            # A new boot id for each holding: job ids carry it, and a reply to an earlier life must miss.
-            lambda term: Gateway(slot, name, secrets.token_hex(4), term, topics),
+            # Job ids carry the boot id of the holding: a reply to an earlier one must miss.
+            lambda term, boot: Gateway(slot, name, boot, term, topics),
             self._wire,
         )
-        self._holder = RoleHolder(spec, topics, boot, address, loop)
+        self._holder = RoleHolder(spec, topics, address, loop)
 
     def start(self) -> None:
         """Stand by for the slot and take it when it is free."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,8 +48,8 @@ class RoleSpec:
     session_expiry: int
     manual_acknowledgement: bool
     receive_maximum: int | None
-    make: Callable[[int], HeldRole]
-    """The role for a term."""
+    make: Callable[[int, str], HeldRole]
+    """The role for a term and a boot id, which is new for each holding."""
     wire: Callable[[Shell], None] = lambda shell: None
     """Adds handlers for the role's own actions."""
 
@@ -60,13 +61,13 @@ class RoleHolder:
         self,
         spec: RoleSpec,
         topics: Topics,
-        boot: str,
         address: BrokerAddress,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._spec = spec
         self._topics = topics
-        self._boot = boot
+        self._boot = secrets.token_hex(4)
+        """Of the last holding: the retained state of our own is no reason to stand by."""
         self._address = address
         self._loop = loop
         self._shell: Shell | None = None
@@ -113,7 +114,8 @@ class RoleHolder:
 
     async def _hold(self, term: int) -> None:
         spec = self._spec
-        role = spec.make(term)
+        self._boot = secrets.token_hex(4)
+        role = spec.make(term, self._boot)
         shell = Shell(role, self._topics, self._loop)
         spec.wire(shell)
         self._shell, self._held = shell, role

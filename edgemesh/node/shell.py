@@ -22,6 +22,7 @@ from edgemesh.roles.actions import (
     Publish,
     SetTimer,
     Subscribe,
+    Unsubscribe,
 )
 from edgemesh.roles.events import (
     Connected,
@@ -78,6 +79,7 @@ class Shell:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Publish: self._publish,
             Subscribe: self._subscribe,
+            Unsubscribe: self._unsubscribe,
             Acknowledge: self._acknowledge,
             SetTimer: self._set_timer,
             CancelTimer: self._cancel_timer,
@@ -173,6 +175,10 @@ class Shell:
     def _subscribe(self, action: Subscribe) -> None:
         if self.connection is not None:
             self.connection.subscribe(action.filter, action.qos)
+
+    def _unsubscribe(self, action: Unsubscribe) -> None:
+        if self.connection is not None:
+            self.connection.unsubscribe(action.filter)
 
     def _acknowledge(self, action: Acknowledge) -> None:
         if self.connection is not None:

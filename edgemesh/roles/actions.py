@@ -37,6 +37,13 @@ class Subscribe:
 
 
 @dataclass(frozen=True)
+class Unsubscribe:
+    """Receive what matches the filter no longer."""
+
+    filter: str
+
+
+@dataclass(frozen=True)
 class Acknowledge:
     """Tell the broker that the submission is dealt with."""
 
@@ -201,6 +208,7 @@ class Log:
 Action = (
     Publish
     | Subscribe
+    | Unsubscribe
     | Acknowledge
     | SetTimer
     | CancelTimer

@@ -22,6 +22,7 @@ from edgemesh.roles.actions import (
     SetTimer,
     StoreChunk,
     Subscribe,
+    Unsubscribe,
 )
 from edgemesh.roles.events import (
     Connected,
@@ -128,7 +129,11 @@ class ContentKeeper:
         """Forget the content of a model that was removed from the mesh."""
         self._hopeless.discard(digest)
         fetch, held = self._fetches.pop(digest, None), self.held.pop(digest, None)
-        return [] if fetch is None and held is None else [DropContent(digest)]
+        if fetch is None and held is None:
+            return []
+        # Still subscribed, the broker would go on dealing requests to us that we cannot serve.
+        silent = [Unsubscribe(self._serve(digest).filter)] if held is not None and self._connected else []
+        return [*silent, DropContent(digest)]
 
     # --- fetching ----------------------------------------------------------------------------------------
 

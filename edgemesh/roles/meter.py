@@ -14,6 +14,14 @@ from edgemesh.roles.refusals import Refusals
 
 _REPORT_SECONDS = 1.0
 _PROBE_SECONDS = 20.0
+_EARLY_PROBE_SECONDS, _EARLY_PROBES = 5.0, 12
+"""More often in the first minute: what is measured while everything starts tells of the start."""
+_LOST_SECONDS = 10.0
+"""A probe that has not come back after this, its expiry, will not."""
+_SURPRISES = 3
+"""Probes that may differ from the usual one in a row before they are the usual ones."""
+_PROBE_COST = 0.01
+"""Share of the link's time that probes may take: a slow link is probed less often."""
 _FIRST_PROBES = 3
 """Right after connecting, so that the first plan rests on measurements."""
 PROBE_BYTES = (64, 65_536)
@@ -38,6 +46,9 @@ class Meter:
         self._transfers: list[Transfer] = []
         self._runs: list[RunReport] = []
         self._probe_count = 0
+        self._usual: float | None = None
+        """Seconds that a large probe takes."""
+        self._surprises = 0
         self._next_probe = 0.0
         self._refusals = Refusals()
 
@@ -107,15 +118,29 @@ class Meter:
         token = bytes(event.payload[:32]).rstrip(b"\0").decode("ascii", "replace")
         sent = self._sent.pop(token, None)
         if sent is not None and token.startswith("probe:"):
-            self._note(Transfer("echoed", sent[1], max(0.0, now - sent[0])))
+            took = max(0.0, now - sent[0])
+            if sent[1] == max(PROBE_BYTES):
+                self._plan_next_probe(took, now)
+            self._note(Transfer("echoed", sent[1], took))
             acknowledged = self._acknowledged.pop(token, None)
             if acknowledged is not None:
                 self._note(Transfer("tail", sent[1], max(0.0, now - acknowledged)))
         return []
 
+    def _plan_next_probe(self, took: float, now: float) -> None:
+        surprising = self._usual is not None and not self._usual / 2 < took < self._usual * 2
+        self._surprises = self._surprises + 1 if surprising else 0
+        if 0 < self._surprises <= _SURPRISES:
+            # One odd probe is noise or a change: the next ones tell which, and are worth their cost.
+            self._next_probe = min(self._next_probe, now + _EARLY_PROBE_SECONDS)
+            return
+        self._usual = took
+        if self._probe_count >= _FIRST_PROBES:
+            self._next_probe = max(self._next_probe, now + took / _PROBE_COST)
+
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        if now >= self._next_probe:
+        if now >= self._next_probe and not self._probe_under_way(now):
             actions += self._probe(now)
         if self._transfers or self._runs:
             report = LinkReport(self._boot, tuple(self._transfers), tuple(self._runs))
@@ -124,10 +149,17 @@ class Meter:
             actions.append(Publish(topic, encode_json(report), expiry=10.0))
         return [*actions, SetTimer(_TIMER, now + _REPORT_SECONDS)]
 
+    def _probe_under_way(self, now: float) -> bool:
+        return any(
+            token.startswith("probe:") and now - at < _LOST_SECONDS
+            for token, (at, _, _) in self._sent.items()
+        )
+
     def _probe(self, now: float) -> list[Action]:
         self._probe_count += 1
-        first = self._probe_count < _FIRST_PROBES
-        self._next_probe = now if first else now + _PROBE_SECONDS
+        if self._probe_count >= _FIRST_PROBES:
+            early = self._probe_count < _EARLY_PROBES
+            self._next_probe = now + (_EARLY_PROBE_SECONDS if early else _PROBE_SECONDS)
         topic = self._topics.build("probe", requester=self._requester)
         probes: list[Action] = []
         for nbytes in PROBE_BYTES:

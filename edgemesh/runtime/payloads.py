@@ -50,7 +50,7 @@ def input_tensors(manifest: Manifest, payload: bytes, content_type: str | None =
         return Inputs(matching_tensors([npy_array(payload)], boundary))
     if kind == "msgpack":
         try:
-            arrays = decode_tensors(payload, boundary_bytes(boundary))
+            arrays = decode_tensors(payload, 4 * boundary_bytes(boundary))
         except DecodeError as error:
             raise InputError(f"the msgpack input cannot be read: {error}") from None
         return Inputs(matching_tensors(arrays, boundary))

@@ -21,7 +21,8 @@ class ChildBroker:
 
     def __init__(self, command: Sequence[str], host: str, port: int) -> None:
         self._host, self._port = host, port
-        self._words = tempfile.TemporaryFile()  # a pipe that nobody reads would stall a talkative broker
+        # A pipe that nobody reads would stall a talkative broker.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
             [*_ends_with_its_parent(), *command],
             stdin=subprocess.DEVNULL,

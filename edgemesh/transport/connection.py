@@ -167,6 +167,12 @@ class Connection:
                 self._subscriptions[mid] = topic_filter
             self._flush()
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Receive what matches no longer."""
+        if self.connected:
+            self._client.unsubscribe(topic_filter)
+            self._flush()
+
     def acknowledge(self, mid: int, qos: int) -> None:
         """Send the PUBACK that manual acknowledgement held back, once those before it are sent.
 

@@ -1,4 +1,4 @@
-"""Times a QoS 1 request and its reply through the broker: 44 ms tell of a missing TCP_NODELAY, 1 ms is usual."""
+"""Times QoS 1 requests and replies through the broker: 44 ms tell of a missing TCP_NODELAY, 1 ms is usual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgemesh.transport.connection import (
 )
 
 NAGLE_SECONDS = 0.035
-"""On a local network a median above this is Nagle's algorithm against delayed ACKs, which Linux holds 40 ms."""
+"""On a local network a median above this is Nagle's algorithm waiting for ACKs, which Linux delays 40 ms."""
 _TIMEOUT = 8.0
 _ECHOES = 9
 

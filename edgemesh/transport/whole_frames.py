@@ -13,7 +13,7 @@ _BINARY = 0x2  # RFC 6455, 5.2
 
 
 class WholeFrames:
-    """Takes the place of ``send`` of one of paho's WebSocket connections; keeps what the socket cannot take."""
+    """Takes the place of ``send`` of one of paho's WebSocket connections; keeps what its socket leaves."""
 
     def __init__(self, connection: Any) -> None:
         self._socket = connection._socket

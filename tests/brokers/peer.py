@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -45,7 +45,7 @@ class Peer:
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id or f"peer-{uuid.uuid4().hex[:12]}",
-            protocol=version,
+            protocol=MQTTProtocolVersion(version),
             manual_ack=manual_ack,
             reconnect_on_failure=False,
             **arguments,
@@ -59,7 +59,7 @@ class Peer:
             self.client.will_set(will[0], will[1], 1, will[2])
         connect: dict[str, Any] = {}
         if version == paho.MQTTv5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = session_expiry
             if receive_maximum is not None:
                 properties.ReceiveMaximum = receive_maximum
@@ -84,7 +84,7 @@ class Peer:
     def vanish(self) -> None:
         """Close the socket without a DISCONNECT, as a process that is killed."""
         sock = self.client.socket()
-        assert sock is not None
+        assert isinstance(sock, socket.socket)
         sock.shutdown(socket.SHUT_RDWR)
         self.client.loop_stop()
 
@@ -100,7 +100,7 @@ class Peer:
         """Publish, and wait for the acknowledgement at QoS 1."""
         given = None
         if properties:
-            given = Properties(PacketTypes.PUBLISH)
+            given = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             for name, value in properties.items():
                 setattr(given, name, value)
         info = self.client.publish(topic, payload, qos, retain, given)
@@ -115,5 +115,5 @@ class Peer:
         """Payloads that came before the one given; tells what a broker did not send, without waiting."""
         seen: list[bytes] = []
         while (message := self.next()).payload != payload:
-            seen.append(message.payload)
+            seen.append(bytes(message.payload))
         return seen

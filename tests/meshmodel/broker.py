@@ -153,6 +153,13 @@ class Broker:
             if topic_matches(topic_filter, message.topic) and not self._expired(message):
                 self._deliver(session, message, min(qos, message.qos))
 
+    def unsubscribe(self, connection: ModelledConnection, topic_filter: str) -> None:
+        """An UNSUBSCRIBE arrived."""
+        session = self._session(connection)
+        if session is not None:
+            session.filters.pop(topic_filter, None)
+            self._matching.clear()
+
     def acknowledge(self, connection: ModelledConnection, packet: int) -> None:
         """A PUBACK arrived."""
         session = self._session(connection)

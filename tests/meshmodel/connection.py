@@ -75,6 +75,10 @@ class ModelledConnection:
         """Receive what matches from now on."""
         self._later_up(len(topic_filter), lambda: self._broker.subscribe(self, topic_filter, qos))
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Receive what matches no longer."""
+        self._later_up(len(topic_filter), lambda: self._broker.unsubscribe(self, topic_filter))
+
     def acknowledge(self, packet: int) -> None:
         """Send a PUBACK that was held back."""
         if self.connected:

@@ -28,6 +28,7 @@ from edgemesh.roles.actions import (
     StoreProfile,
     Subscribe,
     UnloadUnits,
+    Unsubscribe,
 )
 from edgemesh.roles.events import (
     Connected,
@@ -73,6 +74,7 @@ class ModelledShell:
         self.handlers: dict[type, Callable[[Any], None]] = {
             Publish: self._publish,
             Subscribe: self._subscribe,
+            Unsubscribe: self._unsubscribe,
             Acknowledge: self._acknowledge,
             SetTimer: self._set_timer,
             CancelTimer: lambda action: self._cancel(action.name),
@@ -160,6 +162,11 @@ class ModelledShell:
         assert self.connection is not None
         if self.connection.connected:
             self.connection.subscribe(action.filter, action.qos)
+
+    def _unsubscribe(self, action: Unsubscribe) -> None:
+        assert self.connection is not None
+        if self.connection.connected:
+            self.connection.unsubscribe(action.filter)
 
     def _acknowledge(self, action: Acknowledge) -> None:
         assert self.connection is not None

@@ -11,7 +11,16 @@ import pytest
 
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, encode_chunk
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.roles.actions import Action, DropContent, FindContent, Log, SendChunk, StoreChunk, Subscribe
+from edgemesh.roles.actions import (
+    Action,
+    DropContent,
+    FindContent,
+    Log,
+    SendChunk,
+    StoreChunk,
+    Subscribe,
+    Unsubscribe,
+)
 from edgemesh.roles.content import WINDOW, ContentKeeper
 from edgemesh.roles.events import Connected, ContentDamaged, ContentFound, ContentStored, MessageReceived
 from tests.meshmodel.models import made_up_model
@@ -150,6 +159,17 @@ def test_while_disconnected_nothing_is_asked_for_and_afterwards_the_rest(keeper:
     keeper.pass_until(60.0)
     assert not asked(keeper.done[before:])
     assert asked(keeper.take(Connected(), at=60.0)) == [1, 2]
+
+
+def test_a_removed_model_is_served_no_longer(keeper: DrivenKeeper) -> None:
+    for index in range(3):
+        keeper.take(chunk(index), at=0.2)
+    keeper.take(ContentStored(DIGEST), at=0.3)
+
+    gone = keeper.role.drop(DIGEST)
+
+    group = f"$share/holders-{DIGEST[:16]}/edgemesh/v1/home/content/{DIGEST}/request"
+    assert gone == [Unsubscribe(group), DropContent(DIGEST)]
 
 
 def test_a_removed_model_is_deleted_even_when_half_of_it_is_there(keeper: DrivenKeeper) -> None:

@@ -313,13 +313,41 @@ def test_runs_are_reported_once_a_second() -> None:
     assert sent("link", driven.pass_until(9.0)) == []
 
 
-def test_a_device_probes_its_link_three_times_at_first_and_rarely_afterwards() -> None:
+def probes_until(driven: DrivenMeter, end: float, took: float) -> list[Publish]:
+    """Probes sent until ``end``, each of which comes back after ``took``."""
+    probes: list[Publish] = []
+    while driven.now < end:
+        new = sent("probe", driven.pass_until(min(end, driven.now + 0.2)))
+        probes += new
+        for probe in new:
+            driven.take(message("probe", probe.payload, requester="me"), at=driven.now + took / 2)
+    return probes
+
+
+def test_a_link_is_probed_three_times_at_first_often_for_a_minute_and_rarely_afterwards() -> None:
     driven = meter()
-    first = sent("probe", driven.pass_until(5.0))
+    first = probes_until(driven, 4.0, took=0.02)
     assert len(first) == 3 * len(PROBE_BYTES)
     assert {len(probe.payload) for probe in first} == set(PROBE_BYTES)
-    later = sent("probe", driven.pass_until(65.0))
-    assert len(later) == 3 * len(PROBE_BYTES)
+    assert 8 <= len(probes_until(driven, 60.0, took=0.02)) / len(PROBE_BYTES) <= 10
+    assert 28 <= len(probes_until(driven, 660.0, took=0.02)) / len(PROBE_BYTES) <= 31
+
+
+def test_probes_take_a_hundredth_of_a_slow_links_time() -> None:
+    driven = meter()
+    probes = probes_until(driven, 1000.0, took=1.0)
+
+    # Three to begin with, then at most one in fifty seconds.
+    assert len(probes) / len(PROBE_BYTES) <= 3 + 1000.0 / 50.0
+
+
+def test_a_link_that_changes_is_probed_again_before_the_change_is_believed() -> None:
+    driven = meter()
+    probes_until(driven, 300.0, took=0.02)
+
+    after = probes_until(driven, 350.0, took=1.0)
+
+    assert len(after) / len(PROBE_BYTES) >= 3
 
 
 def test_a_probe_that_comes_back_tells_both_ways() -> None:

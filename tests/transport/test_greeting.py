@@ -61,9 +61,11 @@ def test_a_closed_port_does_not_answer() -> None:
 
 @pytest.mark.parametrize("code", [0x01, 0x84])
 def test_a_broker_of_mqtt_3_is_refused_by_name(code: int) -> None:
-    with answering(bytes((0x20, 2, 0, code))) as port:
-        with pytest.raises(BrokerError, match="speaks MQTT 3 only"):
-            local_broker(port)
+    with (
+        answering(bytes((0x20, 2, 0, code))) as port,
+        pytest.raises(BrokerError, match="speaks MQTT 3 only"),
+    ):
+        local_broker(port)
 
 
 def test_a_broker_with_passwords_is_not_taken_for_an_open_one(
@@ -95,7 +97,7 @@ def test_a_forbidden_echo_says_so(
     (folder / "rules").write_text("topic read edgemesh/v1/home/#\n")
     strict = Mosquitto.shipped(folder, acl_file=str(folder / "rules"))
 
-    with strict, pytest.raises(BrokerError, match="reply/|Not authorized"):
+    with strict, pytest.raises(BrokerError, match=r"reply/|Not authorized"):
         echo_seconds(strict.address)
 
 

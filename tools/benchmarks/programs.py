@@ -26,7 +26,7 @@ from edgemesh.runtime.registry import installed_runtimes
 
 MESH = "bench"
 _MOSQUITTO_PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-_START_SECONDS = 120.0
+_START_SECONDS = 40.0
 
 
 def environment() -> dict[str, str]:
