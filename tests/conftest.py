@@ -24,9 +24,3 @@ def embedded() -> Iterator[BrokerAddress]:
     """The embedded broker."""
     with EmbeddedBroker(free_port()) as broker:
         yield broker.address
-
-
-@pytest.fixture
-def mosquitto_folder(tmp_path: Path) -> Path:
-    """A folder in which Mosquitto may write also when root starts it and it becomes another user."""
-    return tmp_path

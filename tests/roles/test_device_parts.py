@@ -317,7 +317,7 @@ def probes_until(driven: DrivenMeter, end: float, took: float) -> list[Publish]:
     """Probes sent until ``end``, each of which comes back after ``took``."""
     probes: list[Publish] = []
     while driven.now < end:
-        new = sent("probe", driven.pass_until(min(end, driven.now + 0.2)))
+        new = sent("probe", driven.pass_until(min(end, driven.now + 0.01)))
         probes += new
         for probe in new:
             driven.take(message("probe", probe.payload, requester="me"), at=driven.now + took / 2)
