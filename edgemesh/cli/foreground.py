@@ -15,6 +15,7 @@ from edgemesh.device.identity import data_directory, default_device_id
 from edgemesh.errors import MissingExtraError
 from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
+from edgemesh.runtime.allocation import keep_large_buffers
 
 
 class Node(Protocol):
@@ -37,6 +38,7 @@ def node_name(name: str | None) -> str:
 def run_forever(settings: Settings, make: Callable[[asyncio.AbstractEventLoop], Node]) -> None:
     """Run one node until SIGINT or SIGTERM; it leaves cleanly."""
     log_as_a_service(settings)
+    keep_large_buffers()
     asyncio.run(_until_signal(make))
 
 

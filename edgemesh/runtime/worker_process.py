@@ -22,6 +22,7 @@ from edgemesh.errors import EdgemeshError, InputError, ModelError, RunError
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Boundary, Manifest, boundary_bytes
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
+from edgemesh.runtime.allocation import keep_large_buffers
 from edgemesh.runtime.channel import BlockingReader, Buffer, pack_message, send_all, widen
 from edgemesh.runtime.executor import LoadedRange, OpenModel
 from edgemesh.runtime.made_up import made_up_inputs
@@ -178,6 +179,7 @@ def main() -> None:
     """Answer requests until the agent's end of the socket closes."""
     # Ctrl-C reaches the whole process group; the agent says when it is time to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_large_buffers()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(True)
     widen(sock)

@@ -67,6 +67,4 @@ def test_the_setup_commands_exist() -> None:
 
     for command in setup.splitlines():
         program = README.parent / command.split()[0]
-        assert program.is_file() and program.stat().st_mode & 0o111, (
-            f"{command} is no program"
-        )
+        assert program.is_file() and program.stat().st_mode & 0o111, f"{command} is no program"

@@ -1,4 +1,8 @@
-"""One hop: a request through Mosquitto to a device and its answer back, against a minimal paho program."""
+"""One hop: a request through Mosquitto and its answer back, against a minimal paho program.
+
+What is claimed is the hop: connection, framing, tensor codec. What a whole job over one device takes, with the
+client library, the roles and the executor's process, is printed beside it; ``split`` makes claims about that.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from benchmarks.messages import MessageRequests
 from benchmarks.models import BenchModel, echo_model
-from benchmarks.programs import device, mesh_client, mosquitto, stage
+from benchmarks.programs import answering, device, mesh_client, mosquitto, stage
 from benchmarks.report import Report, paired_ratio
 from benchmarks.stages import PahoRequests, bare_bytes
 from edgemesh.node.client import Client
@@ -31,32 +36,42 @@ def measure(report: Report) -> None:
         stack.enter_context(device(port, "worker", list(models.values())))
         client = stack.enter_context(mesh_client(port, ["worker"], list(models.values())))
         for size, model in models.items():
-            with stage("paho", model, 0, 1, port, f"ask/{size}", f"answer/{size}"):
+            with (
+                stage("paho", model, 0, 1, port, f"ask/{size}", f"answer/{size}"),
+                answering(model, port),
+            ):
                 requests = PahoRequests(port, f"ask/{size}", f"answer/{size}")
-                ours, theirs = _samples(client, requests, model, blocks)
+                messages = MessageRequests(port, model.manifest.digest, model.manifest.unit_count)
+                ours, theirs, jobs = _samples(client, messages, requests, model, blocks)
+                messages.close()
                 requests.close()
             report.figure(f"hop {size}, edgemesh, ms", median(ours) * 1e3)
             report.figure(f"hop {size}, paho, ms", median(theirs) * 1e3)
+            report.figure(f"whole job {size}: client, roles, executor, ms", median(jobs) * 1e3)
+            report.figure(f"whole job {size} / paho", paired_ratio(jobs, theirs, _BLOCK))
             ratio = paired_ratio(ours, theirs, _BLOCK)
             report.claim(f"one hop of {size} against a minimal paho program", ratio, LIMIT)
 
 
 def _samples(
-    client: Client, requests: PahoRequests, model: BenchModel, blocks: int
-) -> tuple[list[float], list[float]]:
+    client: Client, messages: MessageRequests, requests: PahoRequests, model: BenchModel, blocks: int
+) -> tuple[list[float], list[float], list[float]]:
     inputs = model.inputs()
     payload = b"".join(bare_bytes(inputs))
     route = [Hop("worker", model.manifest.unit_count)]
     name = model.manifest.name
     ours: list[float] = []
     theirs: list[float] = []
+    jobs: list[float] = []
     for number in range(blocks + 1):
-        mine = _timed(lambda: client.infer(name, inputs[0], route=route))
+        mine = _timed(lambda: messages(inputs[0]))
+        job = _timed(lambda: client.infer(name, inputs[0], route=route))
         other = _timed(lambda: requests(payload))
         if number:  # the first block warms up
             ours += mine
             theirs += other
-    return ours, theirs
+            jobs += job
+    return ours, theirs, jobs
 
 
 def _timed(request: Callable[[], object]) -> list[float]:

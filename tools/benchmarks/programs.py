@@ -88,10 +88,21 @@ def device(port: int, name: str, models: Sequence[BenchModel]) -> Iterator[subpr
 @contextmanager
 def stage(link: str, model: BenchModel, start: int, stop: int, *arguments: Any) -> Iterator[None]:
     """A process of ``benchmarks.stages`` that runs units ``[start, stop)`` behind a plain link."""
-    command = [sys.executable, "-m", "benchmarks.stages", link, str(model.folder), str(start), str(stop)]
-    process = subprocess.Popen(
-        [*command, *map(str, arguments)], env=environment(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
+    with _ready("benchmarks.stages", link, model.folder, start, stop, *arguments):
+        yield
+
+
+@contextmanager
+def answering(model: BenchModel, port: int) -> Iterator[None]:
+    """A process of ``benchmarks.messages`` that runs the model in its own process."""
+    with _ready("benchmarks.messages", model.folder, port):
+        yield
+
+
+@contextmanager
+def _ready(module: str, *arguments: Any) -> Iterator[None]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
         ready: list[bytes] = []
@@ -99,7 +110,7 @@ def stage(link: str, model: BenchModel, start: int, stop: int, *arguments: Any) 
         waiter.start()
         waiter.join(_START_SECONDS)
         if ready != [b"ready\n"]:
-            raise NotMeasurableError(f"the {link} baseline did not start")
+            raise NotMeasurableError(f"{module} did not start")
         yield
     finally:
         ended(process)

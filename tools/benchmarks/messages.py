@@ -1,0 +1,121 @@
+"""One hop of the messaging alone: our connection, framing and tensor codec, no role and no executor process.
+
+``python -m benchmarks.messages FOLDER BROKER_PORT`` answers activations by running the model in its own
+process, as the hand-written baseline does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.models import opened
+from edgemesh.protocol.activation import (
+    Activation,
+    Hop,
+    Reply,
+    decode_activation,
+    decode_reply,
+    encode_activation,
+    encode_reply,
+)
+from edgemesh.protocol.tensors import decode_tensors, encode_tensors
+from edgemesh.protocol.topics import Topics
+from edgemesh.runtime.allocation import keep_large_buffers
+from edgemesh.runtime.registry import runtime_for
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import (
+    Callbacks,
+    Connection,
+    IncomingMessage,
+    OutgoingMessage,
+    SessionSettings,
+)
+
+_TOPICS = Topics("hop")
+_WORK = _TOPICS.build("work", device="worker")
+_REPLY = _TOPICS.build("reply", requester="asker")
+
+
+def _connected(
+    port: int,
+    name: str,
+    topic: str,
+    loop: asyncio.AbstractEventLoop,
+    on_message: Callable[[IncomingMessage], None],
+    ready: Callable[[], None],
+) -> Connection:
+    def connect() -> None:
+        connection.subscribe(topic, 1)
+        loop.call_later(0.3, ready)  # the SUBACK is not told; a retained message would be as slow
+
+    callbacks = Callbacks(connect, lambda reason: None, on_message)
+    connection = Connection(BrokerAddress("127.0.0.1", port), name, callbacks, SessionSettings(), loop)
+    connection.start()
+    return connection
+
+
+class MessageRequests:
+    """The requester's end: a thread for the connection, and a caller that waits for the answer."""
+
+    def __init__(self, port: int, digest: str, units: int) -> None:
+        self._header = Activation(
+            "job", "asker", "echo", digest, 0, (Hop("worker", units),), 0, 30.0, "asker"
+        )
+        self._loop = asyncio.new_event_loop()
+        self._answer: Future[list[np.ndarray[Any, Any]]] = Future()
+        ready = threading.Event()
+
+        def connect() -> None:
+            self._connection = _connected(port, "hop-asker", _REPLY, self._loop, self._on_message, ready.set)
+
+        self._loop.call_soon(connect)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        ready.wait(10.0)
+
+    def __call__(self, array: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        self._answer = Future()
+        payload = encode_activation(self._header, encode_tensors([array]))
+        message = OutgoingMessage(_WORK, payload, 1, expiry=30.0)
+        self._loop.call_soon_threadsafe(self._connection.publish, message)
+        return self._answer.result(30.0)
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._connection.close([]), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _on_message(self, message: IncomingMessage) -> None:
+        _, section = decode_reply(message.payload)
+        self._answer.set_result(decode_tensors(section))
+
+
+async def _serve(folder: Path, port: int) -> None:
+    keep_large_buffers()  # as an agent does
+    model = opened(folder)
+    units = model.manifest.unit_count
+    loaded = runtime_for(model.manifest.format).open(model.path, model.manifest, 1).load(0, units)
+
+    def on_message(message: IncomingMessage) -> None:
+        header, section = decode_activation(message.payload)
+        outputs = loaded.run(decode_tensors(section))
+        reply = Reply(header.job, header.requester, header.attempt, "worker", position=units)
+        payload = encode_reply(reply, encode_tensors(outputs))
+        connection.publish(OutgoingMessage(_REPLY, payload, 1, expiry=header.left))
+
+    loop = asyncio.get_running_loop()
+    connection = _connected(port, "hop-worker", _WORK, loop, on_message, lambda: print("ready", flush=True))
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))
