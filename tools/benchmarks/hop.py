@@ -1,7 +1,7 @@
 """One hop: a request through Mosquitto and its answer back, against a minimal paho program.
 
 What is claimed is the hop: connection, framing, tensor codec. What a whole job over one device takes, with
-the client library, the roles and the executor process, is printed beside it; ``split`` makes claims about that.
+the client library, the roles and the executor process, is printed beside it; ``split`` makes claims of that.
 """
 
 from __future__ import annotations
