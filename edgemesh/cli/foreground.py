@@ -7,12 +7,10 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from edgemesh.cli.settings import Settings
 from edgemesh.device.identity import data_directory, default_device_id
-from edgemesh.errors import MissingExtraError
 from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
 from edgemesh.runtime.allocation import keep_large_buffers
@@ -74,11 +72,7 @@ def run_broker(port: int) -> None:
     # All interfaces: a broker that one starts by hand is for the other machines too.
     with start_broker(port, data_directory() / "broker", bind="0.0.0.0") as running:
         print(f"{running.kind} broker at {running.address}, open to the local network", file=sys.stderr)
-        try:
-            announcement: AbstractContextManager[object] = announce(port)
-        except MissingExtraError:
-            announcement = nullcontext()  # it works as well for those who are told its address
-        with announcement:
+        with announce(port):
             asyncio.run(_wait_for_signal())
 
 

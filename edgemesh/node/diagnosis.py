@@ -21,12 +21,11 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
     Callbacks,
     Connection,
-    IncomingMessage,
-    OutgoingMessage,
     SessionSettings,
 )
 from edgemesh.transport.echo import NAGLE_SECONDS, measured_echo
 from edgemesh.transport.greeting import greeting
+from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
 
 Verdict = Literal["ok", "note", "wrong"]
 

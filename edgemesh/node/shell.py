@@ -37,10 +37,9 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
     Callbacks,
     Connection,
-    IncomingMessage,
-    OutgoingMessage,
     SessionSettings,
 )
+from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
 
 _LEVELS = {
     "debug": logging.DEBUG,

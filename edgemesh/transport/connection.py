@@ -8,14 +8,12 @@ the agent reads and writes the socket itself, and callbacks run on it.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -24,7 +22,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgemesh.device.emulation import LinkShaper
+from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.messages import (
+    IncomingMessage,
+    OutgoingMessage,
+    incoming_message,
+    publish_properties,
+)
 from edgemesh.transport.shaping import ShapedQueue
 from edgemesh.transport.whole_frames import WholeFrames
 
@@ -42,36 +47,6 @@ _STEADY_SECONDS = 30.0
 _SUSPICIOUS = 3
 """Mosquitto 2.0 and rumqttd give no reason when another client takes our id (measured): so many connections
 in a row that the broker ended before they were steady say it too."""
-
-
-@dataclass(frozen=True)
-class OutgoingMessage:
-    """What to publish; ``token`` comes back through ``on_acknowledged``."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-    expiry: float | None = None
-    token: str | None = None
-    content_type: str | None = None
-    correlation: bytes | None = None
-
-
-@dataclass(frozen=True)
-class IncomingMessage:
-    """What arrived, with the MQTT 5 properties that we use."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    duplicate: bool
-    content_type: str | None
-    response_topic: str | None
-    correlation: bytes | None
-    expiry: float | None
-    mid: int
-    qos: int
 
 
 @dataclass
@@ -133,9 +108,7 @@ class Connection:
         self._thrown_out = 0
         self._heard = False
         """Whether the host answered CONNECT on this socket."""
-        self._unanswered: deque[int] = deque()
-        """Messages to acknowledge by hand, in the order of their coming."""
-        self._answered: set[int] = set()
+        self._by_hand = InOrder()
         self._due: deque[int] = deque()
         """Messages that were handled and are still to be acknowledged."""
         self._acknowledging: asyncio.TimerHandle | None = None
@@ -174,17 +147,11 @@ class Connection:
             self._flush()
 
     def acknowledge(self, mid: int, qos: int) -> None:
-        """Send the PUBACK that manual acknowledgement held back, once those before it are sent.
-
-        In the order of coming: MQTT 5, 4.6 demands it, and rumqttd ends the connection otherwise (measured).
-        """
+        """Send the PUBACK that manual acknowledgement held back, once those before it are sent."""
         if not self._session.manual_acknowledgement or not qos:
             return
-        self._answered.add(mid)
-        while self._unanswered and self._unanswered[0] in self._answered:
-            first = self._unanswered.popleft()
-            self._answered.discard(first)
-            self._client.ack(first, qos)
+        for due in self._by_hand.answered(mid):
+            self._client.ack(due, qos)
         self._flush()
 
     async def close(self, last_words: list[OutgoingMessage]) -> None:
@@ -326,10 +293,8 @@ class Connection:
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         was_connected, self.connected = self.connected, False
         self._unwatch()
-        # The broker repeats what it got no acknowledgement for.
-        self._unanswered.clear()
+        self._by_hand.clear()
         self._due.clear()
-        self._answered.clear()
         self._subscriptions.clear()
         if self._closing:
             return
@@ -445,11 +410,11 @@ class Connection:
         self._flush()
 
     def _deliver(self, message: paho.MQTTMessage) -> None:
-        incoming = _incoming(message)
+        incoming = incoming_message(message)
         if incoming is None:
             return
         if incoming.qos and self._session.manual_acknowledgement:
-            self._unanswered.append(incoming.mid)
+            self._by_hand.came(incoming.mid)
         if self._incoming is not None:
             self._incoming.put(len(incoming.payload), lambda: self._callbacks.on_message(incoming))
         else:
@@ -458,14 +423,12 @@ class Connection:
     def _publish(self, message: OutgoingMessage) -> None:
         if not self.connected and message.qos == 0:
             return  # a heartbeat that is late is worth nothing
-        expiry = None if message.expiry is None else max(1, math.ceil(message.expiry))
-        properties: Any = None
-        if message.content_type or message.correlation is not None:
-            properties = _properties(expiry, message.content_type, message.correlation)
-        elif expiry is not None:
-            properties = _expiry_alone(expiry)
         info = self._client.publish(
-            message.topic, message.payload, message.qos, message.retain, properties=properties
+            message.topic,
+            message.payload,
+            message.qos,
+            message.retain,
+            properties=publish_properties(message),
         )
         if message.qos > 0:
             self._tokens[info.mid] = message.token or ""
@@ -492,56 +455,9 @@ class Connection:
             return True  # the next read says why
 
 
-def _properties(expiry: int | None, content_type: str | None, correlation: bytes | None) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    if expiry is not None:
-        properties.MessageExpiryInterval = expiry
-    if content_type:
-        properties.ContentType = content_type
-    if correlation is not None:
-        properties.CorrelationData = correlation
-    return properties
-
-
-class _Packed:
-    """Properties whose bytes are known: all that paho asks of them when it publishes is ``pack``."""
-
-    def __init__(self, properties: Properties) -> None:
-        self._bytes: bytes = properties.pack()  # type: ignore[no-untyped-call]
-
-    def pack(self) -> bytes:
-        """The bytes, without going through paho's table of 27 names each time (a tenth of a small hop)."""
-        return self._bytes
-
-
-@lru_cache(maxsize=256)
-def _expiry_alone(expiry: int) -> _Packed:
-    return _Packed(_properties(expiry, None, None))
-
-
 def _pending(sock: Any) -> bool:
     pending = getattr(sock, "pending", None)
     return pending is not None and pending() > 0
-
-
-def _incoming(message: paho.MQTTMessage) -> IncomingMessage | None:
-    try:
-        topic = message.topic
-    except UnicodeDecodeError:
-        return None  # no topic of ours
-    properties: Any = message.properties
-    return IncomingMessage(
-        topic,
-        bytes(message.payload),
-        message.retain,
-        message.dup,
-        getattr(properties, "ContentType", None),
-        getattr(properties, "ResponseTopic", None),
-        getattr(properties, "CorrelationData", None),
-        getattr(properties, "MessageExpiryInterval", None),
-        message.mid,
-        message.qos,
-    )
 
 
 def _reason(error: BaseException) -> str:

@@ -12,10 +12,9 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
     Callbacks,
     Connection,
-    IncomingMessage,
-    OutgoingMessage,
     SessionSettings,
 )
+from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
 
 NAGLE_SECONDS = 0.035
 """On a local network a median above this is Nagle's algorithm waiting for ACKs, which Linux delays 40 ms."""

@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import Callbacks, Connection, OutgoingMessage, SessionSettings
+from edgemesh.transport.connection import Callbacks, Connection, SessionSettings
+from edgemesh.transport.messages import OutgoingMessage
 
 WAIT = 10.0
 """Seconds after which something that should happen is missing."""

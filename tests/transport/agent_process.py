@@ -9,7 +9,8 @@ import asyncio
 import sys
 
 from edgemesh.transport.address import parse_address
-from edgemesh.transport.connection import OutgoingMessage, SessionSettings
+from edgemesh.transport.connection import SessionSettings
+from edgemesh.transport.messages import OutgoingMessage
 from tests.transport.agent import Agent
 
 

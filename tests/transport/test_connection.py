@@ -17,7 +17,8 @@ from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Publish, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import Callbacks, Connection, OutgoingMessage, SessionSettings
+from edgemesh.transport.connection import Callbacks, Connection, SessionSettings
+from edgemesh.transport.messages import OutgoingMessage
 from tests.brokers.peer import Peer
 from tests.brokers.servers import Mosquitto, free_port
 from tests.transport.agent import WAIT, Agent, run

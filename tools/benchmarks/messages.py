@@ -34,10 +34,9 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
     Callbacks,
     Connection,
-    IncomingMessage,
-    OutgoingMessage,
     SessionSettings,
 )
+from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
 
 _TOPICS = Topics("hop")
 _WORK = _TOPICS.build("work", device="worker")
