@@ -17,7 +17,7 @@ class InOrder:
         self._came.append(mid)
 
     def answered(self, mid: int) -> list[int]:
-        """What may be acknowledged now that ``mid`` is dealt with, in order; nothing while an earlier waits."""
+        """What may be acknowledged now that ``mid`` is dealt with, in order; none while an earlier waits."""
         self._answered.add(mid)
         due = []
         while self._came and self._came[0] in self._answered:
