@@ -24,8 +24,8 @@ from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.protocol.requests import PlanRequest
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, Publish, Subscribe
-from edgemesh.roles.events import Connected, Event, MessageReceived
+from edgemesh.roles.actions import Action, Publish, SetTimer, Subscribe
+from edgemesh.roles.events import Connected, Event, MessageReceived, TimerFired
 from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import SessionSettings
@@ -33,6 +33,7 @@ from edgemesh.transport.connection import SessionSettings
 _RUNS = 5
 _READY_SECONDS = 50.0
 _SETTLE_SECONDS = 3.0
+_ASK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,27 @@ class Observer:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Subscribe, ask for plans, remember."""
         if isinstance(event, Connected):
-            ask = self._topics.build("request", verb="plan")
             return [
                 Subscribe(self._topics.filter("assignment", origin=self._camera)),
                 Subscribe(self._topics.filter("profile")),
-                *(
-                    Publish(ask, encode_json(PlanRequest("demo", model, self._camera)), qos=1)
-                    for model in self._models
-                ),
+                *self._ask(now),
             ]
+        if isinstance(event, TimerFired):
+            return self._ask(now)
         if isinstance(event, MessageReceived) and event.payload:
             try:
                 self._remember(event)
             except DecodeError:
                 return []  # only members of this private mesh write there
         return []
+
+    def _ask(self, now: float) -> list[Action]:
+        """Again and again: the decision node may not have begun to listen when we first ask."""
+        missing = [model for model in self._models if model not in self.assignments]
+        topic = self._topics.build("request", verb="plan")
+        requests = [PlanRequest("demo", model, self._camera) for model in missing]
+        timer: list[Action] = [SetTimer("ask", now + _ASK_SECONDS)] if missing else []
+        return [*(Publish(topic, encode_json(request), qos=1) for request in requests), *timer]
 
     def _remember(self, event: MessageReceived) -> None:
         names = event.topic.names
