@@ -23,7 +23,7 @@ from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
-from edgemesh.node.shell import Shell, outgoing
+from edgemesh.node.shell import Shell
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Resources
@@ -129,7 +129,7 @@ class DeviceAgent:
         """Start the executor, listen on the local lane and connect."""
         self.executor.start()
         self._listening = self._loop.create_task(self.lane.start())
-        will = outgoing(self.role.will())
+        will = self.role.will()
         board = self._settings.board
         shaper = LinkShaper(board.link) if self._settings.emulated and board.link is not None else None
         if self._settings.emulated:

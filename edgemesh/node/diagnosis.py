@@ -16,6 +16,7 @@ from edgemesh.errors import BrokerError, EdgemeshError
 from edgemesh.node.mesh_reader import MeshReader, MeshReading, check_reachable
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Publish
 from edgemesh.runtime.registry import RUNTIMES, installed_runtimes
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
@@ -25,7 +26,7 @@ from edgemesh.transport.connection import (
 )
 from edgemesh.transport.echo import NAGLE_SECONDS, measured_echo
 from edgemesh.transport.greeting import greeting
-from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
+from edgemesh.transport.messages import IncomingMessage
 
 Verdict = Literal["ok", "note", "wrong"]
 
@@ -183,7 +184,7 @@ class _Trial:
         """Whether a message of a megabyte comes through."""
         await self._until(lambda: self._connection.connected)
         self._connection.subscribe(self._topic, 1)
-        self._connection.publish(OutgoingMessage(self._topic, bytes(_LARGE_BYTES), qos=1))
+        self._connection.publish(Publish(self._topic, bytes(_LARGE_BYTES), qos=1))
         if await self._until(lambda: any(len(m.payload) == _LARGE_BYTES for m in self._came)):
             return Finding("payload", "ok", "1 MB passes")
         mend = "raise  message_size_limit  (Mosquitto) or  max_payload_size  (rumqttd) in the broker's file"
@@ -191,11 +192,11 @@ class _Trial:
 
     async def retained(self) -> Finding:
         """Whether what is published retained meets a later subscriber."""
-        self._connection.publish(OutgoingMessage(self._topic, b"kept", qos=1, retain=True, token="kept"))
+        self._connection.publish(Publish(self._topic, b"kept", qos=1, retain=True, token="kept"))
         await self._until(lambda: "kept" in self._acknowledged)
         self._connection.subscribe(self._topic, 1)
         holds = await self._until(lambda: any(m.retained and m.payload == b"kept" for m in self._came))
-        self._connection.publish(OutgoingMessage(self._topic, b"", qos=1, retain=True, token="cleared"))
+        self._connection.publish(Publish(self._topic, b"", qos=1, retain=True, token="cleared"))
         await self._until(lambda: "cleared" in self._acknowledged)
         if holds:
             return Finding("retained", "ok", "retained messages are kept and sent")

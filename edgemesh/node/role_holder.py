@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgemesh.node.shell import Shell, outgoing
+from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Publish
 from edgemesh.roles.events import Event
@@ -124,7 +124,7 @@ class RoleHolder:
             session_expiry=spec.session_expiry,
             receive_maximum=spec.receive_maximum,
             manual_acknowledgement=spec.manual_acknowledgement,
-            will=outgoing(role.will()),
+            will=role.will(),
         )
         self._over.clear()
         _log.info("holding the role %s (term %d)", spec.name, term)

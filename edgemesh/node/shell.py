@@ -39,7 +39,7 @@ from edgemesh.transport.connection import (
     Connection,
     SessionSettings,
 )
-from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
+from edgemesh.transport.messages import IncomingMessage
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -142,7 +142,7 @@ class Shell:
             timer.cancel()
         self._timers.clear()
         if self.connection is not None:
-            messages = [outgoing(action) for action in last_words if isinstance(action, Publish)]
+            messages = [action for action in last_words if isinstance(action, Publish)]
             await self.connection.close(messages)
 
     def _arrived(self, message: IncomingMessage) -> None:
@@ -169,7 +169,7 @@ class Shell:
 
     def _publish(self, action: Publish) -> None:
         if self.connection is not None:
-            self.connection.publish(outgoing(action))
+            self.connection.publish(action)
 
     def _subscribe(self, action: Subscribe) -> None:
         if self.connection is not None:
@@ -202,17 +202,3 @@ class Shell:
     def _write_log(self, action: Log) -> None:
         about = f" [{action.about[:20]}]" if action.about else ""
         _log.log(_LEVELS[action.level], "%s%s", action.text, about)
-
-
-def outgoing(action: Publish) -> OutgoingMessage:
-    """The transport's form of a publish action."""
-    return OutgoingMessage(
-        action.topic,
-        action.payload,
-        action.qos,
-        action.retain,
-        action.expiry,
-        action.token,
-        action.content_type,
-        action.correlation,
-    )

@@ -22,11 +22,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgemesh.device.emulation import LinkShaper
+from edgemesh.roles.actions import Publish
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.messages import (
     IncomingMessage,
-    OutgoingMessage,
     incoming_message,
     publish_properties,
 )
@@ -72,7 +72,7 @@ class SessionSettings:
     session_expiry: int = 0
     receive_maximum: int | None = None
     manual_acknowledgement: bool = False
-    will: OutgoingMessage | None = None
+    will: Publish | None = None
     shaper: LinkShaper | None = field(default=None)
     """The link of an emulated board; None is the machine's own."""
 
@@ -125,7 +125,7 @@ class Connection:
         """Begin to connect, for ever until ``close``."""
         self._connect()
 
-    def publish(self, message: OutgoingMessage) -> None:
+    def publish(self, message: Publish) -> None:
         """Send, or queue while the broker is away (QoS 1 only)."""
         if self._outgoing is not None:
             self._outgoing.put(len(message.payload), lambda: self._publish(message))
@@ -154,7 +154,7 @@ class Connection:
             self._client.ack(due, qos)
         self._flush()
 
-    async def close(self, last_words: list[OutgoingMessage]) -> None:
+    async def close(self, last_words: list[Publish]) -> None:
         """Send what is left and disconnect cleanly; at most one second."""
         self._closing = True
         if self._retry is not None:
@@ -420,7 +420,7 @@ class Connection:
         else:
             self._callbacks.on_message(incoming)
 
-    def _publish(self, message: OutgoingMessage) -> None:
+    def _publish(self, message: Publish) -> None:
         if not self.connected and message.qos == 0:
             return  # a heartbeat that is late is worth nothing
         info = self._client.publish(

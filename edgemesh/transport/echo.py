@@ -8,13 +8,14 @@ import statistics
 
 from edgemesh.errors import BrokerError
 from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import (
     Callbacks,
     Connection,
     SessionSettings,
 )
-from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
+from edgemesh.transport.messages import IncomingMessage
 
 NAGLE_SECONDS = 0.035
 """On a local network a median above this is Nagle's algorithm waiting for ACKs, which Linux delays 40 ms."""
@@ -97,7 +98,7 @@ class _Exchange:
 
     def _send(self, sender: str, receiver: str, payload: bytes) -> None:
         if self._connections[sender].connected:
-            self._connections[sender].publish(OutgoingMessage(self._topic[receiver], payload, qos=1))
+            self._connections[sender].publish(Publish(self._topic[receiver], payload, qos=1))
 
     def _answer(self, message: IncomingMessage) -> None:
         self._send(self._answers, self._asks, bytes(message.payload))

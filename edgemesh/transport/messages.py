@@ -11,19 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-
-@dataclass(frozen=True)
-class OutgoingMessage:
-    """What to publish; ``token`` comes back through ``on_acknowledged``."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-    expiry: float | None = None
-    token: str | None = None
-    content_type: str | None = None
-    correlation: bytes | None = None
+from edgemesh.roles.actions import Publish
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ def incoming_message(message: paho.MQTTMessage) -> IncomingMessage | None:
     )
 
 
-def publish_properties(message: OutgoingMessage) -> Any:
+def publish_properties(message: Publish) -> Any:
     """MQTT 5 properties for paho to publish the message with, or None."""
     expiry = None if message.expiry is None else max(1, math.ceil(message.expiry))
     if message.content_type or message.correlation is not None:

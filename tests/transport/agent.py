@@ -7,9 +7,9 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import Callbacks, Connection, SessionSettings
-from edgemesh.transport.messages import OutgoingMessage
 
 WAIT = 10.0
 """Seconds after which something that should happen is missing."""
@@ -77,7 +77,7 @@ class Agent:
                 return what
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, **others: Any) -> None:
-        self.connection.publish(OutgoingMessage(topic, payload, qos, **others))
+        self.connection.publish(Publish(topic, payload, qos, **others))
 
     async def subscribed(self, topic: str) -> None:
         """Subscribe, and wait until the broker sends what is published there."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import parse_address
 from edgemesh.transport.connection import SessionSettings
-from edgemesh.transport.messages import OutgoingMessage
 from tests.transport.agent import Agent
 
 
 async def device(url: str, topic: str) -> None:
-    will = OutgoingMessage(topic, b"offline", 1, True)
+    will = Publish(topic, b"offline", 1, True)
     agent = Agent(parse_address(url), "killed-device", SessionSettings(will=will))
     agent.connection.start()
     await agent.hears("connected")
@@ -23,7 +23,7 @@ async def device(url: str, topic: str) -> None:
     await agent.hears("acknowledged")
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await agent.connection.close([OutgoingMessage(topic, b"stopped", 1, True)])
+    await agent.connection.close([Publish(topic, b"stopped", 1, True)])
 
 
 if __name__ == "__main__":

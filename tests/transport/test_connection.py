@@ -18,7 +18,6 @@ from edgemesh.roles.actions import Action, Publish, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import Callbacks, Connection, SessionSettings
-from edgemesh.transport.messages import OutgoingMessage
 from tests.brokers.peer import Peer
 from tests.brokers.servers import Mosquitto, free_port
 from tests.transport.agent import WAIT, Agent, run
@@ -272,7 +271,7 @@ def test_last_words_are_sent_before_a_clean_end(mosquitto: BrokerAddress) -> Non
         agent.connection.start()
         await agent.hears("connected")
 
-        await agent.connection.close([OutgoingMessage("leaves/state", b"stopped", 1, retain=True)])
+        await agent.connection.close([Publish("leaves/state", b"stopped", 1, retain=True)])
 
         with Peer(mosquitto) as later:
             later.subscribe("leaves/state")

@@ -28,6 +28,7 @@ from edgemesh.protocol.activation import (
 )
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
 from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Publish
 from edgemesh.runtime.allocation import keep_large_buffers
 from edgemesh.runtime.registry import runtime_for
 from edgemesh.transport.address import BrokerAddress
@@ -36,7 +37,7 @@ from edgemesh.transport.connection import (
     Connection,
     SessionSettings,
 )
-from edgemesh.transport.messages import IncomingMessage, OutgoingMessage
+from edgemesh.transport.messages import IncomingMessage
 
 _TOPICS = Topics("hop")
 _WORK = _TOPICS.build("work", device="worker")
@@ -83,7 +84,7 @@ class MessageRequests:
     def __call__(self, array: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         self._answer = Future()
         payload = encode_activation(self._header, encode_tensors([array]))
-        message = OutgoingMessage(_WORK, payload, 1, expiry=30.0)
+        message = Publish(_WORK, payload, 1, expiry=30.0)
         self._loop.call_soon_threadsafe(self._connection.publish, message)
         return self._answer.result(30.0)
 
@@ -109,7 +110,7 @@ async def _serve(folder: Path, port: int) -> None:
         outputs = loaded.run(decode_tensors(section))
         reply = Reply(header.job, header.requester, header.attempt, "worker", position=units)
         payload = encode_reply(reply, encode_tensors(outputs))
-        connection.publish(OutgoingMessage(_REPLY, payload, 1, expiry=header.left))
+        connection.publish(Publish(_REPLY, payload, 1, expiry=header.left))
 
     loop = asyncio.get_running_loop()
     connection = _connected(port, "hop-worker", _WORK, loop, on_message, lambda: print("ready", flush=True))
