@@ -253,22 +253,21 @@ class Gateway:
         submission = self._submissions.pop(event.job, None)
         if submission is None:
             return []
-        kind = "application/json"
         topic = self._topics.build("result", model=submission.model)
-        correlation = submission.correlation
-        actions: list[Action] = [
-            Publish(topic, event.payload, qos=1, content_type=kind, correlation=correlation)
-        ]
-        if submission.response_topic is not None:
-            actions.append(
-                Publish(
-                    submission.response_topic,
-                    event.payload,
-                    qos=1,
-                    content_type=kind,
-                    correlation=correlation,
-                )
+        answer_topic, correlation = submission.response_topic, submission.correlation
+        # On the topic that everybody reads, properties only where the app gave us one to return and no other
+        # place: rumqttd ends the connection of an MQTT 3.1.1 subscriber over a message with any (measured).
+        alone = correlation if answer_topic is None else None
+        actions: list[Action] = [Publish(topic, event.payload, qos=1, correlation=alone)]
+        if answer_topic is not None:
+            answer = Publish(
+                answer_topic,
+                event.payload,
+                qos=1,
+                content_type="application/json",
+                correlation=correlation,
             )
+            actions.append(answer)
         # Only now: an unacknowledged submission is what a standby inherits.
         if submission.acknowledgement is not None:
             actions.append(Acknowledge(submission.acknowledgement))

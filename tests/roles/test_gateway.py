@@ -106,7 +106,19 @@ def test_response_topic_and_correlation_are_honoured(gateway: DrivenGateway) -> 
     gateway.submit(1, at=1.0, response_topic="my/answers", correlation=b"42")
     published = only(Publish, gateway.answer("b-7-1", at=1.2))
     assert [a.topic for a in published] == [RESULT, "my/answers"]
-    assert {a.correlation for a in published} == {b"42"}
+    assert [a.correlation for a in published] == [None, b"42"]
+
+
+def test_without_a_response_topic_the_correlation_is_returned_on_the_result(gateway: DrivenGateway) -> None:
+    gateway.submit(1, at=1.0, correlation=b"42")
+    (published,) = only(Publish, gateway.answer("b-7-1", at=1.2))
+    assert (published.topic, published.correlation) == (RESULT, b"42")
+
+
+def test_a_plain_result_has_no_properties_for_readers_of_mqtt_3(gateway: DrivenGateway) -> None:
+    gateway.submit(1, at=1.0)
+    (published,) = only(Publish, gateway.answer("b-7-1", at=1.2))
+    assert (published.content_type, published.correlation, published.expiry) == (None, None, None)
 
 
 @pytest.mark.parametrize(
