@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgemesh.cli.broker_choice import broker_for, broker_url
+from edgemesh.cli.output import table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
 from edgemesh.errors import InputError, missing_extra
@@ -96,16 +97,15 @@ def _rows(found: ModelDemonstration) -> list[tuple[str, ...]]:
 
 
 def _text(found: ModelDemonstration) -> str:
-    from edgemesh.observe.plan_table import table_text
-
+    heading, *rows = _rows(found)
     lines = [
         "",
         f"{found.manifest.name}: {found.manifest.unit_count} units, input on {found.assignment.origin}",
-        table_text(_rows(found)),
+        table_text(heading, rows),
     ]
     lines += [f"idle: {idle.device}: {idle.reason}" for idle in found.assignment.idle]
     lines += [f"why: {found.assignment.reason}", _emulated(found)]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 def _emulated(found: ModelDemonstration) -> str:

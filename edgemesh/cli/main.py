@@ -66,6 +66,7 @@ class LazyGroup(click.Group):
     "--ca",
     "ca_file",
     type=click.Path(path_type=Path),
+    envvar="EDGEMESH_CA",
     help="Certificate of the CA behind mqtts:// or wss://.",
 )
 @click.option(
@@ -92,7 +93,9 @@ def cli(
     in that order.
     """
     defaults = config_defaults(config_file)
-    ctx.default_map = {**defaults, **(ctx.default_map or {})}
+    # Commands take tables only: `broker = "mqtt://..."` is ours, though a command has that name too.
+    tables = {name: table for name, table in defaults.items() if isinstance(table, dict)}
+    ctx.default_map = {**tables, **(ctx.default_map or {})}
     ctx.obj = settings_from(defaults, mesh, broker, ca_file, verbose)
     _set_up_logging(ctx.obj)
 
@@ -131,10 +134,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except EdgemeshError as error:
         click.echo(f"edgemesh: {error}", err=True)
         return _status(error)
-    except BrokenPipeError:
-        # `edgemesh devices | head`: nobody reads the rest.
-        sys.stderr.close()
-        return 0
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import SettingsError
+from edgemesh.runtime.registry import RUNTIMES
 
 
 @click.group()
@@ -28,10 +28,14 @@ def gateway() -> None:
 @device.command("run")
 @click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
 @click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
-@click.option("--threads", type=click.IntRange(1, 256), help="Threads of the executor (default: all cores).")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Threads of the executor (default: all cores; 1 with --emulate).",
+)
 @click.option("--memory", metavar="MB", type=click.IntRange(16), help="Memory that models may use.")
 @click.option(
-    "--runtime", "runtimes", multiple=True, type=click.Choice(["tflite", "torch"]), help="Offer only this."
+    "--runtime", "runtimes", multiple=True, type=click.Choice(list(RUNTIMES)), help="Offer only this."
 )
 @click.option("--directory", type=click.Path(path_type=Path), help="Where models and profiles are kept.")
 @click.pass_obj
@@ -105,6 +109,4 @@ def broker(settings: Settings, port: int) -> None:
     """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C."""
     from edgemesh.cli.foreground import run_broker
 
-    if port < 1024 and port != 1883:
-        raise SettingsError(f"port {port} needs root: use one above 1023")
     run_broker(port)

@@ -38,9 +38,10 @@ class Settings:
     def address(self) -> BrokerAddress:
         """The broker's address: the one named, else localhost's, else one that announces itself by mDNS.
 
-        Raises SettingsError for ``embedded``, which only some commands can start.
+        Raises SettingsError for ``embedded``, which only some commands can start, and for a CA file that
+        cannot be used.
         """
-        from edgemesh.transport.address import parse_address
+        from edgemesh.transport.address import parse_address, tls_context
 
         if self.broker == EMBEDDED:
             raise SettingsError(
@@ -48,6 +49,8 @@ class Settings:
                 "broker that runs"
             )
         address = parse_address(self.broker, str(self.ca_file) if self.ca_file else None)
+        if address.tls and address.ca_file:
+            tls_context(address)  # a node that runs already could only log what is wrong with the file
         return address if self.broker_given else _announced_unless_answering(address)
 
 
@@ -79,6 +82,8 @@ def settings_from(
 ) -> Settings:
     """Settings of given options (already with the environment's) over the file's ``defaults``."""
     chosen = broker or defaults.get("broker")
+    if isinstance(chosen, dict):
+        chosen = None  # a table [broker] is about the command of that name
     ca = ca_file or defaults.get("ca")
     return Settings(
         checked_id(str(mesh or defaults.get("mesh") or DEFAULT_MESH), "mesh"),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
+from typing import TYPE_CHECKING
 
 import click
 
 from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
+
+if TYPE_CHECKING:
+    from edgemesh.node.fleet import Fleet
+    from edgemesh.transport.address import BrokerAddress
 
 _LOOK_SECONDS = 1.0
 _MOST_RESTARTS = 5
@@ -55,22 +59,19 @@ def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_
     end_with_parent()
     with broker_for(settings, private=False) as running:
         _say(f"{running.kind} broker at {running.address}")
-        with Fleet(settings.mesh, broker_url(settings, running)) as fleet:
+        with Fleet(settings.mesh, broker_url(settings, running), running.address.ca_file) as fleet:
             fleet.start_mesh(boards)
             if not boards:
                 fleet.start("device", "device", "run")
             for source in sources:
                 fleet.start(f"add {source}", "model", "add", source)
-            _explain(settings.mesh, running.address.port, sources)
+            _explain(settings.mesh, running.address, sources)
             while not over.wait(_LOOK_SECONDS):
-                _look_after(fleet)
+                _look_after(fleet, over)
             _say("stopping")
 
 
-def _look_after(fleet: object) -> None:
-    from edgemesh.node.fleet import Fleet
-
-    assert isinstance(fleet, Fleet)
+def _look_after(fleet: Fleet, over: threading.Event) -> None:
     for member in fleet.ended():
         code = member.process.returncode
         if member.arguments[:2] == ("model", "add"):
@@ -83,13 +84,17 @@ def _look_after(fleet: object) -> None:
             _say(f"{member.name} ended {member.restarts + 1} times and is given up; see its log above")
             continue
         _say(f"{member.name} ended with status {code}; starting it again")
-        time.sleep(min(8.0, 0.5 * 2**member.restarts))
+        if over.wait(min(8.0, 0.5 * 2**member.restarts)):
+            return  # Ctrl-C: nothing is started any more
         fleet.restart(member)
 
 
-def _explain(mesh: str, port: int, sources: tuple[str, ...]) -> None:
-    where = "" if port == 1883 else f" -p {port}"
-    name = sources[0].rpartition(":")[2] if sources else "MODEL"
+def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> None:
+    from edgemesh.cli.model import name_of
+
+    where = "" if address.host in ("127.0.0.1", "localhost") else f" -h {address.host}"
+    where += "" if address.port == 1883 else f" -p {address.port}"
+    name = name_of(sources[0]) if sources else "MODEL"
     _say(
         "from another terminal:\n"
         f"  mosquitto_sub{where} -t edgemesh/v1/{mesh}/result/{name}\n"

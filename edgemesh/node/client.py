@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +138,11 @@ class AsyncClient:
 
             directory = self._directory or device_directory(self._mesh, self._origin)
             self._session = LaneSession(lane_path(directory), loop)
-        await self._session.open(_CONNECT_SECONDS)
+        try:
+            await self._session.open(_CONNECT_SECONDS)
+        except EdgemeshError:
+            await self._session.close()  # or it would go on trying on the caller's loop
+            raise
 
     async def close(self) -> None:
         """Disconnect."""
@@ -171,7 +175,7 @@ class AsyncClient:
         prepared = _Preparation(manifest, given)
         future: asyncio.Future[JobEnded] = asyncio.get_running_loop().create_future()
         job = _job(model, prepared.section, timeout or self._timeout, None, route)
-        self._submit(job, lambda ended: None if future.done() else future.set_result(ended))
+        self._submit(job, _setting(future))
         return prepared.result(await future)
 
     async def stream(
@@ -199,7 +203,7 @@ class AsyncClient:
             prepared = _Preparation(manifest, given)
             future = loop.create_future()
             job = _job(model, prepared.section, timeout or self._timeout, name, None)
-            self._submit(job, future.set_result)
+            self._submit(job, _setting(future))
             under_way.append((prepared, future))
         for prepared, future in under_way:
             async for result in _unless_superseded(prepared, future):
@@ -208,6 +212,11 @@ class AsyncClient:
     def _submit(self, job: JobSubmitted, ended: Any) -> None:
         assert self._session is not None, "open the client first"
         self._session.submit(job, ended)
+
+
+def _setting(future: asyncio.Future[JobEnded]) -> Callable[[JobEnded], None]:
+    # Who waits for it may have been cancelled, and the future with it.
+    return lambda ended: None if future.done() else future.set_result(ended)
 
 
 async def _unless_superseded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from edgemesh.node.content_store import ContentStore
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
 from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, Event
+
+_log = logging.getLogger("edgemesh")
 
 
 class ContentActions:
@@ -51,7 +54,12 @@ class ContentActions:
         self._in_thread(lambda: self._store.partial_chunks(manifest), found)
 
     def _store_chunk(self, action: StoreChunk) -> None:
-        self._store.write_chunk(action.manifest, action.index, action.data)
+        try:
+            self._store.write_chunk(action.manifest, action.index, action.data)
+        except OSError as error:
+            text = "cannot keep %s: %s; make room, then restart this agent to go on where it ended"
+            _log.error(text, action.manifest.name, error.strerror)
+            return
         if action.last:
             self._finish(action.manifest.digest, lambda: self._store.finish(action.manifest))
 
@@ -69,4 +77,14 @@ class ContentActions:
 
     def _in_thread(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         future = self._loop.run_in_executor(None, work)
-        future.add_done_callback(lambda done: None if done.cancelled() else then(done.result()))
+
+        def done(finished: asyncio.Future[Any]) -> None:
+            if finished.cancelled():
+                return
+            error = finished.exception()
+            if isinstance(error, OSError):
+                _log.error("cannot read or write content: %s", error)  # removed meanwhile, or a full disk
+            else:
+                then(finished.result())
+
+        future.add_done_callback(done)

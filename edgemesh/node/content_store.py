@@ -14,7 +14,7 @@ from edgemesh.protocol.presence import Profile
 
 
 class ContentStore:
-    """``models/<digest>`` and ``profiles/<digest>-<runtime>-<threads>.json`` under one directory."""
+    """``models/<digest>`` and ``profiles/<digest>-<threads>.json`` under one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._models = directory / "models"

@@ -23,7 +23,7 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.protocol.requests import PlanRequest
-from edgemesh.protocol.topics import Topics
+from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import Action, Publish, SetTimer, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived, TimerFired
 from edgemesh.runtime.registry import installed_runtimes
@@ -91,9 +91,10 @@ class Observer:
         """Again and again: the decision node may not have begun to listen when we first ask."""
         missing = [model for model in self._models if model not in self.assignments]
         topic = self._topics.build("request", verb="plan")
-        requests = [PlanRequest("demo", model, self._camera) for model in missing]
+        requests = [encode_json(PlanRequest("demo", model, self._camera)) for model in missing]
+        expiry = TOPICS["request"].expiry
         timer: list[Action] = [SetTimer("ask", now + _ASK_SECONDS)] if missing else []
-        return [*(Publish(topic, encode_json(request), qos=1) for request in requests), *timer]
+        return [*(Publish(topic, request, qos=1, expiry=expiry) for request in requests), *timer]
 
     def _remember(self, event: MessageReceived) -> None:
         names = event.topic.names
@@ -121,7 +122,7 @@ class Demonstration:
         devices = list(device_names(self.boards))
         models = self._models()
         try:
-            with Fleet(mesh, self.broker_url, quiet=self.quiet) as fleet:
+            with Fleet(mesh, self.broker_url, self.broker.ca_file, quiet=self.quiet) as fleet:
                 self.say(f"starting a decision node, a gateway and {len(devices)} emulated boards")
                 fleet.start_mesh(self.boards)
                 for source in models.values():
@@ -141,6 +142,8 @@ class Demonstration:
         self.say(f"adding {source}: every board fetches it over MQTT")
         command = [sys.executable, "-m", "edgemesh.cli.main", "model", "add", source]
         environment = {**os.environ, "EDGEMESH_MESH": mesh, "EDGEMESH_BROKER": self.broker_url}
+        if self.broker.ca_file is not None:
+            environment["EDGEMESH_CA"] = self.broker.ca_file
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]

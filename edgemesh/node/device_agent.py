@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,11 @@ class DeviceAgent:
         if not self._runtimes:
             _log.warning("no runtime is installed: pip install 'edgemesh[tflite]' or 'edgemesh[torch]'")
         self.role = self._make_role()
-        turns = Path(tempfile.gettempdir()) / f"edgemesh-{os.getuid()}.turns" if settings.emulated else None
+        turns = None
+        if settings.emulated:
+            # Not in /tmp, where another user could hold the lock for ever.
+            turns = cache_directory() / "measuring.turns"
+            turns.parent.mkdir(parents=True, exist_ok=True)
         self.executor = ExecutorProcess(loop, settings.threads, self._deliver, turns)
         self.shell = Shell(self.role, self._topics, loop)
         self.lane = LaneServer(

@@ -33,6 +33,7 @@ class Fleet:
 
     mesh: str
     broker: str
+    ca_file: str | None = None
     quiet: bool = False
     """Send the members' logs nowhere."""
     members: list[Member] = field(default_factory=list)
@@ -90,6 +91,8 @@ class Fleet:
             "EDGEMESH_MESH": self.mesh,
             "EDGEMESH_BROKER": self.broker,
         }
+        if self.ca_file is not None:
+            environment["EDGEMESH_CA"] = os.path.abspath(self.ca_file)
         return subprocess.Popen(
             [*command, *arguments],
             env=environment,

@@ -67,7 +67,8 @@ class GatewayNode:
     def _decode(self, action: DecodeInput) -> None:
         # A 12-megapixel photograph takes 0.1 s to decode: not on the loop.
         future = self._loop.run_in_executor(self._pool, self._decoded, action)
-        future.add_done_callback(lambda done: self._deliver(done.result()))
+        # Cancelled is what still waits when we stop.
+        future.add_done_callback(lambda done: None if done.cancelled() else self._deliver(done.result()))
 
     def _decoded(self, action: DecodeInput) -> Event:
         from edgemesh.runtime.payloads import input_tensors
@@ -91,7 +92,11 @@ class GatewayNode:
         try:
             payload = rendered(action.ended, action.manifest, placement)
         except DecodeError as error:
-            payload = rendered(_failed(action.ended, error), None, None)
+            payload = rendered(_failed(action.ended, str(error)), None, None)
+        # The edge to array libraries: a submission without a result would never be acknowledged.
+        except Exception as error:
+            text = f"unreadable outputs: {type(error).__name__}: {str(error)[:300]}"
+            payload = rendered(_failed(action.ended, text), None, None)
         # Not from within the carrying out of other actions: the order of a role's actions stays its own.
         self._loop.call_soon(self._deliver, ResultRendered(action.job, payload))
 
@@ -100,5 +105,5 @@ class GatewayNode:
             self._shell.deliver(event)
 
 
-def _failed(ended: JobEnded, error: EdgemeshError) -> JobEnded:
-    return replace(ended, code=error.code, text=str(error), section=b"")
+def _failed(ended: JobEnded, text: str) -> JobEnded:
+    return replace(ended, code=DecodeError.code, text=text, section=b"")

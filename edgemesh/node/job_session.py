@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,7 +20,8 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import SessionSettings
 
 Ended = Callable[[JobEnded], None]
-_log = logging.getLogger("edgemesh")
+_CLOSED = "the client was closed while the job was under way"
+_AGENT_ENDED = "the device's agent ended: submit the job again when it is back"
 
 
 class JobSession(Protocol):
@@ -83,8 +83,9 @@ class BrokerSession:
         self.shell.deliver(job)
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; jobs under way end in an error."""
         await self.shell.close([])
+        _end_all(self._waiting, _CLOSED)
 
     def _ended(self, action: JobEnded) -> None:
         ended = self._waiting.pop(action.job, None)
@@ -143,7 +144,10 @@ class LaneSession:
             future: asyncio.Future[Manifest | None] = self._loop.create_future()
             self._manifests.setdefault(model, []).append(future)
             self._frames.send(pack_message({"manifest": model}))
-            found = await asyncio.wait_for(future, max(0.1, ends - self._loop.time()))
+            try:
+                found = await asyncio.wait_for(future, max(0.1, ends - self._loop.time()))
+            except asyncio.TimeoutError:
+                raise BrokerError(f"the device's agent does not answer at {self._path}") from None
             if found is not None:
                 return found
             await asyncio.sleep(0.1)
@@ -151,14 +155,18 @@ class LaneSession:
 
     def submit(self, job: JobSubmitted, ended: Ended) -> None:
         """Submit a job; ``ended`` is called once."""
-        assert self._frames is not None
+        assert self._frames is not None and self._frames.transport is not None
+        if self._frames.transport.is_closing():
+            ended(_lost(job.job, _AGENT_ENDED))
+            return
         self._waiting[job.job] = ended
         self._frames.send(pack_job(job))
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; jobs under way end in an error."""
         if self._frames is not None and self._frames.transport is not None:
             self._frames.transport.close()
+        _end_all(self._waiting, _CLOSED)
 
     def _ended(self, ended: JobEnded) -> None:
         waiting = self._waiting.pop(ended.job, None)
@@ -171,7 +179,15 @@ class LaneSession:
                 future.set_result(manifest)
 
     def _closed(self) -> None:
-        text = "the device's agent ended while the job was under way"
-        for job, ended in list(self._waiting.items()):
-            ended(JobEnded(job, "", 0.0, BrokerError.code, text))
-        self._waiting.clear()
+        _end_all(self._waiting, _AGENT_ENDED)
+
+
+def _end_all(waiting: dict[str, Ended], text: str) -> None:
+    """Nobody would ever say what became of them."""
+    while waiting:
+        job, ended = waiting.popitem()
+        ended(_lost(job, text))
+
+
+def _lost(job: str, text: str) -> JobEnded:
+    return JobEnded(job, "", 0.0, BrokerError.code, text)

@@ -19,7 +19,7 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
-from edgemesh.protocol.topics import Topics
+from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import Action, Publish, SendChunk, Subscribe
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.estimates import MeshEstimates
@@ -257,7 +257,8 @@ class MeshReader:
         reading = self.reading
         reading.answers.clear()
         request = PlanRequest(reading.requester, model, origin)
-        self._carry_out(Publish(self.topics.build("request", verb="plan"), encode_json(request), qos=1))
+        topic = self.topics.build("request", verb="plan")
+        self._carry_out(Publish(topic, encode_json(request), qos=1, expiry=TOPICS["request"].expiry))
 
         def mine() -> list[PlanResponse]:
             return [answer for answer in reading.answers if answer.requester == reading.requester]

@@ -78,6 +78,7 @@ class RoleHolder:
     def start(self) -> None:
         """Begin to stand by."""
         self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Leave the role so that another can take it at once."""
@@ -88,6 +89,10 @@ class RoleHolder:
         if self._shell is not None:
             last_words = self._held.farewell() if self._held is not None else []
             await self._shell.close(last_words)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("the role %s is given up", self._spec.name, exc_info=error)
 
     async def _run(self) -> None:
         while True:

@@ -47,15 +47,5 @@ def way_row(label: str, predicted: float | None, measured: float) -> tuple[str, 
     return (label, "", "", "-" if predicted is None else _ms(predicted), _ms(measured))
 
 
-def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, the first to the left and the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.1f}"

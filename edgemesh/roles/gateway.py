@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgemesh.errors import DeadlineError, DecodeError, UnknownModelError
+from edgemesh.errors import BusyError, DeadlineError, DecodeError, UnknownModelError
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
@@ -46,6 +46,8 @@ from edgemesh.roles.requester import Requester
 DEFAULT_SECONDS = 30.0
 """Deadline of a submission that states none by its expiry."""
 _LONGEST_SECONDS = 3600.0
+OPEN_SUBMISSIONS = 1000
+"""More are answered ``busy``: the receive maximum does not bound what comes at QoS 0."""
 _GRACE_SECONDS = 1.0
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
@@ -186,6 +188,7 @@ class Gateway:
         job = f"{self._boot}-{self._count}"
         left = min(_LONGEST_SECONDS, event.expiry if event.expiry is not None else DEFAULT_SECONDS)
         model = event.topic.names["model"]
+        full = len(self._submissions) >= OPEN_SUBMISSIONS
         self._submissions[job] = _Submission(
             model,
             now,
@@ -197,6 +200,9 @@ class Gateway:
             now + left,
             waits_for=model,
         )
+        if full:
+            text = f"{OPEN_SUBMISSIONS} submissions are open at this gateway: send fewer, or again later"
+            return [JobEnded(job, model, 0.0, BusyError.code, text)]
         if model in self.view.manifests:
             return self._decode(job, now)
         # Right after connecting the retained manifests may still be on their way.

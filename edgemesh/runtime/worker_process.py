@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ from edgemesh.runtime.registry import runtime_for
 
 _MEASURE_SECONDS = 0.12
 _MEASURE_RUNS = (3, 25)
+_UNASKED_RANGES = 16
+"""Kept of ranges that jobs asked for and no assignment: a model of 60 units has 1,800, each with weights."""
 Answer = tuple[dict[str, Any], list[Buffer]]
 
 
@@ -43,6 +46,8 @@ class ExecutorCore:
         self._manifests: dict[str, tuple[Path, Manifest]] = {}
         self._models: dict[str, OpenModel] = {}
         self._ranges: dict[tuple[str, int, int], LoadedRange] = {}
+        self._unasked: OrderedDict[tuple[str, int, int], None] = OrderedDict()
+        """Ranges loaded by a run alone, the one used longest ago first."""
         self._requests: dict[str, Callable[[dict[str, Any], memoryview], Answer]] = {
             "open": self._open,
             "close": self._close,
@@ -74,21 +79,24 @@ class ExecutorCore:
         self._models.pop(digest, None)
         for key in [key for key in self._ranges if key[0] == digest]:
             del self._ranges[key]
+            self._unasked.pop(key, None)
         return {}, []
 
     def _load(self, header: dict[str, Any], body: memoryview) -> Answer:
         loaded = self._loaded(header)
+        self._unasked.pop(_key(header), None)
         inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
         loaded.run(inputs)  # warm: first runs allocate and choose kernels
         return {"memory": loaded.memory_bytes}, []
 
     def _unload(self, header: dict[str, Any], body: memoryview) -> Answer:
         self._ranges.pop(_key(header), None)
+        self._unasked.pop(_key(header), None)
         return {}, []
 
     def _run(self, header: dict[str, Any], body: memoryview) -> Answer:
         began = time.perf_counter()
-        loaded = self._ranges.get(_key(header)) or self._loaded(header)
+        loaded = self._loaded_for_a_run(header)
         boundary = self._boundary(header["digest"], header["start"])
         # The bound keeps a few compressed kilobytes from becoming 256 MB on a small board.
         inputs = decode_tensors(body, boundary_bytes(boundary))
@@ -120,6 +128,19 @@ class ExecutorCore:
             self._ranges.pop(key, None)
         low, middle, high = np.percentile(seconds, [25, 50, 75])
         return {"seconds": float(middle), "spread": float(high - low) / 2}, []
+
+    def _loaded_for_a_run(self, header: dict[str, Any]) -> LoadedRange:
+        key = _key(header)
+        loaded = self._ranges.get(key)
+        if loaded is None:
+            loaded = self._loaded(header)
+            self._unasked[key] = None
+            if len(self._unasked) > _UNASKED_RANGES:
+                oldest, _ = self._unasked.popitem(last=False)
+                del self._ranges[oldest]
+        elif key in self._unasked:
+            self._unasked.move_to_end(key)
+        return loaded
 
     def _loaded(self, header: dict[str, Any]) -> LoadedRange:
         key = digest, start, stop = _key(header)

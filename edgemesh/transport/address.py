@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from edgemesh.errors import SettingsError
+
+if TYPE_CHECKING:
+    import ssl
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
@@ -19,7 +23,7 @@ class BrokerAddress:
     tls: bool = False
     websocket_path: str | None = None
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     ca_file: str | None = None
 
     def __str__(self) -> str:
@@ -38,17 +42,22 @@ class BrokerAddress:
 def parse_address(url: str, ca_file: str | None = None) -> BrokerAddress:
     """The address in a broker URL; a bare host means ``mqtt://``. Raises SettingsError."""
     text = url if "://" in url else f"mqtt://{url}"
+    shown = _without_password(url)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"broker {url!r} is no URL ({error}): write mqtt://HOST:PORT") from None
+        # What is taken for the port may be a piece of a password with a slash in it.
+        telling = "@" in url and "out of range" not in str(error)
+        why = "write / and the like in a password as %2F" if telling else str(error)
+        raise SettingsError(f"broker {shown!r} is no URL ({why}): write mqtt://HOST:PORT") from None
     if parts.scheme not in _SCHEMES:
         raise SettingsError(
-            f"broker {url!r} has the unknown scheme {parts.scheme!r}: use {', '.join(_SCHEMES)} or 'embedded'"
+            f"broker {shown!r} has the unknown scheme {parts.scheme!r}: use {', '.join(_SCHEMES)} or "
+            "'embedded'"
         )
     if not parts.hostname:
-        raise SettingsError(f"broker {url!r} names no host: write mqtt://HOST:PORT")
+        raise SettingsError(f"broker {shown!r} names no host: write mqtt://HOST:PORT")
     return BrokerAddress(
         parts.hostname,
         port or _SCHEMES[parts.scheme],
@@ -58,3 +67,24 @@ def parse_address(url: str, ca_file: str | None = None) -> BrokerAddress:
         unquote(parts.password) if parts.password else None,
         ca_file,
     )
+
+
+def tls_context(address: BrokerAddress) -> ssl.SSLContext:
+    """What verifies the broker; raises SettingsError for a CA file that cannot be used."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=address.ca_file)
+    except OSError as error:  # ssl.SSLError is one: a file that holds no certificate
+        raise SettingsError(
+            f"cannot use the CA file {address.ca_file}: {error.strerror or error}; --ca wants a PEM file"
+        ) from None
+
+
+def _without_password(url: str) -> str:
+    """For messages, which end in terminals and logs."""
+    before, at, host = url.rpartition("@")
+    if not at:
+        return url
+    scheme, slashes, user = before.rpartition("://") if "://" in before else ("", "", before)
+    return f"{scheme}{slashes}{user.partition(':')[0]}@{host}"

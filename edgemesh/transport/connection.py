@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from edgemesh.device.emulation import LinkShaper
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.acknowledgements import InOrder
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.address import BrokerAddress, tls_context
 from edgemesh.transport.messages import (
     IncomingMessage,
     incoming_message,
@@ -194,7 +194,7 @@ class Connection:
         if address.websocket_path:
             client.ws_set_options(path=address.websocket_path)
         if address.tls:
-            client.tls_set_context(ssl.create_default_context(cafile=address.ca_file))
+            client.tls_set_context(tls_context(address))
         if address.username:
             client.username_pw_set(address.username, address.password)
         if session.will is not None:
@@ -226,9 +226,12 @@ class Connection:
         future.add_done_callback(self._attempted)
 
     def _attempted(self, future: asyncio.Future[Any]) -> None:
-        if self._closing or future.cancelled():
+        if future.cancelled():
             return
         error = future.exception()
+        if self._closing:
+            self._drop_socket()  # it came after the end: left open, it would hold the client id
+            return
         if error is None:
             self._heard = False
             self._watch()

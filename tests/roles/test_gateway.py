@@ -20,7 +20,7 @@ from edgemesh.roles.events import (
     MessageReceived,
     ResultRendered,
 )
-from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.gateway import OPEN_SUBMISSIONS, Gateway
 from tests.roles.build import DIGEST, FACE, TOPICS, about, assignment, manifest, message, state
 from tests.roles.driven import Driven, only, sent, works
 
@@ -214,3 +214,12 @@ def test_the_payload_is_not_kept_beside_the_tensors(gateway: DrivenGateway) -> N
     gateway.submit(1, at=1.0)
     assert gateway.role._submissions["b-7-1"].payload == b""
     assert FACE.name == gateway.role._submissions["b-7-1"].model
+
+
+def test_more_open_submissions_than_it_may_hold_are_answered_busy(gateway: DrivenGateway) -> None:
+    for number in range(OPEN_SUBMISSIONS):
+        gateway.submit(number, at=1.0)
+
+    (refused,) = only(RenderResult, gateway.submit(OPEN_SUBMISSIONS, at=1.1))
+
+    assert refused.ended.code == "busy"
