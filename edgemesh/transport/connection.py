@@ -1,6 +1,6 @@
 """One MQTT 5 connection on an asyncio loop, reconnecting by itself.
 
-The client is paho, which the project's user fixed: a well-kept library beats a faster one of our own. Its
+The client is paho: a library that others keep beats a faster one of our own (docs/benchmarks.md). Its
 network thread is not used: a hand-over between threads costs more than a hop (0.1 ms of 0.2), so the loop of
 the agent reads and writes the socket itself, and callbacks run on it.
 """
