@@ -93,6 +93,7 @@ class RoleHolder:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.critical("the role %s is given up", self._spec.name, exc_info=error)
+            raise SystemExit(1)  # a process that holds no role and says nothing would never be started again
 
     async def _run(self) -> None:
         while True:
