@@ -290,3 +290,24 @@ def test_a_device_that_left_for_good_is_forgotten(mesh: RunningMesh, face: Model
         mesh.publish(mesh.topics.build("work", device="marker"), b"marker")
         left.wait(lambda got: any(p == b"marker" for _, p in got), 5)
         assert len(left.messages) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_up_runs_a_whole_mesh_and_takes_it_all_with_it(mesh: RunningMesh, number: signal.Signals) -> None:
+    kinds = [mesh.topics.filter(kind) for kind in ("state", "decision", "gateway")]
+    with mesh.listening(*kinds) as listener:
+        up = mesh.start("up", "up", "--emulate", "pi-zero-2w,pi-zero-2w", "--no-model")
+        for topic in (
+            mesh.topics.build("state", device="pi-zero-2w"),
+            mesh.topics.build("state", device="pi-zero-2w-2"),
+            mesh.topics.build("decision"),
+            mesh.topics.build("gateway", slot="0"),
+        ):
+            listener.wait(lambda got, t=topic: any(found == t and b"online" in p for found, p in got), 20)
+    members = psutil.Process(up.pid).children(recursive=True)
+
+    up.send_signal(number)
+
+    assert up.wait(10) == (0 if number == signal.SIGINT else -signal.SIGKILL)
+    _, alive = psutil.wait_procs(members, timeout=10)
+    assert len(members) >= 6 and not alive
