@@ -43,7 +43,7 @@ def _face(folder: Path) -> BenchModel:
 
 
 _CASES = (
-    _Case("transformer", _transformer, _transformer, 1.10, True, 8, (7, 25)),
+    _Case("transformer", _transformer, _transformer, 1.10, True, 6, (4, 25)),
     _Case(
         "vgg16",
         lambda folder: zoo_model(folder, "vgg16"),
@@ -51,9 +51,9 @@ _CASES = (
         1.10,
         True,
         4,
-        (7, 15),
+        (3, 15),
     ),
-    _Case("face", _face, _face, 1.25, False, 20, (11, 41)),
+    _Case("face", _face, _face, 1.25, False, 15, (7, 41)),
 )
 
 
