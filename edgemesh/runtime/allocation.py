@@ -12,8 +12,8 @@ def keep_large_buffers() -> None:
     """Reuse freed memory up to 32 MB instead of giving it back to the system (glibc; elsewhere nothing).
 
     By default glibc maps each buffer of 128 KB and more anew and unmaps it when it is freed, and the kernel
-    clears its pages one by one: a job of 600 KB then takes 5 ms longer over two devices, and units run 10 %
-    slower (measured: docs/benchmarks.md). Costs up to 32 MB of resident memory after large messages.
+    clears its pages one by one: a tenth of a job's time over two devices (measured: docs/benchmarks.md).
+    Costs up to 32 MB of resident memory after large messages.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
