@@ -132,6 +132,7 @@ class DeviceAgent:
         """Start the executor, listen on the local lane and connect."""
         self.executor.start()
         self._listening = self._loop.create_task(self.lane.start())
+        self._listening.add_done_callback(_tell_of_a_closed_lane)
         will = self.role.will()
         board = self._settings.board
         shaper = LinkShaper(board.link) if self._settings.emulated and board.link is not None else None
@@ -234,3 +235,8 @@ class DeviceAgent:
     def _pace(self, digest: str, start: int, stop: int) -> float:
         board = self._emulated.get(digest)
         return 0.0 if board is None else sum(board.seconds[start:stop])
+
+
+def _tell_of_a_closed_lane(listening: asyncio.Task[None]) -> None:
+    if not listening.cancelled() and (error := listening.exception()) is not None:
+        _log.error("programs on this machine cannot reach this agent by its own socket: %s", error)

@@ -37,7 +37,8 @@ def lane_path(directory: Path) -> Path:
     if len(str(path)) < _LONGEST_PATH:
         return path
     name = hashlib.sha256(str(path).encode()).hexdigest()[:20]
-    return Path(tempfile.gettempdir()) / f"edgemesh-{name}.sock"
+    # The user's own run-time folder where there is one: in a shared one others could be there first.
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"edgemesh-{name}.sock"
 
 
 def pack_job(job: JobSubmitted) -> list[Any]:
