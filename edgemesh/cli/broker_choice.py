@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,10 @@ def broker_for(settings: Settings, *, private: bool) -> AbstractContextManager[L
     ``private`` wants one that nobody else uses, on a free port of loopback; otherwise it is the one on
     localhost:1883, started there if none answers. Raises BrokerError or MissingExtraError.
     """
-    from edgemesh.transport.embedded import EmbeddedBroker
+    from edgemesh.transport.embedded import EmbeddedBroker, free_port
     from edgemesh.transport.local_broker import DEFAULT_PORT, LocalBroker, local_broker, start_broker
 
-    port = _free_port() if private else DEFAULT_PORT
+    port = free_port() if private else DEFAULT_PORT
     if settings.broker == EMBEDDED:
         embedded = EmbeddedBroker(port, "127.0.0.1")
         embedded.start()
@@ -35,10 +34,3 @@ def broker_url(settings: Settings, running: LocalBroker) -> str:
     """What processes started for this command are told; a given URL keeps its password."""
     given = settings.broker_given and settings.broker != EMBEDDED
     return settings.broker if given else str(running.address)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

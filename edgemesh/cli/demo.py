@@ -15,7 +15,7 @@ from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.output import table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
-from edgemesh.errors import InputError, missing_extra
+from edgemesh.errors import missing_extra
 
 if TYPE_CHECKING:
     from edgemesh.node.demonstration import ModelDemonstration
@@ -78,12 +78,10 @@ def _photograph(image: Path | None) -> bytes:
         except ImportError:
             raise missing_extra("matplotlib, which brings the photograph,", "demo") from None
         image = Path(matplotlib.__file__).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
-    try:
-        content = image.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {image}: {error.strerror}") from None
+    from edgemesh.node.client import file_bytes
     from edgemesh.runtime.images import upright_picture
 
+    content = file_bytes(image)
     upright_picture(content)  # no picture: say so now, and not after half a minute
     return content
 

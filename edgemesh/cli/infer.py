@@ -126,6 +126,8 @@ def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool)
 def _begun(
     client: Client, model: str, name: str, stream: str | None
 ) -> tuple[str, bytes, PendingResult | EdgemeshError]:
+    from edgemesh.node.client import file_bytes
+
     payload = b""
     try:
         payload = sys.stdin.buffer.read() if name == "-" else file_bytes(Path(name))
@@ -141,14 +143,6 @@ def _ended(name: str, payload: bytes, pending: PendingResult | EdgemeshError) ->
         return Outcome(name, payload, pending.result(), None)
     except EdgemeshError as error:
         return Outcome(name, payload, None, error)
-
-
-def file_bytes(path: Path) -> bytes:
-    """The file's content; raises InputError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 # --- printing ----------------------------------------------------------------------------
@@ -176,6 +170,7 @@ def _plain(name: str, result: Result | None, error: EdgemeshError | None, saved:
 def _line(name: str, result: Result | None, saved: list[str]) -> str:
     assert result is not None, "only a failed input has no result"
     from edgemesh.observe.amounts import seconds_text
+    from edgemesh.observe.plan_table import route_text
 
     parts = [outputs_text(result.outputs), seconds_text(result.seconds), route_text(result.route)]
     if result.attempts > 1:
@@ -200,15 +195,6 @@ def outputs_text(outputs: dict[str, Any]) -> str:
     for tensor in outputs.get("tensors", [])[:4]:
         parts.append(f"{tensor['name']} {tensor['dtype']}{tensor['shape']}")
     return ", ".join(parts) or "no outputs"
-
-
-def route_text(route: Sequence[Any]) -> str:
-    """``pi-4b 0-3 > desktop 3-58``."""
-    parts, start = [], 0
-    for hop in route:
-        parts.append(f"{hop.device} {start}-{hop.stop}")
-        start = hop.stop
-    return " > ".join(parts)
 
 
 # --- saving ----------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgemesh.cli.infer import route_text
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
+from edgemesh.observe.plan_table import route_text
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 from edgemesh.protocol.requests import Pin
 

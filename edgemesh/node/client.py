@@ -68,7 +68,7 @@ class _Preparation:
         from edgemesh.model.inputs import matching_tensors
 
         if isinstance(given, (str, Path)):
-            given = _file_bytes(Path(given))
+            given = file_bytes(Path(given))
         if isinstance(given, (bytes, bytearray, memoryview)):
             from edgemesh.runtime.payloads import input_tensors
 
@@ -95,7 +95,8 @@ class _Preparation:
         )
 
 
-def _file_bytes(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """The content of an input file; raises InputError."""
     try:
         return path.read_bytes()
     except OSError as error:

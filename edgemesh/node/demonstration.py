@@ -17,6 +17,7 @@ from edgemesh.node.client import Client, Result
 from edgemesh.node.device_agent import device_directory
 from edgemesh.node.fleet import Fleet, device_names
 from edgemesh.node.shell import Shell
+from edgemesh.observe.plan_table import partition_texts
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json, encode_json
@@ -187,7 +188,7 @@ class Demonstration:
             }
             fastest = min(whole, key=lambda device: whole[device])
             everything = {
-                f"plan ({_route_text(assignment.route)})": assignment.route,
+                f"plan ({', '.join(partition_texts(assignment.route))})": assignment.route,
                 f"all on the camera ({camera})": (Hop(camera, manifest.unit_count),),
                 f"all on the fastest ({fastest})": (Hop(fastest, manifest.unit_count),),
             }
@@ -223,14 +224,6 @@ def _predicted(route: tuple[Hop, ...], assignment: Assignment) -> float | None:
         if plain == [(hop.device, hop.stop) for hop in other_route]:
             return seconds
     return None
-
-
-def _route_text(route: tuple[Hop, ...]) -> str:
-    parts, start = [], 0
-    for hop in route:
-        parts.append(f"{hop.device} {start}-{hop.stop}")
-        start = hop.stop
-    return ", ".join(parts)
 
 
 def as_plain(found: ModelDemonstration) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from edgemesh.transport.connection import (
     SessionSettings,
 )
 from edgemesh.transport.echo import NAGLE_SECONDS, measured_echo
-from edgemesh.transport.greeting import greeting
+from edgemesh.transport.greeting import OLDER_MQTT, greeting
 from edgemesh.transport.messages import IncomingMessage
 
 Verdict = Literal["ok", "note", "wrong"]
@@ -39,7 +39,6 @@ _EXTRAS = {
     "demo": ("matplotlib", "the photograph of edgemesh demo"),
 }
 """Extra to its distribution and what it is for; the runtimes have their own check."""
-_OLDER_MQTT = frozenset({1, 0x84})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _LARGE_BYTES = 1_000_000
 _TRIAL_SECONDS = 5.0
@@ -133,7 +132,7 @@ async def _of_the_mesh(mesh: str, address: BrokerAddress) -> list[Finding]:
             return [*findings, *_roles(reader.reading), *_devices(reader.reading), *await _models(reader)]
     except BrokerError as error:
         answer = None if address.tls or address.websocket_path else greeting(address.host, address.port)
-        if answer in _OLDER_MQTT:
+        if answer in OLDER_MQTT:
             mend = "update it (Mosquitto has MQTT 5 since 1.6)"
             return [Finding("mqtt 5", "wrong", f"{address} speaks MQTT 3 only", mend)]
         return [Finding("mqtt 5", "wrong", str(error), "check scheme, port, user and password of --broker")]

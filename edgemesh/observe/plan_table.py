@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgemesh.observe.amounts import bytes_text
-from edgemesh.protocol.activation import Timing
+from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.manifest import Manifest, boundary_bytes
 
 HEADING = ("device", "units", "bytes in", "ms predicted", "ms measured")
+
+
+def partition_texts(route: Sequence[Hop]) -> list[str]:
+    """``pi-4b 0-3`` for each partition of a route."""
+    starts = (0, *(hop.stop for hop in route))
+    return [f"{hop.device} {start}-{hop.stop}" for hop, start in zip(route, starts)]
+
+
+def route_text(route: Sequence[Hop]) -> str:
+    """``pi-4b 0-3 > desktop 3-58``."""
+    return " > ".join(partition_texts(route))
 
 
 def hop_rows(

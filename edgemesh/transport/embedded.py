@@ -131,7 +131,7 @@ def run_in_foreground(port: int, bind: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # rumqttd reports each packet as an error; what matters reaches the clients.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
-    port_3, port_5 = _free_port(), _free_port()
+    port_3, port_5 = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="edgemesh-broker-") as folder:
         file = Path(folder, "rumqttd.toml")
         file.write_text(_CONFIGURATION.format(connections=_CONNECTIONS, port_3=port_3, port_5=port_5))
@@ -148,7 +148,8 @@ def _require_iotcore() -> None:
         raise missing_extra("iotcore", "broker")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

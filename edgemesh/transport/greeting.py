@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 
 ACCEPTED = 0
+OLDER_MQTT = frozenset({1, 0x84})
+"""Answers of a broker that speaks MQTT 3 only."""
 _CLIENT_ID = b"edgemesh-greeting"
 
 

@@ -15,11 +15,10 @@ from edgemesh.errors import BrokerError, MissingExtraError
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.child_process import ChildBroker
 from edgemesh.transport.embedded import EmbeddedBroker, listen, reachable
-from edgemesh.transport.greeting import ACCEPTED, greeting
+from edgemesh.transport.greeting import ACCEPTED, OLDER_MQTT, greeting
 
 DEFAULT_PORT = 1883
 _MOSQUITTO_FOLDERS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
-_OLDER_MQTT = frozenset({1, 0x84})
 
 
 @dataclass
@@ -60,7 +59,7 @@ def local_broker(
         return start_broker(port, directory, bind=bind)
     if answer == ACCEPTED:
         return LocalBroker(BrokerAddress(host, port), "running")
-    if answer in _OLDER_MQTT:
+    if answer in OLDER_MQTT:
         raise BrokerError(
             f"the broker on port {port} speaks MQTT 3 only, and edgemesh needs MQTT 5: update it (Mosquitto "
             "has it since 1.6), or choose another port"
