@@ -15,8 +15,8 @@ from paho.mqtt.properties import Properties
 
 from edgemesh.transport.address import BrokerAddress
 
-WAIT = 5.0
-"""Seconds after which something that should come is missing; nothing is that slow."""
+WAIT = 30.0
+"""Seconds after which something that should come is missing; no machine is that slow."""
 
 
 class Peer:
