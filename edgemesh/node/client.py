@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from edgemesh.errors import EdgemeshError, InputError, SupersededError, error_fr
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import lane_path
 from edgemesh.node.rendering import result_message
+from edgemesh.node.shared_loop import SharedLoop
 from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 from edgemesh.protocol.manifest import Manifest
@@ -231,7 +231,8 @@ async def _unless_superseded(
 class Client:
     """``with Client() as mesh: print(mesh.infer("face", "photo.jpg").outputs)``.
 
-    One thread of its own carries the connection; the methods may be called from any thread.
+    The methods may be called from any thread. A thread of its own carries the connection, except while a
+    single ``infer`` waits: then its caller does.
     """
 
     def __init__(
@@ -248,23 +249,19 @@ class Client:
         self._twin = AsyncClient(
             broker, mesh=mesh, origin=origin, device_directory=device_directory, timeout=timeout
         )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="edgemesh-client", daemon=True)
-        self._thread.start()
+        self._loop = SharedLoop("edgemesh-client")
         self._manifests: dict[str, Manifest] = {}
         try:
-            self._wait(self._twin.open())
+            self._loop.run_coroutine(self._twin.open())
         except EdgemeshError:
             self.close()
             raise
 
     def close(self) -> None:
         """Disconnect and end the thread."""
-        if self._loop.is_closed():
+        if self._loop.closed:
             return
-        self._wait(self._twin.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.run_coroutine(self._twin.close())
         self._loop.close()
 
     def __enter__(self) -> Client:
@@ -275,7 +272,7 @@ class Client:
 
     def manifest(self, model: str) -> Manifest:
         """The model's manifest; raises UnknownModelError."""
-        found: Manifest = self._wait(self._twin.manifest(model))
+        found = self._loop.run_coroutine(self._twin.manifest(model))
         self._manifests[model] = found
         return found
 
@@ -288,7 +285,8 @@ class Client:
         route: Sequence[Hop] | None = None,
     ) -> Result:
         """Run one input; raises an EdgemeshError that says what the job ended in."""
-        return self.begin(model, given, timeout=timeout, route=route).result()
+        prepared, job, future = self._job(model, given, timeout, None, route)
+        return prepared.result(self._loop.run(lambda: self._twin._submit(job, future.set_result), future))
 
     def stream(
         self,
@@ -325,15 +323,16 @@ class Client:
 
         Of the jobs of one ``stream`` (see ``new_stream``) a newer one replaces an older one that still waits.
         """
-        prepared = _Preparation(self._manifests.get(model) or self.manifest(model), given)
-        job = _job(model, prepared.section, timeout or self._timeout, stream, route)
-        future: Future[JobEnded] = Future()
+        prepared, job, future = self._job(model, given, timeout, stream, route)
         # No coroutine per job: a task costs as much as the rest of a small hop.
-        self._loop.call_soon_threadsafe(self._twin._submit, job, future.set_result)
+        self._loop.call(lambda: self._twin._submit(job, future.set_result), future)
         return PendingResult(prepared, future)
 
-    def _wait(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def _job(
+        self, model: str, given: Input, timeout: float | None, stream: str | None, route: Sequence[Hop] | None
+    ) -> tuple[_Preparation, JobSubmitted, Future[JobEnded]]:
+        prepared = _Preparation(self._manifests.get(model) or self.manifest(model), given)
+        return prepared, _job(model, prepared.section, timeout or self._timeout, stream, route), Future()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import re
 
 from edgemesh.errors import DecodeError, SettingsError
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 APP_ORIGIN = "app"
 """Origin of inputs that arise on a topic and not on a device."""
@@ -15,12 +15,12 @@ APP_ORIGIN = "app"
 
 def is_id(text: str) -> bool:
     """Whether ``text`` may name a mesh, device, model or requester."""
-    return _ID.fullmatch(text) is not None
+    return ID.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
     """Whether ``text`` is a SHA-256 in lower-case hexadecimal."""
-    return _DIGEST.fullmatch(text) is not None
+    return DIGEST.fullmatch(text) is not None
 
 
 def checked_id(text: str, what: str) -> str:

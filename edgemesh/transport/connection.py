@@ -25,6 +25,7 @@ from edgemesh.device.emulation import LinkShaper
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress, tls_context
+from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.messages import (
     IncomingMessage,
     incoming_message,
@@ -96,10 +97,13 @@ class Connection:
         self._loop = loop
         self._tokens: dict[int, str] = {}
         self._inbox: list[paho.MQTTMessage] = []
+        self._greeted = False
+        """Whether the host accepted us and our owner does not know yet."""
         self._delay = _FIRST_DELAY
         self._closing = False
         self._socket: Any = None
-        self._frames: WholeFrames | None = None
+        self._unsent: BufferedSocket | WholeFrames | None = None
+        """Between paho and the socket: keeps what the socket does not take."""
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -178,7 +182,7 @@ class Connection:
 
     def _make_client(self) -> paho.Client:
         address, session = self._address, self._session
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             protocol=paho.MQTTv5,
@@ -267,10 +271,10 @@ class Connection:
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         # Nagle's delay makes a QoS 1 exchange take 44 ms instead of 0.9 (measured); paho leaves it on.
-        raw = getattr(sock, "_socket", sock)  # paho wraps WebSocket connections
+        raw = sock._socket
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        self._frames = WholeFrames(sock) if self._address.websocket_path else None
+        self._unsent = sock if isinstance(sock, BufferedSocket) else WholeFrames(sock)
 
     def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         self._unwatch()
@@ -291,7 +295,7 @@ class Connection:
         self._delay = min(_FIRST_DELAY * 2**self._thrown_out, _LONGEST_DELAY)
         self._connected_at = self._loop.time()
         self._complained = ""
-        self._loop.call_soon(self._callbacks.on_connected)
+        self._greeted = True
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         was_connected, self.connected = self.connected, False
@@ -387,27 +391,31 @@ class Connection:
             self._timer = self._loop.call_later(1.0, self._tick)
 
     def _readable(self) -> None:
+        if isinstance(self._unsent, BufferedSocket):
+            self._unsent.readable()
         while True:
             self._client.loop_read(1)
+            if self._greeted:  # before the messages of a session that we inherit
+                self._greeted = False
+                self._callbacks.on_connected()
             inbox, self._inbox = self._inbox, []
             for message in inbox:
-                self._deliver(message)
                 if message.qos and not self._session.manual_acknowledgement:
-                    self._acknowledge_soon(message.mid)
+                    self._due.append(message.mid)  # what is answered at once is acknowledged with the answer
+                self._deliver(message)
             sock = self._client.socket()
-            # TLS and WebSocket keep decrypted bytes that select cannot see.
-            if sock is None or not _pending(sock):
+            if sock is None or not sock.pending():  # type: ignore[attr-defined]
                 break
+        if self._due and self._acknowledging is None:
+            self._acknowledging = self._loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge_late)
         self._flush()
 
-    def _acknowledge_soon(self, mid: int) -> None:
-        self._due.append(mid)
-        if self._acknowledging is None:
-            self._acknowledging = self._loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge_due)
+    def _acknowledge_late(self) -> None:
+        self._acknowledging = None
+        self._acknowledge_due()
 
     def _acknowledge_due(self) -> None:
         """Right behind a message that we send, or alone when none is sent in time: each wakes the broker."""
-        self._acknowledging = None
         while self._due and self.connected:
             self._client.ack(self._due.popleft(), 1)
         self._flush()
@@ -435,32 +443,35 @@ class Connection:
         )
         if message.qos > 0:
             self._tokens[info.mid] = message.token or ""
-        while self._due and self.connected:
-            self._client.ack(self._due.popleft(), 1)
         self._flush()
+        if self._due:  # the broker works on the message while the acknowledgement is made
+            self._acknowledge_due()
 
     def _flush(self) -> None:
         if self._socket is None:
             return
         if self._client.want_write():
             self._client.loop_write()
-        wanted = self._socket is not None and (self._client.want_write() or not self._frames_sent())
-        if wanted and not self._writing:
+        if self._socket is None:
+            return  # paho closed it
+        try:
+            wanted = self._unsent is not None and not self._unsent.flush()
+        except OSError:
+            wanted = False  # the next read says why
+        if wanted is self._writing:
+            return
+        if wanted:
             self._loop.add_writer(self._socket, self._flush)
-        elif not wanted and self._writing and self._socket is not None:
+        else:
             self._loop.remove_writer(self._socket)
         self._writing = wanted
 
-    def _frames_sent(self) -> bool:
-        try:
-            return self._frames is None or self._frames.flush()
-        except OSError:
-            return True  # the next read says why
 
-
-def _pending(sock: Any) -> bool:
-    pending = getattr(sock, "pending", None)
-    return pending is not None and pending() > 0
+class _Client(paho.Client):
+    def _create_socket(self) -> Any:
+        sock = super()._create_socket()
+        # paho's WebSocket connections buffer themselves, and are mended by WholeFrames.
+        return sock if self.transport == "websockets" else BufferedSocket(sock)
 
 
 def _reason(error: BaseException) -> str:

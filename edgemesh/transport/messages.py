@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -14,8 +13,7 @@ from paho.mqtt.properties import Properties
 from edgemesh.roles.actions import Publish
 
 
-@dataclass(frozen=True)
-class IncomingMessage:
+class IncomingMessage(NamedTuple):
     """What arrived, with the MQTT 5 properties that we use."""
 
     topic: str
@@ -36,16 +34,16 @@ def incoming_message(message: paho.MQTTMessage) -> IncomingMessage | None:
         topic = message.topic
     except UnicodeDecodeError:
         return None  # no topic of ours
-    properties: Any = message.properties
+    sent = vars(message.properties)
     return IncomingMessage(
         topic,
         bytes(message.payload),
         message.retain,
         message.dup,
-        getattr(properties, "ContentType", None),
-        getattr(properties, "ResponseTopic", None),
-        getattr(properties, "CorrelationData", None),
-        getattr(properties, "MessageExpiryInterval", None),
+        sent.get("ContentType"),
+        sent.get("ResponseTopic"),
+        sent.get("CorrelationData"),
+        sent.get("MessageExpiryInterval"),
         message.mid,
         message.qos,
     )

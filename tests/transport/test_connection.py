@@ -259,8 +259,9 @@ def test_tcp_nodelay_is_set_on_the_socket(mosquitto: BrokerAddress) -> None:
     async def story() -> None:
         async with Agent(mosquitto, "quick") as agent:
             await agent.hears("connected")
-            sock = agent.connection._socket
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            descriptor = agent.connection._socket.fileno()
+            with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
     run(story())
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.models import opened
+from edgemesh.node.shared_loop import SharedLoop
 from edgemesh.protocol.activation import (
     Activation,
     Hop,
@@ -63,36 +64,32 @@ def _connected(
 
 
 class MessageRequests:
-    """The requester's end: a thread for the connection, and a caller that waits for the answer."""
+    """The requester's end: a caller that waits for the answer, as the client library does."""
 
     def __init__(self, port: int, digest: str, units: int) -> None:
         self._header = Activation(
             "job", "asker", "echo", digest, 0, (Hop("worker", units),), 0, 30.0, "asker"
         )
-        self._loop = asyncio.new_event_loop()
+        self._shared = SharedLoop("hop-asker")
         self._answer: Future[list[np.ndarray[Any, Any]]] = Future()
-        ready = threading.Event()
+        loop = self._shared.loop
+        ready: Future[None] = Future()
 
         def connect() -> None:
-            self._connection = _connected(port, "hop-asker", _REPLY, self._loop, self._on_message, ready.set)
+            listening = partial(ready.set_result, None)
+            self._connection = _connected(port, "hop-asker", _REPLY, loop, self._on_message, listening)
 
-        self._loop.call_soon(connect)
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        ready.wait(10.0)
+        self._shared.run(connect, ready)
 
     def __call__(self, array: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         self._answer = Future()
         payload = encode_activation(self._header, encode_tensors([array]))
         message = Publish(_WORK, payload, 1, expiry=30.0)
-        self._loop.call_soon_threadsafe(self._connection.publish, message)
-        return self._answer.result(30.0)
+        return self._shared.run(partial(self._connection.publish, message), self._answer)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._connection.close([]), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._shared.run_coroutine(self._connection.close([]))
+        self._shared.close()
 
     def _on_message(self, message: IncomingMessage) -> None:
         _, section = decode_reply(message.payload)
