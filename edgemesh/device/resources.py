@@ -9,17 +9,13 @@ from types import ModuleType
 from typing import Protocol
 
 from edgemesh.device import procfs
-from edgemesh.device.boards import Board
-from edgemesh.device.power import modelled_watts
+from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.throttling import throttling
 
 try:
     import psutil as _psutil
 except ImportError:  # Some boards have no wheel of it; Linux tells all the same without.
     _psutil = None
-
-WATTS_FROM_MODEL = "model"
-"""``watts_source`` of a figure that is computed from the load and not measured."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,10 @@ class Readings:
     """0 empty, 1 full."""
     on_battery: bool | None = None
     watts: float | None = None
+    """Metered since the reading before."""
     watts_source: str | None = None
+    power_notes: tuple[str, ...] = ()
+    """Why a meter that is there cannot be read."""
 
 
 class _Counters(Protocol):
@@ -67,13 +66,12 @@ class _Counters(Protocol):
 class ResourceReader:
     """Reads this machine again and again; ``cpu`` is the fraction between two readings.
 
-    ``root`` other than ``/`` reads recorded ``proc`` and ``sys`` trees, without psutil. With a ``board``
-    whose watts are known, readings carry modelled watts.
+    ``root`` other than ``/`` reads recorded ``proc`` and ``sys`` trees, without psutil.
     """
 
-    def __init__(self, board: Board | None = None, root: Path = Path("/")) -> None:
-        self._board = board
+    def __init__(self, root: Path = Path("/"), meters: PowerMeters | None = None) -> None:
         self._root = root
+        self._meters = meters
         self._counters = _counters(root)
         self._before = self._counters.cpu_seconds()
         self._cpu = 0.0
@@ -89,7 +87,7 @@ class ResourceReader:
         total, available = self._counters.memory()
         slow = throttling(self._root)
         full, on_battery = self._counters.battery()
-        watts = None if self._board is None else modelled_watts(self._board, self._cpu)
+        metered = None if self._meters is None else self._meters.read()
         return Readings(
             cpu=self._cpu,
             memory_total=total,
@@ -100,9 +98,15 @@ class ResourceReader:
             throttled_since_boot=() if slow is None else slow.since_boot,
             battery=full,
             on_battery=on_battery,
-            watts=watts,
-            watts_source=None if watts is None else WATTS_FROM_MODEL,
+            watts=None if metered is None else metered[0],
+            watts_source=None if metered is None else metered[1],
+            power_notes=() if self._meters is None else self._meters.notes,
         )
+
+    def close(self) -> None:
+        """Free what the meters hold."""
+        if self._meters is not None:
+            self._meters.close()
 
 
 def process_memory_bytes() -> int | None:

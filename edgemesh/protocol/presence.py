@@ -9,6 +9,7 @@ from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
 from edgemesh.protocol.activation import Cut, check_units
 from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id
+from edgemesh.protocol.meter import PlugStatus
 
 State = Literal["online", "stopped", "offline"]
 STATES: Final[tuple[State, ...]] = ("online", "stopped", "offline")
@@ -31,6 +32,16 @@ class HeldModel:
 
 
 @dataclass(frozen=True)
+class CodecSpeed:
+    """Measured: what a codec costs on one device, in seconds per byte of the tensors as they are."""
+
+    codec: str
+    """As in a route, ``+zstd`` included. A reader ignores one that it does not know."""
+    encode: Amount
+    decode: Amount
+
+
+@dataclass(frozen=True)
 class About:
     """Retained self-description of a device; valid while its state is ``online``."""
 
@@ -46,6 +57,8 @@ class About:
     emulated: bool = False
     minor: Count = 0
     """Minor version of the wire contract."""
+    codecs: tuple[CodecSpeed, ...] = ()
+    """Those that it can use; empty where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,34 @@ class Heartbeat:
     ready: tuple[ReadyPartition, ...] = ()
 
 
+Watts = Annotated[float, Check("between 0 and 10,000", lambda x: 0.0 <= x <= 10_000.0)]
+
+
+@dataclass(frozen=True)
+class PowerFigures:
+    """Watts of the whole device at the two ends of its load, absolute."""
+
+    idle_watts: Watts
+    busy_watts: Watts
+    """With all cores busy."""
+    radio_watts: Watts = 0.0
+    """In addition, while it sends or receives."""
+    source: str = ""
+    """Such as ``board pi-4b``, ``rapl`` or ``plug tasmota``."""
+    learned: bool = False
+    """Whether they come from metered samples of this very device, and not from its board's profile."""
+    error: Amount | None = None
+    """Likely relative error of busy less idle, where they were learned."""
+    check: Amount | None = None
+    """Energy that the plug measured over minutes, as a multiple of what the model says. Figures of a board's
+    profile are scaled by it already where it is steady."""
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError where the load would lower the watts: no plan may earn energy by working."""
+        if self.busy_watts < self.idle_watts:
+            raise DecodeError(f"busy_watts {self.busy_watts:g} is less than idle_watts {self.idle_watts:g}")
+
+
 @dataclass(frozen=True)
 class Resources:
     """What the machine has left; units in the names, watts with their source."""
@@ -89,6 +130,11 @@ class Resources:
     watts_source: str | None = None
     battery: Fraction | None = None
     on_battery: bool | None = None
+    power: PowerFigures | None = None
+    """What the decision node plans with; None where neither a board's profile nor a meter tells."""
+    plug: PlugStatus | None = None
+    power_notes: tuple[str, ...] = ()
+    """Why a meter is not used, or what its figure leaves out."""
 
 
 @dataclass(frozen=True)

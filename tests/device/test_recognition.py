@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgemesh.device.power import modelled_watts
 from edgemesh.device.recognition import GENERIC_BOARD, recognise_board
+from edgemesh.protocol.presence import PowerFigures
 
 NO_OWN_BOARDS = {"EDGEMESH_BOARDS": "/nonexistent"}
 
@@ -91,7 +91,7 @@ def test_a_machine_that_says_nothing_is_generic_and_claims_no_speed(tmp_path: Pa
     assert board.cores >= 1 and board.memory_bytes > 0
     assert board.speed("tflite", "float32") is None
     assert board.link is None
-    assert modelled_watts(board, 0.5) is None
+    assert board.power is None
 
 
 def test_an_own_board_file_recognises_a_machine(tmp_path: Path) -> None:
@@ -110,8 +110,9 @@ def test_this_machine_is_some_board() -> None:
     assert board.memory_bytes > 64 << 20
 
 
-@pytest.mark.parametrize(("cpu", "watts"), [(0.0, 2.8), (0.5, 6.25), (1.0, 9.7), (1.7, 9.7), (-1.0, 2.8)])
-def test_watts_are_linear_between_idle_and_busy(tmp_path: Path, cpu: float, watts: float) -> None:
+def test_a_board_names_itself_as_the_source_of_its_watts(tmp_path: Path) -> None:
     write(tmp_path / "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
 
-    assert modelled_watts(recognise_board(tmp_path, NO_OWN_BOARDS), cpu) == pytest.approx(watts)
+    power = recognise_board(tmp_path, NO_OWN_BOARDS).power
+
+    assert power == PowerFigures(2.8, 9.7, 0.5, source="board pi-5")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemesh.device import procfs, resources
-from edgemesh.device.boards import load_board
+from edgemesh.device.power.meter import Place
+from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.resources import ResourceReader, process_memory_bytes
 from edgemesh.device.throttling import Throttling, decode_throttled, parse_throttled, throttling
 
@@ -34,7 +35,7 @@ def pi(tmp_path: Path) -> Path:
 
 
 def test_a_pi_is_read_without_psutil(tmp_path: Path) -> None:
-    reader = ResourceReader(load_board("pi-4b"), pi(tmp_path))
+    reader = ResourceReader(pi(tmp_path))
     write(tmp_path / "proc/stat", STAT.format(user=150, system=75, idle=825))
 
     readings = reader.read()
@@ -47,8 +48,7 @@ def test_a_pi_is_read_without_psutil(tmp_path: Path) -> None:
     assert readings.throttled == ("under-voltage", "throttled")
     assert readings.throttled_since_boot == ("under-voltage", "throttled")
     assert (readings.battery, readings.on_battery) == (None, None)
-    assert readings.watts == pytest.approx(1.6 + 0.75 * 3.4)
-    assert readings.watts_source == "model"
+    assert (readings.watts, readings.watts_source) == (None, None)
 
 
 def test_the_fraction_stays_when_no_time_passed_or_the_counters_step_back(tmp_path: Path) -> None:
@@ -90,6 +90,21 @@ def test_with_and_without_psutil_the_machine_reads_alike(monkeypatch: pytest.Mon
     told = {field.name: type(getattr(with_psutil, field.name)) for field in dataclasses.fields(with_psutil)}
     assert told == {field.name: type(getattr(without, field.name)) for field in dataclasses.fields(without)}
     assert memory_with is not None and memory_without == pytest.approx(memory_with, rel=0.2)
+
+
+def test_a_laptop_on_its_battery_tells_its_watts(tmp_path: Path) -> None:
+    for file, text in {
+        "type": "Battery",
+        "status": "Discharging",
+        "capacity": "80",
+        "power_now": "7300000",
+    }.items():
+        write(tmp_path / "sys/class/power_supply/BAT0" / file, text + "\n")
+
+    readings = ResourceReader(tmp_path, PowerMeters(Place(tmp_path, clock=lambda: 0.0))).read()
+
+    assert (readings.watts, readings.watts_source) == (pytest.approx(7.3), "battery")
+    assert (readings.battery, readings.on_battery) == (0.8, True)
 
 
 def test_the_processor_is_hotter_than_it_looks_among_other_zones(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Power meters inside the machine, one module each; ``meters`` has their table."""
