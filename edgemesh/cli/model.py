@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgemesh.cli.model_check import check
+from edgemesh.cli.model_source import imported, is_in_mesh, name_of
 from edgemesh.cli.output import Progress, json_option, print_json, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.treatment_options import TreatmentFlags, treatment_options
-from edgemesh.errors import ModelError, SettingsError, UnknownModelError
-from edgemesh.protocol.ids import checked_id, is_id
+from edgemesh.errors import SettingsError
+from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
     from edgemesh.node.mesh_reader import MeshReading
     from edgemesh.node.model_adder import Spread
-    from edgemesh.node.model_check import ModelCheck
+    from edgemesh.protocol.accuracy import AccuracyBudget
     from edgemesh.protocol.manifest import Manifest
-
-_FILES = (".tflite", ".safetensors", ".pt2")
 
 
 @click.group()
 def model() -> None:
     """Add, list, show, check and remove models."""
 
+
+model.add_command(check)
 
 # --- add --------------------------------------------------------------------------------------------------
 
@@ -79,7 +77,7 @@ def add(
     name = checked_id(name, "model name") if name else name_of(source)
     options = ImportOptions(weights, wheel, trust, flags.from_file())
     check_reachable(settings.address)
-    with _imported(source, name, options) as (content, manifest), Progress() as progress:
+    with imported(source, name, options) as (content, manifest), Progress() as progress:
         manifest = flags.applied(manifest)
         progress.say(f"{name}: {manifest.unit_count} units, {_size(manifest.size)} ({manifest.format})")
         watch = _SpreadLines(progress, manifest)
@@ -118,29 +116,6 @@ class _SpreadLines:
         if about not in self._told:
             self._told.add(about)
             self._progress.say(text)
-
-
-def name_of(source: str) -> str:
-    """The name that a source suggests: ``zoo:face`` is face, a path its stem; fitted to the rule for ids."""
-    last = Path(source).stem if source.endswith(_FILES) or ":" not in source else source.rpartition(":")[2]
-    text = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:63].rstrip("-")
-    if not text:
-        raise SettingsError(f"{source!r} suggests no name: give one with --name")
-    return text
-
-
-@contextlib.contextmanager
-def _imported(source: str, name: str, options: Any) -> Iterator[tuple[Path, Manifest]]:
-    """Content and manifest of a source; what was made for it is deleted after."""
-    from edgemesh.device.identity import cache_directory
-    from edgemesh.node.model_import import import_model
-
-    wheels = cache_directory() / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="edgemesh-import-") as directory:
-        # Wheels are worth keeping; made files are this run's own, whatever runs beside it.
-        (Path(directory) / "wheels").symlink_to(wheels)
-        yield import_model(source, name, Path(directory), options)
 
 
 # --- list -------------------------------------------------------------------------------------------------
@@ -198,11 +173,11 @@ def _list_row(row: dict[str, Any]) -> tuple[str, ...]:
 @json_option
 @click.pass_obj
 def show(settings: Settings, source: str, png: Path | None, as_json: bool) -> None:
-    """Draw the units of a model with seconds, and bytes at each cut.
+    """Draw the units of a model with seconds, and bytes and lossy codecs within the budget at each cut.
 
     A file or zoo: entry needs no broker; a NAME of the mesh is shown with the seconds of the devices online.
     """
-    manifest, seconds = _shown(settings, source)
+    manifest, seconds, budget = _shown(settings, source)
     if png is not None:
         from edgemesh.observe.chart import model_chart_png
 
@@ -210,147 +185,47 @@ def show(settings: Settings, source: str, png: Path | None, as_json: bool) -> No
             model_chart_png(manifest, seconds, png)
         except OSError as error:
             raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+    codecs = _codecs_within(manifest, budget)
     if as_json:
-        print_json({"manifest": manifest, "seconds": seconds})
+        print_json({"manifest": manifest, "seconds": seconds, "accuracy": budget, "codecs": codecs})
         return
     from edgemesh.observe.textchart import model_chart_text
 
     encoding = sys.stdout.encoding or "ascii"
     width = min(_columns(), 140)
-    click.echo(model_chart_text(manifest, seconds, width, encoding))
+    # Where nothing was measured a column of blanks would read as a verdict.
+    measured = codecs if manifest.codec_errors else None
+    click.echo(model_chart_text(manifest, seconds, width, encoding, measured))
 
 
-def _shown(settings: Settings, source: str) -> tuple[Manifest, dict[str, tuple[float, ...]]]:
-    if _is_in_mesh(source):
+def _shown(settings: Settings, source: str) -> tuple[Manifest, dict[str, tuple[float, ...]], AccuracyBudget]:
+    from edgemesh.protocol.requests import Policy
+
+    if is_in_mesh(source):
         from edgemesh.node.mesh_reader import read_mesh
 
         reading = read_mesh(settings.mesh, settings.address)
         manifest = reading.manifest(source)
-        return manifest, reading.seconds(manifest)
+        return manifest, reading.seconds(manifest), reading.policies.get(source, Policy()).accuracy
     from edgemesh.node.model_import import ImportOptions
 
-    with _imported(source, name_of(source), ImportOptions()) as (_, manifest):
-        return manifest, {}
+    with imported(source, name_of(source), ImportOptions()) as (_, manifest):
+        return manifest, {}, Policy().accuracy
 
 
-def _is_in_mesh(source: str) -> bool:
-    """Whether ``source`` is a name and no file: a file's suffix or a colon cannot be in a name."""
-    return is_id(source) and not Path(source).is_file()
+def _codecs_within(manifest: Manifest, budget: AccuracyBudget) -> list[list[str]]:
+    """Names of the lossy codecs that may carry each cut."""
+    from edgemesh.model.codec_accuracy import allowed_codecs, lossy_codecs
+
+    names = lossy_codecs()
+    allowed = allowed_codecs(manifest, names, budget)
+    return [[name for name, within in zip(names, row) if within] for row in allowed.tolist()]
 
 
 def _columns() -> int:
     import shutil
 
     return shutil.get_terminal_size((100, 24)).columns
-
-
-# --- check ------------------------------------------------------------------------------------------------
-
-
-@model.command()
-@click.argument("source", metavar="NAME|FILE")
-@click.option(
-    "--input", "given", type=click.Path(path_type=Path), help="Picture or npy file (default: noise)."
-)
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@json_option
-@click.pass_context
-def check(ctx: click.Context, source: str, given: Path | None, threads: int, as_json: bool) -> int:
-    """Run a model cut at every place and compare with the whole: exact, close or refused.
-
-    Exit status 1 when a cut is refused.
-    """
-    from edgemesh.node.model_check import ModelCheck, check_model
-
-    with Progress() as progress:
-        try:
-            with _content(ctx.obj, source, progress) as (path, manifest):
-                inputs = _inputs(manifest, given)
-                count = manifest.unit_count - 1
-                found = check_model(
-                    path,
-                    manifest,
-                    inputs,
-                    threads,
-                    lambda cut: progress.show(f"{manifest.name}: cut {cut} of {count}"),
-                )
-        except ModelError as error:
-            if not as_json or isinstance(error, UnknownModelError) or not Path(source).is_file():
-                raise
-            found = ModelCheck(name_of(source), _digest(Path(source)), 0, (), str(error))
-    if as_json:
-        print_json(_check_plain(found))
-    else:
-        click.echo(_check_text(found))
-    return 0 if found.holds else 1
-
-
-@contextlib.contextmanager
-def _content(settings: Settings, source: str, progress: Progress) -> Iterator[tuple[Path, Manifest]]:
-    if not _is_in_mesh(source):
-        from edgemesh.node.model_import import ImportOptions
-
-        with _imported(source, name_of(source), ImportOptions()) as imported:
-            yield imported
-        return
-    from edgemesh.node.model_fetcher import fetch_model
-
-    with tempfile.TemporaryDirectory(prefix="edgemesh-check-") as directory:
-        yield fetch_model(
-            settings.mesh,
-            settings.address,
-            source,
-            Path(directory),
-            lambda part: progress.show(f"fetching {source}: {part:.0%}"),
-        )
-
-
-def _inputs(manifest: Manifest, given: Path | None) -> list[Any]:
-    if given is None:
-        from edgemesh.runtime.made_up import made_up_inputs
-
-        return made_up_inputs(manifest.boundaries[0])
-    from edgemesh.node.client import file_bytes
-    from edgemesh.runtime.payloads import input_tensors
-
-    return input_tensors(manifest, file_bytes(given)).tensors
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _check_plain(found: ModelCheck) -> dict[str, Any]:
-    """Every key of each cut is there, whatever its value: the form is a contract."""
-    return {
-        "model": found.model,
-        "digest": found.digest,
-        "units": found.units,
-        "cuts": [
-            {"cut": c.cut, "bytes": c.bytes, "verdict": c.verdict, "error": c.error, "reason": c.reason}
-            for c in found.cuts
-        ],
-        "refused": found.refused,
-    }
-
-
-def _check_text(found: ModelCheck) -> str:
-    if found.refused is not None:
-        return f"{found.model}: refused: {found.refused}"
-    rows = [
-        (str(c.cut), _size(c.bytes), c.verdict, "-" if c.error is None else f"{c.error:.3g}", c.reason or "")
-        for c in found.cuts
-    ]
-    counts = {
-        verdict: sum(c.verdict == verdict for c in found.cuts) for verdict in ("exact", "close", "refused")
-    }
-    summary = (
-        ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "nothing to cut"
-    )
-    table = table_text(("cut", "bytes", "verdict", "error", "reason"), rows) + "\n" if rows else ""
-    return f"{table}{found.model}: {found.units} units, {len(found.cuts)} cuts: {summary}"
 
 
 # --- remove -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
+from edgemesh.protocol.accuracy import CodecErrors, check_codec_errors
 from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id
 
 DType = Literal[
@@ -164,6 +165,8 @@ class Manifest:
     image: ImageInput | None = None
     classes: ClassesOutput | None = None
     detections: DetectionsOutput | None = None
+    codec_errors: tuple[CodecErrors, ...] = ()
+    """Measured after the model was added; a lossy codec that is missing here is not used."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError where the parts contradict each other; readers need not check again."""
@@ -181,6 +184,7 @@ class Manifest:
                     raise DecodeError(f"tensor {tensor.name[:60]!r} of model {self.name} is too large")
         if len(self.chunks) != -(-self.size // self.chunk_bytes) or len(self.chunks) > limits.CHUNKS:
             raise DecodeError(f"model {self.name} has {len(self.chunks)} chunks for {self.size} bytes")
+        check_codec_errors(self.codec_errors, len(self.boundaries), self.name)
         _check_treatment(self)
 
     @property

@@ -15,7 +15,8 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import numpy as np
@@ -137,16 +138,14 @@ def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
     or an infinity. Raises InputError for a dtype that the contract does not know.
     """
     row = CODECS[codec]
+    if row.lossless and not row.compressed:
+        return _encode_plainly(arrays)
     table: list[dict[str, Any]] = []
     bodies: list[Part] = []
     for array in arrays:
         order, dense = _physical_order(array)
-        dtype = _NAMES.get(array.dtype)
-        if dtype is None:
-            raise InputError(f"tensors of dtype {array.dtype} cannot be sent; known are {', '.join(_DTYPES)}")
-        entry: dict[str, Any] = {"d": dtype, "s": list(array.shape)}
-        if order is not None:
-            entry["o"] = order
+        dtype = _dtype_name(array)
+        entry = _entry(dtype, array.shape, order)
         stored = dense
         if not row.lossless and dtype in _LOSSY and (quantised := row.quantise(dense)) is not None:
             stored, extra = quantised
@@ -159,14 +158,66 @@ def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
         entry["n"] = len(body)
         table.append(entry)
         bodies.append(body)
+    return _interleaved(_head(table), bodies)
+
+
+def _encode_plainly(arrays: Sequence[Array]) -> list[Part]:
+    """Tensors as they are: what comes before them is the same for each job of a model, and is kept."""
+    layouts = []
+    bodies = []
+    for array in arrays:
+        order, dense = _physical_order(array)
+        layouts.append((_dtype_name(array), array.shape, None if order is None else tuple(order)))
+        bodies.append(_bytes_of(dense))
+    return _interleaved(_plain_head(tuple(layouts)), bodies)
+
+
+_Layout = tuple[str, tuple[int, ...], tuple[int, ...] | None]
+_Head = tuple[tuple[bytes, bytes], tuple[bytes, ...]]
+"""``((length of the table, table), padding before each tensor)``."""
+
+
+@lru_cache(maxsize=256)
+def _plain_head(layouts: tuple[_Layout, ...]) -> _Head:
+    table = []
+    for dtype, shape, order in layouts:
+        entry = _entry(dtype, shape, order)
+        entry["n"] = math.prod(shape) * DTYPE_BYTES[dtype]
+        table.append(entry)
+    return _head(table)
+
+
+def _entry(dtype: str, shape: Sequence[int], order: Sequence[int] | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"d": dtype, "s": list(shape)}
+    if order is not None:
+        entry["o"] = list(order)
+    return entry
+
+
+def _dtype_name(array: Array) -> str:
+    dtype = _NAMES.get(array.dtype)
+    if dtype is None:
+        raise InputError(f"tensors of dtype {array.dtype} cannot be sent; known are {', '.join(_DTYPES)}")
+    return dtype
+
+
+def _head(table: list[dict[str, Any]]) -> _Head:
     packed = msgpack.packb(table)
-    parts: list[Part] = [_U32.pack(len(packed)), packed]
     position = _U32.size + len(packed)
-    for body in bodies:
+    gaps = []
+    for entry in table:
         gap = -position % ALIGN
-        parts.append(b"\0" * gap)
+        gaps.append(b"\0" * gap)
+        position += gap + entry["n"]
+    return (_U32.pack(len(packed)), packed), tuple(gaps)
+
+
+def _interleaved(head: _Head, bodies: list[Part]) -> list[Part]:
+    start, gaps = head
+    parts: list[Part] = [*start]
+    for gap, body in zip(gaps, bodies):
+        parts.append(gap)
         parts.append(body)
-        position += gap + len(body)
     return parts
 
 
@@ -185,21 +236,19 @@ def decode_tensors(
     position = _U32.size + table_length
     if table_length > limits.HEADER_BYTES or position > len(view):
         raise DecodeError("tensor table is longer than its section or the limit")
-    table = unpack_map(view[_U32.size : position], list)
-    if len(table) > limits.TENSORS:
-        raise DecodeError(f"{len(table)} tensors, more than {limits.TENSORS}")
+    packed = view[_U32.size : position]
+    table = _small_table(bytes(packed)) if table_length <= _SMALL_TABLE else _table_of(packed)
     arrays: list[Array] = []
     total = 0
     for entry in table:
-        shape, order, dtype, codec, length = _checked_entry(entry)
-        total += math.prod(shape) * DTYPE_BYTES[dtype]
+        total += entry.nbytes
         if total > max_bytes:
             raise DecodeError(f"tensors of more than {max_bytes} bytes")
         position += -position % ALIGN
-        if position + length > len(view):
+        if position + entry.length > len(view):
             raise DecodeError("tensor data is truncated")
-        arrays.append(_restore(view[position : position + length], entry, shape, order, dtype, codec))
-        position += length
+        arrays.append(_restore(view[position : position + entry.length], entry))
+        position += entry.length
     if position != len(view):
         raise DecodeError(f"{len(view) - position} bytes after the last tensor")
     return arrays
@@ -234,23 +283,23 @@ def section_bytes(arrays: Sequence[Array], codec: str = "raw") -> bytes:
 def _physical_order(array: Array) -> tuple[list[int] | None, Array]:
     """``(permutation or None, C-contiguous array)``: the array transposed to its order in memory."""
     contiguous = array.flags.c_contiguous
-    if array.ndim < 2 or (contiguous and 1 not in array.shape):
+    if array.ndim < 2 or (contiguous and array.strides == _dense_strides(array.shape, array.itemsize)):
         return None, np.ascontiguousarray(array)
     # NumPy calls an array contiguous whatever the strides of its axes of size 1; torch tells one layout
     # from another by them. Among equal strides the axis of size 1 is the inner one.
     order = sorted(range(array.ndim), key=lambda axis: (-abs(array.strides[axis]), -array.shape[axis]))
     turned = array.transpose(order)
-    if order != sorted(order) and (
-        turned.strides == _dense_strides(turned) or (turned.flags.c_contiguous and not contiguous)
-    ):
+    dense = turned.strides == _dense_strides(turned.shape, turned.itemsize)
+    if order != sorted(order) and (dense or (turned.flags.c_contiguous and not contiguous)):
         return order, turned
     return None, np.ascontiguousarray(array)
 
 
-def _dense_strides(array: Array) -> tuple[int, ...]:
+@lru_cache(maxsize=256)
+def _dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Strides of an array of that shape in C order."""
-    strides = [array.itemsize]
-    for size in array.shape[:0:-1]:
+    strides = [itemsize]
+    for size in shape[:0:-1]:
         strides.append(strides[-1] * size)
     return tuple(reversed(strides))
 
@@ -258,10 +307,43 @@ def _dense_strides(array: Array) -> tuple[int, ...]:
 def _bytes_of(array: Array) -> Part:
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
-    return array.reshape(-1).view(np.uint8).data if array.size else b""
+    return np.frombuffer(array, np.uint8).data if array.size else b""
 
 
-def _checked_entry(entry: Any) -> tuple[list[int], list[int] | None, str, Codec, int]:
+class _Stored(NamedTuple):
+    """One row of a section's table, checked."""
+
+    shape: tuple[int, ...]
+    """As it lies in memory."""
+    axes: tuple[int, ...] | None
+    """What turns it into the tensor's own order."""
+    dtype: str
+    stored_dtype: np.dtype[Any]
+    codec: Codec
+    numbers: dict[str, float] | None
+    """Of a lossy codec that touched the tensor; None where none did."""
+    compressed: bool
+    length: int
+    """Bytes in the section."""
+    stored_bytes: int
+    """Before compression."""
+    nbytes: int
+    """Of the tensor once it is decoded."""
+
+
+def _table_of(packed: bytes | memoryview) -> tuple[_Stored, ...]:
+    table = unpack_map(packed, list)
+    if len(table) > limits.TENSORS:
+        raise DecodeError(f"{len(table)} tensors, more than {limits.TENSORS}")
+    return tuple(_checked_entry(entry) for entry in table)
+
+
+_SMALL_TABLE: Final = 512
+"""Bytes of a table that is kept once it is checked: the jobs of a model all have the same one."""
+_small_table = lru_cache(maxsize=128)(_table_of)
+
+
+def _checked_entry(entry: Any) -> _Stored:
     if not isinstance(entry, dict):
         raise DecodeError("tensor table holds something that is no map")
     shape, order, dtype = entry.get("s"), entry.get("o"), entry.get("d")
@@ -288,33 +370,36 @@ def _checked_entry(entry: Any) -> tuple[list[int], list[int] | None, str, Codec,
         raise DecodeError("tensor order is no permutation of its axes")
     if type(length) is not int or length < 0 or type(entry.get("z", False)) is not bool:
         raise DecodeError("tensor length or compression is malformed")
-    return shape, order, dtype, CODECS[codec], length
+    row = CODECS[codec]
+    stored_dtype = _DTYPES[row.stored_dtype(dtype)]
+    elements = math.prod(shape)
+    return _Stored(
+        tuple(shape if order is None else (shape[axis] for axis in order)),
+        None if order is None else tuple(sorted(range(len(order)), key=order.__getitem__)),
+        dtype,
+        stored_dtype,
+        row,
+        _numbers(entry) if not row.lossless and dtype in _LOSSY else None,
+        entry.get("z", False),
+        length,
+        elements * stored_dtype.itemsize,
+        elements * DTYPE_BYTES[dtype],
+    )
 
 
-def _restore(
-    data: memoryview,
-    entry: dict[str, Any],
-    shape: list[int],
-    order: list[int] | None,
-    dtype: str,
-    codec: Codec,
-) -> Array:
-    stored_dtype = _DTYPES[codec.stored_dtype(dtype)]
-    physical = [shape[axis] for axis in order] if order is not None else shape
-    wanted = math.prod(shape) * stored_dtype.itemsize
-    if entry.get("z"):
-        data = _decompress(data, wanted)
-    if len(data) != wanted:
-        raise DecodeError(f"tensor of shape {shape} needs {wanted} bytes, found {len(data)}")
-    array: Array = np.frombuffer(data, stored_dtype).reshape(physical)
-    if dtype == "bool" and array.view(np.uint8).max(initial=0) > 1:
+def _restore(data: memoryview, stored: _Stored) -> Array:
+    if stored.compressed:
+        data = _decompress(data, stored.stored_bytes)
+    if len(data) != stored.stored_bytes:
+        shape, wanted = list(stored.shape), stored.stored_bytes
+        raise DecodeError(f"tensor stored with shape {shape} needs {wanted} bytes, found {len(data)}")
+    array: Array = np.frombuffer(data, stored.stored_dtype).reshape(stored.shape)
+    if stored.dtype == "bool" and array.view(np.uint8).max(initial=0) > 1:
         # Kernels size their output by adding up masks.
         raise DecodeError("tensor of booleans holds something that is neither 0 nor 1")
-    if not codec.lossless and dtype in _LOSSY:
-        array = codec.restore(array, _DTYPES[dtype], _numbers(entry))
-    if order is not None:
-        array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
-    return array
+    if stored.numbers is not None:
+        array = stored.codec.restore(array, _DTYPES[stored.dtype], stored.numbers)
+    return array if stored.axes is None else array.transpose(stored.axes)
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:

@@ -9,12 +9,12 @@ import numpy as np
 from edgemesh.protocol.manifest import Boundary
 
 
-def made_up_inputs(boundary: Boundary) -> list[np.ndarray[Any, Any]]:
+def made_up_inputs(boundary: Boundary, seed: int = 0) -> list[np.ndarray[Any, Any]]:
     """Plausible inputs: noise for numbers (zeros would meet denormal and skip paths), zeros for indices.
 
-    The same for the same boundary at any time.
+    The same for the same boundary and seed at any time.
     """
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     arrays = []
     for tensor in boundary:
         if tensor.dtype in ("float16", "float32", "float64"):

@@ -117,7 +117,7 @@ class ExecutorCore:
         inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
         loaded.run(inputs)
         seconds: list[float] = []
-        least, most = _MEASURE_RUNS
+        least, most = (runs, runs) if (runs := header.get("runs", 0)) else _MEASURE_RUNS
         with _taking_turns(self._turns):
             ends = time.perf_counter() + _MEASURE_SECONDS
             while len(seconds) < least or (len(seconds) < most and time.perf_counter() < ends):
