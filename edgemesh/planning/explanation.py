@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from edgemesh.planning.feasibility import why_unusable
+from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.plan import Infeasible, Plan, Prediction
 from edgemesh.planning.prediction import predicted_latency
-from edgemesh.planning.wording import as_milliseconds
+from edgemesh.planning.value import main_figure_in_words, value_of
+from edgemesh.planning.wording import as_joules, as_milliseconds, as_money
+
+Terms = defaultdict[str, float]
+_NOTHING: Final = 1e-9
+"""Seconds by which a bound that was made by multiplying may seem broken."""
 
 IdleKind = Literal[
-    "unavailable", "excluded", "incapable", "pinned", "memory", "unreachable", "slower", "no-gain"
+    "unavailable",
+    "excluded",
+    "incapable",
+    "pinned",
+    "memory",
+    "unreachable",
+    "deadline",
+    "late",
+    "costlier",
+    "slower",
+    "no-gain",
 ]
+"""``late`` breaks the latency bound, ``costlier`` keeps it and loses in what the goal minimises."""
 
 
 @dataclass(frozen=True)
@@ -33,48 +50,70 @@ class Idle:
 class Change:
     """Why a plan replaced another."""
 
-    kind: Literal["first", "impossible", "possible", "faster", "equal"]
-    """Whether there was no plan, the old one became impossible, the new one became possible, or estimates
-    moved; ``equal`` when the new one is not faster on the new estimates."""
+    kind: Literal["first", "impossible", "late", "possible", "faster", "cheaper", "equal"]
+    """Whether there was no plan, the old one became impossible or breaks the bound now, the new one became
+    possible, or estimates moved; ``equal`` when the new one is not better on the new estimates."""
     text: str
     saved: float | None = None
-    """Seconds by which the new plan is faster, on the new estimates; None when the old one is impossible."""
+    """By how much the new plan is better in what the goal minimises (seconds, joules, money), on the new
+    estimates; None when the old one is impossible or late."""
 
 
-def why_idle(instance: Instance, plan: Plan, using: Mapping[str, Plan | None]) -> tuple[Idle, ...]:
+_LATENCY: Final = Goal("latency")
+
+
+def why_idle(
+    instance: Instance, plan: Plan, using: Mapping[str, Plan | None], goal: Goal = _LATENCY
+) -> tuple[Idle, ...]:
     """One reason per device that ``plan`` does not use; ``using`` as in ``alternatives.Alternatives``."""
     return tuple(
-        _idle(instance, index, plan, using[device.id])
+        _idle(instance, index, plan, using[device.id], goal)
         for index, device in enumerate(instance.devices)
         if device.id not in plan.devices
     )
 
 
-def why_changed(old: Plan | None, before: Instance, new: Plan, now: Instance) -> Change:
+def why_changed(
+    old: Plan | None, before: Instance, new: Plan, now: Instance, goal: Goal = _LATENCY
+) -> Change:
     """Why ``new``, solved on ``now``, takes the place of ``old``, solved on ``before``.
 
     Both plans are predicted on both instances; the term that moved most in favour of the new plan is named.
     """
     if old is None:
-        return Change("first", f"first plan, {as_milliseconds(new.total)}")
+        return Change("first", f"first plan, {_figure(new.prediction, goal)}")
     old_now = predicted_latency(now, old.partitions, old.input_codec)
     if isinstance(old_now, Infeasible):
         return Change("impossible", f"the plan before cannot be carried out any more: {old_now.reason}")
-    saved = old_now.total - new.total
-    figures = f"{as_milliseconds(new.total)} instead of {as_milliseconds(old_now.total)}"
+    if new.bound is not None and old_now.total > new.bound + _NOTHING:
+        return Change(
+            "late",
+            f"the plan before takes {as_milliseconds(old_now.total)} now, beyond the bound of "
+            f"{as_milliseconds(new.bound)}",
+        )
+    saved = value_of(old_now, goal)[0] - value_of(new.prediction, goal)[0]
+    figures = f"{_figure(new.prediction, goal)} instead of {_figure(old_now, goal)}"
     if saved <= 0.0:
-        return Change("equal", f"no faster than the plan before: {figures}", saved)
+        return Change("equal", f"no {_better(goal)} than the plan before: {figures}", saved)
     new_before = predicted_latency(before, new.partitions, new.input_codec)
     if isinstance(new_before, Infeasible):
         return Change("possible", f"{figures}; it was impossible before: {new_before.reason}", saved)
     old_before = predicted_latency(before, old.partitions, old.input_codec)
-    assert isinstance(old_before, Prediction), old_before
-    return Change(
-        "faster", f"{figures}, because {_mover(old_before, old_now, new_before, new.prediction)}", saved
-    )
+    if isinstance(old_before, Infeasible):
+        return Change(_better(goal), figures, saved)
+    mover = _mover(old_before, old_now, new_before, new.prediction, goal)
+    return Change(_better(goal), f"{figures}, because {mover}", saved)
 
 
-def _idle(instance: Instance, index: int, plan: Plan, other: Plan | None) -> Idle:
+def _better(goal: Goal) -> Literal["faster", "cheaper"]:
+    return "faster" if goal.objective in ("latency", "throughput") else "cheaper"
+
+
+def _figure(prediction: Prediction, goal: Goal) -> str:
+    return main_figure_in_words(value_of(prediction, goal)[0], goal)
+
+
+def _idle(instance: Instance, index: int, plan: Plan, other: Plan | None, goal: Goal) -> Idle:
     name = instance.devices[index].id
     unusable = why_unusable(instance, index)
     if unusable is not None:
@@ -86,10 +125,25 @@ def _idle(instance: Instance, index: int, plan: Plan, other: Plan | None) -> Idl
             f"no plan can use {name}: what it may run fits no route from {instance.origin_name}",
         )
     extra = other.total - plan.total
-    if extra <= 0.0:
+    if plan.bound is not None and other.total > plan.bound + _NOTHING:
+        return Idle(
+            name,
+            "late",
+            f"too slow: the best plan that uses {name} takes {as_milliseconds(other.total)} against "
+            f"the bound of {as_milliseconds(plan.bound)}",
+            extra,
+        )
+    theirs, ours = (value_of(each.prediction, goal)[0] for each in (other, plan))
+    if goal.objective != "latency" and theirs > ours:
+        cost = f"{main_figure_in_words(theirs, goal)}, {main_figure_in_words(theirs - ours, goal)} more"
+        what = "has a bottleneck of" if goal.objective == "throughput" else "costs"
+        return Idle(name, "costlier", f"the best plan that uses {name} {what} {cost}", extra)
+    if extra <= 0.0 or goal.objective != "latency":
         more = len(other.partitions) - len(plan.partitions)
         cost = f"{more} more partitions" if more > 0 else "no advantage in partitions or bytes"
-        return Idle(name, "no-gain", f"the best plan that uses {name} is no faster and has {cost}", extra)
+        return Idle(
+            name, "no-gain", f"the best plan that uses {name} is no {_better(goal)} and has {cost}", extra
+        )
     text = (
         f"the best plan that uses {name} takes {as_milliseconds(other.total)}, {as_milliseconds(extra)} more"
     )
@@ -108,25 +162,31 @@ def _shares(one: Prediction, other: Prediction) -> list[tuple[str, float, float]
     ]
 
 
-def _mover(old_before: Prediction, old_now: Prediction, new_before: Prediction, new_now: Prediction) -> str:
+def _mover(
+    old_before: Prediction, old_now: Prediction, new_before: Prediction, new_now: Prediction, goal: Goal
+) -> str:
+    terms, words = _TERMS.get(goal.objective, (_seconds, as_milliseconds))
     moves = [
-        (after - before, what, "more", before, after) for what, before, after in _moves(old_before, old_now)
+        (after - before, what, "more", before, after)
+        for what, before, after in _moves(terms(old_before), terms(old_now))
     ]
     moves += [
-        (before - after, what, "less", before, after) for what, before, after in _moves(new_before, new_now)
+        (before - after, what, "less", before, after)
+        for what, before, after in _moves(terms(new_before), terms(new_now))
     ]
+    if not moves:
+        return "the estimates moved"
     _, what, direction, before, after = max(moves)
-    return f"{what} takes {direction}: {as_milliseconds(after)}, {as_milliseconds(before)} before"
+    return f"{what} takes {direction}: {words(after)}, {words(before)} before"
 
 
-def _moves(before: Prediction, after: Prediction) -> list[tuple[str, float, float]]:
-    first, second = _terms(before), _terms(after)
+def _moves(first: Terms, second: Terms) -> list[tuple[str, float, float]]:
     return [(what, first[what], second[what]) for what in sorted({*first, *second})]
 
 
-def _terms(prediction: Prediction) -> defaultdict[str, float]:
+def _seconds(prediction: Prediction) -> Terms:
     """Seconds of one plan by what causes them."""
-    terms: defaultdict[str, float] = defaultdict(float)
+    terms: Terms = defaultdict(float)
     for hop in prediction.hops:
         terms[f"running on {hop.partition.device}"] += hop.run
         terms[f"waiting on {hop.partition.device}"] += hop.queue
@@ -137,3 +197,29 @@ def _terms(prediction: Prediction) -> defaultdict[str, float]:
         terms[f"decoding on {crossing.receiver}"] += crossing.decode
         terms["the broker"] += crossing.broker
     return terms
+
+
+def _joules(prediction: Prediction) -> Terms:
+    terms: Terms = defaultdict(float)
+    for hop in prediction.hops:
+        terms[f"running on {hop.partition.device}"] += hop.joules
+    for crossing in prediction.crossings:
+        terms[f"sending from {crossing.sender} to {crossing.receiver}"] += crossing.joules
+    return terms
+
+
+def _money(prediction: Prediction) -> Terms:
+    terms: Terms = defaultdict(float)
+    for hop in prediction.hops:
+        terms[f"running on {hop.partition.device}"] += hop.money
+    for crossing in prediction.crossings:
+        terms[f"sending from {crossing.sender} to {crossing.receiver}"] += crossing.money
+    return terms
+
+
+_TERMS: Final[dict[str, tuple[Callable[[Prediction], Terms], Callable[[float], str]]]] = {
+    "energy": (_joules, as_joules),
+    "bounded-energy": (_joules, as_joules),
+    "money": (_money, as_money),
+}
+"""What the parts of a plan take, where the goal minimises something else than time."""

@@ -7,9 +7,10 @@ from math import inf
 
 import numpy as np
 
+from edgemesh.planning.contradictions import contradictory_pins
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.paths import ways_from_start
 from edgemesh.planning.plan import Infeasible
+from edgemesh.planning.sweep import best_end, latency_steps, values_of
 from edgemesh.planning.wording import as_bytes
 
 
@@ -19,6 +20,9 @@ def why_infeasible(instance: Instance) -> Infeasible:
     Constraints are taken in the order in which an operator would look at them; the first that leaves nothing
     is named.
     """
+    contradiction = contradictory_pins(instance)
+    if contradiction:
+        return Infeasible("pinned", contradiction)
     for unit in range(instance.unit_count):
         reason = _unit_without_device(instance, unit)
         if reason is not None:
@@ -96,8 +100,9 @@ def _unit_without_device(instance: Instance, unit: int) -> Infeasible | None:
 
 
 def _has_plan(instance: Instance) -> bool:
-    tables = instance.tables
-    return bool(np.isfinite((ways_from_start(tables).end[:, -1] + tables.last).real).any())
+    steps = latency_steps(instance.costs)
+    (values,) = values_of(steps)
+    return bool(np.isfinite(best_end(steps, values)[1]))
 
 
 def _ids(instance: Instance, devices: set[int]) -> str:

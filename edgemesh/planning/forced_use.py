@@ -6,25 +6,29 @@ from collections.abc import Iterable
 
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.memory import best_path_within_memory
-from edgemesh.planning.paths import best_path_using, ways_from_start
 from edgemesh.planning.plan import Plan
-from edgemesh.planning.prediction import crowded_devices, plan_of
+from edgemesh.planning.prediction import crowded_devices, plan_of, plan_of_route
+from edgemesh.planning.sweep import latency_steps, route_through, values_of
 
 
 def best_plans_using(instance: Instance, devices: Iterable[int]) -> dict[int, Plan | None]:
     """For each of ``devices`` the plan of least latency with a run on it; None when there is none.
 
-    One pass forwards and one backwards serve all devices: ``O(U^2 * D + U * D * K)`` unless memory binds.
+    One sweep forwards and one backwards serve all devices: ``O(U * D * K)`` unless memory binds.
     """
-    ways = ways_from_start(instance.tables)
-    back = ways_from_start(instance.tables.mirrored)
+    steps = latency_steps(instance.costs)
+    mirrored = steps.mirrored
+    (values,), (back,) = values_of(steps), values_of(mirrored)
     plans: dict[int, Plan | None] = {}
     for device in devices:
-        path = best_path_using(device, ways, back)
-        proven = True
-        crowded = crowded_devices(instance, path.runs) if path else []
-        if crowded:
-            found = best_path_within_memory(instance, crowded, wanted=device)
-            path, proven = (found.path, found.proven) if found else (None, True)
-        plans[device] = plan_of(instance, path, proven=proven) if path else None
+        route = route_through(steps, mirrored, (values, back), device)
+        if route is None:
+            plans[device] = None
+            continue
+        crowded = crowded_devices(instance, route.runs)
+        if not crowded:
+            plans[device] = plan_of_route(instance, route)
+            continue
+        found = best_path_within_memory(instance, crowded, wanted=device)
+        plans[device] = plan_of(instance, found.path, proven=found.proven) if found else None
     return plans

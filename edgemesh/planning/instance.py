@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemesh.planning.costs import Costs, costs_of
 from edgemesh.planning.tables import Tables, tables_of
 from edgemesh.protocol.ids import APP_ORIGIN
 
@@ -42,6 +43,10 @@ class Requester:
     encode: tuple[float, ...] = ()
     """Seconds per raw byte, by codec; empty when encoding costs nothing, infinite for a codec it lacks."""
     decode: tuple[float, ...] = ()
+    radio_watts: float = 0.0
+    """Above idle while its link carries something."""
+    energy_weight: float = 1.0
+    """What one joule of it counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,17 @@ class PlanningDevice:
     decode: tuple[float, ...] = ()
     unavailable: str = ""
     """Why it runs nothing now ("is offline"), in words that follow its name; empty when it is available."""
+    busy_watts: float = 0.0
+    """Above idle while it runs units, encodes or decodes; waiting in its queue costs nothing."""
+    radio_watts: float = 0.0
+    """Above idle while its link carries something: bytes over the rate of that direction, latency left
+    out."""
+    energy_weight: float = 1.0
+    """What one joule of it counts: a battery more than 1, a wall plug down to 0."""
+    price_per_second: float = 0.0
+    """Money for each second that it runs units, encodes or decodes."""
+    price_per_byte: float = 0.0
+    """Money for each byte that it sends or receives."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,11 @@ class Instance:
         """Whoever sends the input and gets the output."""
         return self.devices[self.origin] if isinstance(self.origin, int) else self.origin
 
+    @property
+    def participants(self) -> tuple[PlanningDevice | Requester, ...]:
+        """All who send or receive: the devices, then the gateway's side when inputs arise on a topic."""
+        return self.devices if isinstance(self.origin, int) else (*self.devices, self.origin)
+
     @cached_property
     def indices(self) -> dict[str, int]:
         """Index of each device by its id."""
@@ -160,6 +181,11 @@ class Instance:
             if device.unavailable or index in self.excluded:
                 allowed[index] = False
         return allowed
+
+    @cached_property
+    def costs(self) -> Costs:
+        """The cost model of this instance: seconds, joules and money of each step."""
+        return costs_of(self)
 
     @cached_property
     def tables(self) -> Tables:

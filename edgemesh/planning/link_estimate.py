@@ -18,12 +18,14 @@ off by the difference, totals are not.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import hypot
 from typing import Final, Literal, NamedTuple
 
 from edgemesh.planning.instance import Link
-from edgemesh.planning.robust import Recent, clamped, is_positive, log_median, relative_error
+from edgemesh.planning.level import WINDOW, Level
+from edgemesh.planning.robust import clamped, is_positive
 
 SampleKind = Literal["up", "echo", "tail", "down"]
 
@@ -32,7 +34,15 @@ BASES: Final[dict[SampleKind, float]] = {"up": 1.0, "echo": 1.0, "tail": 0.0, "d
 SMALL_BYTES: Final = 4096
 """Up to here a sample tells the base."""
 LARGE_BYTES: Final = 16 * 1024
-"""From here on it tells a rate; in between it tells neither well enough."""
+"""From here on it tells a rate; in between it does so where the link is slow."""
+_MOSTLY_BYTES: Final = 4.0
+"""A sample of middling size that took so many bases was on the way for its bytes."""
+_SAME_SECONDS: Final = 1.0
+"""Without a new sample an estimate stays as it is for so long: it only grows older."""
+_LEAST_SHARE: Final = 0.02
+"""Of a large sample's time, that its bytes took at the least."""
+_LEAST_BASE_SHARE: Final = 0.2
+"""Of a small sample's time, that was not for its bytes at the least."""
 DEFAULT_LINK: Final = Link(0.0005, 12.5e6, 0.0005, 12.5e6)
 """Before any sample: a home network with a good access point."""
 UNKNOWN: Final = 1.4
@@ -59,42 +69,69 @@ class LinkEstimator:
 
     def __init__(self, *, broker_seconds: float = 0.0) -> None:
         self._broker = broker_seconds
-        self._small: Recent[float] = Recent()
-        self._large: dict[SampleKind, Recent[tuple[int, float]]] = {kind: Recent() for kind in BASES}
+        self._base = Level()
+        self._estimated: tuple[float, LinkEstimate] | None = None
+        """When it was asked for last, with the answer, while no sample has come since."""
+        self._per_byte: dict[SampleKind, _LargeSamples] = {}
+        """``tail`` and ``down`` show the same and share a level."""
+
+    @property
+    def steps(self) -> int:
+        """Steps recognised so far: each time, what older samples said was forgotten."""
+        return self._base.steps + sum(large.level.steps for large in self._per_byte.values())
 
     def observe(self, kind: SampleKind, nbytes: int, seconds: float, now: float) -> None:
         """Take one sample; a time or size that is not positive and finite is ignored."""
         if not is_positive(nbytes, seconds):
             return
-        if nbytes >= LARGE_BYTES:
-            self._large[kind].add((nbytes, seconds), now)
+        self._estimated = None
+        base = self._base_seconds(now)
+        if nbytes >= LARGE_BYTES or (nbytes > SMALL_BYTES and seconds > _MOSTLY_BYTES * BASES[kind] * base):
+            key: SampleKind = "down" if kind == "tail" else kind
+            self._per_byte.setdefault(key, _LargeSamples()).add(_Large(now, kind, nbytes, seconds), base)
         elif nbytes <= SMALL_BYTES and BASES[kind]:
-            self._small.add(seconds, now)
+            alone = max(seconds - nbytes * self._known_per_byte(kind, now), _LEAST_BASE_SHARE * seconds)
+            if self._base.add(clamped(alone, *BASE_RANGE), now):
+                for large in self._per_byte.values():
+                    large.reconsider(self._base_seconds(now))
 
     def estimate(self, now: float) -> LinkEstimate:
-        """The link as of ``now``; the default for whatever has no samples."""
-        small = self._small.values(now)
-        default_base = DEFAULT_LINK.latency_up + DEFAULT_LINK.latency_down + self._broker
-        base = log_median(small) if small else default_base
-        per_byte = {kind: self._per_byte(kind, base, now) for kind in BASES}
-        up, down = _up_and_down(per_byte["up"], per_byte["down"] + per_byte["tail"], per_byte["echo"])
-        latency = clamped(base - self._broker, *BASE_RANGE) / 2.0
+        """The link as of ``now`` (within a second); the default for whatever has no samples."""
+        if self._estimated is None or not 0.0 <= now - self._estimated[0] < _SAME_SECONDS:
+            self._estimated = now, self._estimate(now)
+        return self._estimated[1]
+
+    def _estimate(self, now: float) -> LinkEstimate:
+        base = self._base.read(now, UNKNOWN) if self._base else None
+        base_seconds = base.value if base is not None else self._base_seconds(now)
+        up, down = _up_and_down(self._read("up", now), self._read("down", now), self._read("echo", now))
+        latency = clamped(base_seconds - self._broker, *BASE_RANGE) / 2.0
         link = Link(
             latency,
             clamped(1.0 / up.seconds, *RATE_RANGE),
             latency,
             clamped(1.0 / down.seconds, *RATE_RANGE),
         )
-        uncertainty = hypot(relative_error(small, UNKNOWN), max(up.error, down.error))
-        age = min(self._small.age(now), *(recent.age(now) for recent in self._large.values()))
+        uncertainty = hypot(base.error if base is not None else UNKNOWN, max(up.error, down.error))
+        levels = [self._base, *(large.level for large in self._per_byte.values())]
+        age = now - max(level.newest_at for level in levels)
         return LinkEstimate(link, min(uncertainty, UNKNOWN), age)
 
-    def _per_byte(self, kind: SampleKind, base: float, now: float) -> list[float]:
-        # A large sample no slower than the base says "too fast to see": the highest rate, not an error.
-        return [
-            max((seconds - BASES[kind] * base) / nbytes, 1.0 / RATE_RANGE[1])
-            for nbytes, seconds in self._large[kind].values(now)
-        ]
+    def _read(self, kind: SampleKind, now: float) -> _PerByte | None:
+        large = self._per_byte.get(kind)
+        if large is None:
+            return None
+        reading = large.level.read(now, UNKNOWN)
+        return _PerByte(reading.value, reading.error)
+
+    def _base_seconds(self, now: float) -> float:
+        if self._base:
+            return self._base.read(now, UNKNOWN).value
+        return DEFAULT_LINK.latency_up + DEFAULT_LINK.latency_down + self._broker
+
+    def _known_per_byte(self, kind: SampleKind, now: float) -> float:
+        large = self._per_byte.get(kind)
+        return large.level.read(now, UNKNOWN).value if large is not None else 0.0
 
 
 def receiver_share(nbytes: int, seconds: float, sender: Link, broker_seconds: float = 0.0) -> float:
@@ -106,19 +143,52 @@ def receiver_share(nbytes: int, seconds: float, sender: Link, broker_seconds: fl
     return seconds - sender.latency_up - sender.latency_down - nbytes / sender.rate_up - broker_seconds
 
 
+class _Large(NamedTuple):
+    time: float
+    kind: SampleKind
+    nbytes: int
+    seconds: float
+
+
+class _LargeSamples:
+    """Seconds per byte of one direction."""
+
+    def __init__(self) -> None:
+        self.level = Level()
+        self._newest: deque[_Large] = deque(maxlen=WINDOW)
+
+    def add(self, sample: _Large, base: float) -> None:
+        """Take a sample where the base is known to be ``base``."""
+        self._newest.append(sample)
+        self._judge(sample, base)
+
+    def reconsider(self, base: float) -> None:
+        """The base has made a step to ``base``: the suspects may have told of it, and of no rate."""
+        suspects = self.level.take_suspects_back()
+        for sample in list(self._newest)[len(self._newest) - suspects :]:
+            self._judge(sample, base)
+
+    def _judge(self, sample: _Large, base: float) -> None:
+        # What is no slower than the base says "too fast to see", which is not "infinitely fast".
+        on_the_way = max(sample.seconds - BASES[sample.kind] * base, _LEAST_SHARE * sample.seconds)
+        per_byte = clamped(on_the_way / sample.nbytes, 1.0 / RATE_RANGE[1], 1.0 / RATE_RANGE[0])
+        self.level.add(per_byte, sample.time)
+
+
 class _PerByte(NamedTuple):
     seconds: float
     error: float
     """On a log scale."""
 
 
-def _up_and_down(up: list[float], down: list[float], echo: list[float]) -> tuple[_PerByte, _PerByte]:
+def _up_and_down(
+    up: _PerByte | None, down: _PerByte | None, both: _PerByte | None
+) -> tuple[_PerByte, _PerByte]:
     """Both directions from the seconds per byte that samples show; an echo shows their sum.
 
     What no sample shows is what the echo leaves, or else like the other direction, or else the default.
     """
-    ways = [_measured(up), _measured(down)]
-    both = _measured(echo)
+    ways = [up, down]
     if both is not None and ways == [None, None]:
         ways = [_PerByte(both.seconds / 2.0, UNKNOWN)] * 2
     for this, other in ((0, 1), (1, 0)):
@@ -128,10 +198,6 @@ def _up_and_down(up: list[float], down: list[float], echo: list[float]) -> tuple
     up_way, down_way = ways
     default = (1.0 / DEFAULT_LINK.rate_up, 1.0 / DEFAULT_LINK.rate_down)
     return up_way or _PerByte(default[0], UNKNOWN), down_way or _PerByte(default[1], UNKNOWN)
-
-
-def _measured(per_byte: list[float]) -> _PerByte | None:
-    return _PerByte(log_median(per_byte), relative_error(per_byte, UNKNOWN)) if per_byte else None
 
 
 def _rest(both: _PerByte, known: _PerByte) -> _PerByte:

@@ -5,9 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.latency import solve_latency
 from edgemesh.planning.plan import Infeasible, Plan
+from edgemesh.planning.throughput import solve_throughput
+from edgemesh.planning.within import plan_within
 
-OBJECTIVES: Final[dict[str, Callable[[Instance], Plan | Infeasible]]] = {"latency": solve_latency}
-"""A new objective is one module with such a function and one row here."""
+
+def solve(instance: Instance, goal: Goal) -> Plan | Infeasible:
+    """The best plan for ``goal``, with the latency bound that was applied, or why there is none."""
+    return SOLVERS[goal.objective](instance, goal)
+
+
+def _latency(instance: Instance, goal: Goal) -> Plan | Infeasible:
+    return solve_latency(instance)
+
+
+def _within(instance: Instance, goal: Goal) -> Plan | Infeasible:
+    return plan_within(instance, RESOURCES[goal.objective], goal.bound)
+
+
+def _throughput(instance: Instance, goal: Goal) -> Plan | Infeasible:
+    return solve_throughput(instance)
+
+
+RESOURCES: Final[dict[str, tuple[str, ...]]] = {
+    "energy": ("joules",),
+    "bounded-energy": ("joules",),
+    "money": ("money", "joules"),
+}
+"""What is minimised where that is a sum over the steps of a plan, most important first."""
+
+SOLVERS: Final[dict[str, Callable[[Instance, Goal], Plan | Infeasible]]] = {
+    "latency": _latency,
+    "throughput": _throughput,
+    **dict.fromkeys(RESOURCES, _within),
+}
+"""A new objective is one module with such a function, one row here and one in ``value.py``."""

@@ -32,6 +32,9 @@ class Crossing:
     broker: float
     down: float
     decode: float
+    joules: float = 0.0
+    """At both ends: codec and radio."""
+    money: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -48,6 +51,9 @@ class Hop:
     """None where the input is already there: a first partition on the origin."""
     queue: float
     run: float
+    joules: float = 0.0
+    """Of running; those of the arrival are with the crossing."""
+    money: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -57,13 +63,18 @@ class Hop:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted latency of one plan."""
+    """What one plan takes."""
 
     hops: tuple[Hop, ...]
     result: Crossing | None
     """The way of the output back to the origin; None when the last partition runs there."""
     total: float
     """Seconds from the input at the origin to the output at the origin."""
+    joules: float = 0.0
+    """Above idle, of all devices and radios, each times its weight."""
+    money: float = 0.0
+    bottleneck: float = 0.0
+    """Seconds per job of the participant or link direction that is busy longest."""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -91,7 +102,9 @@ class Plan:
     """For the input, when the first partition is not on the origin."""
     prediction: Prediction
     proven: bool = True
-    """False when memory made the search so large that it ended before it could prove this the best."""
+    """False when the search grew so large that it ended before it could prove this the best."""
+    bound: float | None = None
+    """Seconds within which it was to stay; None where the objective holds no bound."""
 
     @property
     def total(self) -> float:
@@ -108,6 +121,6 @@ class Plan:
 class Infeasible:
     """Why no plan, or not this one, can be carried out."""
 
-    kind: Literal["unavailable", "excluded", "incapable", "pinned", "memory", "unreachable"]
+    kind: Literal["unavailable", "excluded", "incapable", "pinned", "memory", "unreachable", "deadline"]
     reason: str
     """A sentence that names the constraint, with figures."""

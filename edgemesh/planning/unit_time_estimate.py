@@ -1,10 +1,11 @@
-"""What the units of one model take on one device: its profile, corrected by the jobs it has run."""
+"""What the units of one model take on one device: its profile, corrected by the runs it has done since."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from statistics import median
 from typing import Final, NamedTuple
@@ -12,14 +13,27 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from edgemesh.planning.instance import FloatArray
-from edgemesh.planning.robust import Recent, clamped, is_positive, log_median, relative_error
+from edgemesh.planning.level import FRESH_AGE, Level
+from edgemesh.planning.robust import clamped, is_positive, log_median
 
 PROFILE_ERROR: Final = 0.3
-"""Uncertainty of a profile before any job confirms it."""
+"""Uncertainty of a profile before any run confirms it."""
 FACTOR_RANGE: Final = (0.05, 20.0)
 """Of the sum of units to a whole run: fusion and cache stay far within it."""
 CORRECTION_RANGE: Final = (0.02, 50.0)
 """Of the profile to now: throttling, another process, other clocks."""
+HEALING_SECONDS: Final = 600.0
+"""A correction that no run confirms fades by 1/e in this time: most that slows a device down ends. Devices
+measure themselves now and then, so this is for those that cannot."""
+_SHORTEST: Final = 1e-9
+"""Seconds, and a tick of the planner. No clock measures less, and ratios of less than that overflow."""
+TOLD_SECONDS: Final = 15.0
+"""Within which a device tells of load and throttling that its runs have shown: two readings of five seconds
+each, and some."""
+_OWN_FACTOR_RANGE: Final = (0.8, 1.25)
+"""Of a measured run to what the line through all of them says: beyond it is an outlier."""
+_OWN_FACTOR_NOISE: Final = 0.05
+"""Nearer to the line a run is on it."""
 
 
 class MeasuredRun(NamedTuple):
@@ -41,53 +55,121 @@ class UnitTimes:
     uncertainty: float
     """Likely relative error, on a log scale: 0.1 is about 10 %."""
     age: float
-    """Seconds since the newest job; infinite when there was none."""
+    """Seconds since the newest run; infinite when there was none."""
+    runs: FloatArray | None = None
+    """``[U + 1, U + 1]`` seconds of the run ``[start, stop)``, where some are not what overhead and factor
+    say; infinite where the device cannot run it."""
+    correction: float = 1.0
+    """Of the profile's times to these."""
 
 
 class UnitTimeEstimator:
-    """One device and model. A run takes ``correction * (overhead + factor * sum of its units)``.
+    """One device and model. A run takes ``correction * own factor * (overhead + factor * sum of its units)``.
 
-    Overhead and factor come from the profile's measured runs (prefixes, suffixes, the whole), the correction
-    from jobs: the median of what recent runs took to what the profile says.
+    Overhead and factor come from the profile's measured runs (prefixes, suffixes, the whole), as do the own
+    factors, which are 1 for runs that it does not list. The correction is what recent runs took to what the
+    profile says.
     """
 
     def __init__(self, seconds: Sequence[float] | FloatArray, runs: Sequence[MeasuredRun] = ()) -> None:
         """``seconds`` per unit (infinite, NaN or negative: cannot run it), and measured ``runs``."""
         units = np.array(seconds, dtype=np.float64)
         units[~(np.isfinite(units) & (units >= 0.0))] = math.inf
+        units = np.maximum(units, _SHORTEST)
         self._seconds = units
-        self._ratios: Recent[float] = Recent()
-        self._overhead, self._factor = _overhead_and_factor(
-            [(self._sum(run), run.seconds) for run in runs if self._usable(run)]
-        )
+        finite = np.isfinite(units)
+        self._before: list[float] = np.concatenate(([0.0], np.cumsum(np.where(finite, units, 0.0)))).tolist()
+        self._unable: list[int] = np.concatenate(([0], np.cumsum(~finite))).tolist()
+        self._level = Level()
+        self._slowdown = 1.0
+        """What was expected last."""
+        usable = [run for run in runs if self._usable(run)]
+        self._overhead, self._factor = _overhead_and_factor([(self._sum(run), run.seconds) for run in usable])
+        alone = [MeasuredRun(u, u + 1, float(s)) for u, s in enumerate(units)]
+        self._own: dict[tuple[int, int], float] = {}
+        for run in (*alone, *usable):
+            factor = clamped(run.seconds / self._line(run), *_OWN_FACTOR_RANGE) if self._usable(run) else 1.0
+            if abs(factor - 1.0) > _OWN_FACTOR_NOISE:
+                self._own[run.start, run.stop] = factor
 
-    def observe(self, run: MeasuredRun, now: float) -> None:
-        """Take the timing of a run that a job brought home; nonsense is ignored."""
+    @property
+    def steps(self) -> int:
+        """Steps recognised so far: each time, what older runs said was forgotten."""
+        return self._level.steps
+
+    def observe(self, run: MeasuredRun, now: float, slowdown: float = 1.0) -> None:
+        """Take the timing of a run; nonsense is ignored.
+
+        ``slowdown`` is what was expected at that moment anyway, from the load of others for example.
+        """
+        self._expect(slowdown, now)
         if self._usable(run):
-            predicted = self._overhead + self._factor * self._sum(run)
-            self._ratios.add(clamped(run.seconds / predicted, *CORRECTION_RANGE), now)
+            ratio = run.seconds / (self._predicted(run) * slowdown)
+            self._level.add(clamped(ratio, *CORRECTION_RANGE), now)
 
-    def estimate(self, now: float) -> UnitTimes:
-        """Times as of ``now``."""
-        ratios = self._ratios.values(now)
-        correction = log_median(ratios) if ratios else 1.0
+    def estimate(self, now: float, slowdown: float = 1.0, disbelief: float = 1.0) -> UnitTimes:
+        """Times as of ``now``, where ``slowdown`` is what is expected at present.
+
+        ``disbelief`` is how many times longer runs take than the device says.
+        """
+        self._expect(slowdown, now)
+        correction, error, age = 1.0, PROFILE_ERROR, math.inf
+        if self._level:
+            level, error, age = self._level.read(now, PROFILE_ERROR)
+            correction = level ** math.exp(-max(0.0, age - FRESH_AGE) / HEALING_SECONDS)
+        correction = clamped(correction * slowdown * disbelief, *CORRECTION_RANGE)
         return UnitTimes(
             self._seconds,
             self._overhead * correction,
             self._factor * correction,
-            relative_error(ratios, PROFILE_ERROR),
-            self._ratios.age(now),
+            error,
+            age,
+            self._runs * correction if self._runs is not None else None,
+            correction,
         )
+
+    def _expect(self, slowdown: float, now: float) -> None:
+        """Take note of a slowdown that is expected from now on.
+
+        Runs may have shown it before the device told of its cause: then it is in the level already.
+        """
+        if slowdown == self._slowdown:
+            return
+        recent = now - self._level.stepped_at <= TOLD_SECONDS
+        if recent and self._level.rose == (slowdown > self._slowdown):
+            self._level.scale(self._slowdown / slowdown)
+        self._slowdown = slowdown
+
+    @cached_property
+    def _runs(self) -> FloatArray | None:
+        """All runs as the profile has them; None where all are on the line."""
+        if not self._own:
+            return None
+        sums, unable = np.array(self._before), np.array(self._unable)
+        runs: FloatArray = self._overhead + self._factor * (sums[None, :] - sums[:, None])
+        runs[unable[None, :] > unable[:, None]] = math.inf
+        runs[np.tril_indices(len(sums))] = math.inf
+        for (start, stop), factor in self._own.items():
+            runs[start, stop] *= factor
+        return runs
 
     def _usable(self, run: MeasuredRun) -> bool:
         return (
             0 <= run.start < run.stop <= len(self._seconds)
-            and is_positive(run.seconds)
-            and is_positive(self._sum(run))
+            and is_positive(run.seconds, self._sum(run))
+            and run.seconds >= _SHORTEST
         )
 
+    def _predicted(self, run: MeasuredRun) -> float:
+        return self._line(run) * self._own.get((run.start, run.stop), 1.0)
+
+    def _line(self, run: MeasuredRun) -> float:
+        return self._overhead + self._factor * self._sum(run)
+
     def _sum(self, run: MeasuredRun) -> float:
-        return float(self._seconds[run.start : run.stop].sum())
+        if self._unable[run.stop] > self._unable[run.start]:
+            return math.inf
+        return self._before[run.stop] - self._before[run.start]
 
 
 def _overhead_and_factor(points: list[tuple[float, float]]) -> tuple[float, float]:

@@ -15,3 +15,16 @@ def as_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} bytes"
+
+
+def as_joules(joules: float) -> str:
+    """``0.0123`` as ``12.3 mJ``."""
+    if abs(joules) >= 1.0:
+        return f"{joules:.2f} J"
+    mj = joules * 1e3
+    return f"{mj:.0f} mJ" if abs(mj) >= 100.0 else f"{mj:.1f} mJ" if abs(mj) >= 10.0 else f"{mj:.2f} mJ"
+
+
+def as_money(money: float) -> str:
+    """Per million jobs, because one job costs next to nothing."""
+    return f"{money * 1e6:.2f} per million jobs"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +59,9 @@ def random_instance(random: Random, *, units: int = 5, devices: int = 3, codecs:
         start = random.randrange(units)
         chosen = random.sample(range(devices), random.randint(1, devices))
         pins.append(Pin(start, random.randint(start + 1, units), frozenset(chosen)))
-    origin = Requester(random_link(random)) if random.random() < 0.3 else random.randrange(devices)
+    origin: int | Requester = random.randrange(devices)
+    if random.random() < 0.3:
+        origin = Requester(random_link(random), radio_watts=random.choice((0.0, 1.0)))
     return instance(
         [_random_device(random, f"d{index}", units, codecs) for index in range(devices)],
         [[float(1000 * random.randint(0, 6) // (k + 1)) for k in range(codecs)] for _ in range(units + 1)],
@@ -100,7 +103,19 @@ def _random_device(random: Random, name: str, units: int, codecs: int) -> Planni
         encode=per_byte,
         decode=per_byte if random.random() < 0.5 else (),
         unavailable="is offline" if random.random() < 0.05 else "",
+        **_power(random),
     )
+
+
+def _power(random: Random) -> dict[str, float]:
+    """Whole watts and simple prices, so that joules and money tie as often as seconds."""
+    return {
+        "busy_watts": float(random.choice((0, 1, 2, 5, 20))),
+        "radio_watts": float(random.choice((0, 0, 1))),
+        "energy_weight": random.choice((1.0, 1.0, 1.0, 0.0, 2.0)),
+        "price_per_second": random.choice((0.0, 0.0, 0.5, 1.0)),
+        "price_per_byte": random.choice((0.0, 0.0, 1e-6)),
+    }
 
 
 Figures = tuple[float, int, float]
@@ -129,6 +144,118 @@ def best_by_trying(inst: Instance, *, using: int | None = None) -> Figures | Non
 def figures(plan: Plan) -> Figures:
     """The same figures of a solver's plan."""
     return (round(plan.total * 1e9), len(plan.partitions), float(plan.prediction.nbytes))
+
+
+class Outcome(NamedTuple):
+    """Figures of one complete plan, in whole ticks: nanoseconds, nanojoules, a millionth of a millionth."""
+
+    seconds: int
+    joules: int
+    money: int
+    bottleneck: int
+    partitions: int
+    nbytes: int
+    used: frozenset[int]
+
+
+def outcome_of(inst: Instance, plan: Plan) -> Outcome:
+    """The figures that a solver's plan claims."""
+    p = plan.prediction
+    return Outcome(
+        round(p.total * 1e9), round(p.joules * 1e9), round(p.money * 1e12), round(p.bottleneck * 1e9),
+        len(plan.partitions), p.nbytes, frozenset(inst.indices[name] for name in plan.devices),
+    )  # fmt: skip
+
+
+def all_outcomes(inst: Instance) -> list[Outcome]:
+    """Every plan that keeps all constraints, with every choice of codecs, by plain recursion."""
+    found: list[Outcome] = []
+    _extend(inst, 0, None, [], [], found)
+    return found
+
+
+def _extend(
+    inst: Instance,
+    cut: int,
+    at: int | None,
+    runs: list[tuple[int, int, int]],
+    sent: list[Any],
+    found: list[Outcome],
+) -> None:
+    if cut == inst.unit_count:
+        for last in _messages(inst, cut, at, None):
+            outcome = _outcome(inst, runs, [*sent, *last])
+            found += [] if outcome is None else [outcome]
+        return
+    for d, spec in enumerate(inst.devices):
+        if d == at or spec.unavailable or d in inst.excluded:
+            continue
+        for message in _messages(inst, cut, at, d):
+            for stop in range(cut + 1, inst.unit_count + 1):
+                unit = stop - 1
+                barred = any(p.start <= unit < p.stop and d not in p.devices for p in inst.pins)
+                if barred or spec.seconds[unit] == math.inf:
+                    break
+                _extend(inst, stop, d, [*runs, (cut, stop, d)], [*sent, *message], found)
+
+
+def _messages(inst: Instance, cut: int, a: int | None, b: int | None) -> list[list[tuple[Any, ...]]]:
+    """Ways to move a cut's tensors: none needed, or one per codec. None stands for the requester."""
+    sender, receiver = (inst.requester if d is None else inst.devices[d] for d in (a, b))
+    if sender is receiver:
+        return [[]]
+    ways: list[list[tuple[Any, ...]]] = []
+    for k in range(len(inst.codecs)):
+        encode = float(sender.encode[k]) if sender.encode else 0.0
+        decode = float(receiver.decode[k]) if receiver.decode else 0.0
+        if inst.codec_allowed[cut, k] and encode < math.inf and decode < math.inf:
+            raw, size = float(inst.cut_bytes[cut, 0]), float(inst.cut_bytes[cut, k])
+            ways.append([(sender, receiver, encode * raw, decode * raw, size)])
+    return ways
+
+
+def _outcome(inst: Instance, runs: list[tuple[int, int, int]], sent: list[Any]) -> Outcome | None:
+    loads: dict[Any, float] = defaultdict(float)
+    weights: dict[int, float] = defaultdict(float)
+    peaks: dict[int, float] = defaultdict(float)
+    seconds = joules = money = nbytes = 0.0
+    for start, stop, d in runs:
+        spec = inst.devices[d]
+        own = float(sum(spec.seconds[start:stop]))
+        run = (
+            spec.run_overhead + spec.run_factor * own if spec.runs is None else float(spec.runs[start, stop])
+        )
+        weights[d] += float(sum(inst.weight_bytes[start:stop]))
+        peaks[d] = max(peaks[d], float(max(inst.peak_bytes[start:stop])))
+        if weights[d] + peaks[d] > spec.memory_limit:
+            return None
+        seconds += spec.queue_seconds + run
+        joules += spec.energy_weight * spec.busy_watts * run
+        money += spec.price_per_second * run
+        loads["computing", id(spec)] += run
+    for sender, receiver, encode, decode, size in sent:
+        up, down = size / sender.link.rate_up, size / receiver.link.rate_down
+        seconds += (
+            encode
+            + sender.link.latency_up
+            + up
+            + inst.broker_seconds
+            + down
+            + receiver.link.latency_down
+            + decode
+        )
+        nbytes += size
+        for side, codec, way, air in ((sender, encode, "up", up), (receiver, decode, "down", down)):
+            joules += side.energy_weight * side.radio_watts * air
+            loads["computing", id(side)] += codec
+            loads[way, id(side)] += air
+            if isinstance(side, PlanningDevice):
+                joules += side.energy_weight * side.busy_watts * codec
+                money += side.price_per_second * codec + side.price_per_byte * size
+    return Outcome(
+        round(seconds * 1e9), round(joules * 1e9), round(money * 1e12), round(max(loads.values()) * 1e9),
+        len(runs), round(nbytes), frozenset(d for _, _, d in runs),
+    )  # fmt: skip
 
 
 def forced(*parts: tuple[int, int, str] | tuple[int, int, str, str]) -> list[Partition]:

@@ -9,9 +9,13 @@ from random import Random
 import planning_instances as build
 
 from edgemesh.planning.alternatives import all_on_one_device, alternatives
+from edgemesh.planning.costs import bound_ticks
+from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Pin
 from edgemesh.planning.latency import solve_latency
+from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Plan
+from edgemesh.planning.within import plans_within_using
 
 
 def test_a_fallback_avoids_its_device_and_is_the_best_that_does() -> None:
@@ -90,3 +94,22 @@ def test_all_on_one_device_is_an_ordinary_candidate() -> None:
     whole = plans["pi"]
     assert whole is not None and whole.partitions == tuple(build.forced((0, 2, "pi")))
     assert plans["zero"] is None
+
+
+def test_the_cheapest_plan_within_the_bound_that_uses_a_device_equals_trying_every_plan() -> None:
+    found = 0
+    for seed in range(150):
+        instance = build.random_instance(Random(seed), units=3)
+        plan = solve(instance, Goal())
+        if not isinstance(plan, Plan) or plan.bound is None:
+            continue
+        outcomes = [o for o in build.all_outcomes(instance) if o.seconds <= bound_ticks(plan.bound)]
+
+        using = plans_within_using(instance, ("joules",), plan.bound, range(len(instance.devices)))
+
+        for device, other in using.items():
+            best = min(((o.joules, o.seconds) for o in outcomes if device in o.used), default=None)
+            got = build.outcome_of(instance, other) if other else None
+            assert (got and (got.joules, got.seconds)) == best, (seed, device)
+            found += best is not None
+    assert found > 50

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgemesh.planning.unit_time_estimate import (
@@ -91,6 +91,19 @@ def test_a_unit_without_a_time_cannot_be_run() -> None:
     assert np.isinf(times.seconds).tolist() == [False, True, True, True]
 
 
+@given(st.lists(st.floats(0.0, 1e5), min_size=4, max_size=4), st.floats(0.0, 1e5), st.floats(0.0, 1e5))
+@example([5e-324] * 4, 5e-324, 5e-324)
+@example([86_400.0] * 4, 5e-324, 1.0)
+def test_no_profile_whatever_gives_an_absurd_estimate(seconds: list[float], run: float, job: float) -> None:
+    estimator = UnitTimeEstimator(seconds, [MeasuredRun(0, 4, run), MeasuredRun(0, 2, run)])
+    estimator.observe(MeasuredRun(1, 3, job), 0.0)
+
+    times = estimator.estimate(1.0)
+
+    assert (np.isfinite(times.seconds) & (times.seconds > 0.0)).all()
+    assert math.isfinite(times.run_overhead) and 0.0 < times.run_factor < 1e6
+
+
 @given(
     st.lists(st.tuples(st.integers(-2, 6), st.integers(-2, 6), st.floats()), max_size=30),
     st.lists(st.tuples(st.integers(-2, 6), st.integers(-2, 6), st.floats()), max_size=8),
@@ -107,3 +120,18 @@ def test_no_timings_whatever_give_an_absurd_estimate(jobs: list, runs: list) -> 
     assert CORRECTION_RANGE[0] * 0.999 <= ratio <= CORRECTION_RANGE[1] * 1.001
     assert 0.0 <= times.uncertainty <= PROFILE_ERROR
     assert times.run_overhead >= 0.0 and times.run_factor > 0.0
+
+
+def test_a_run_that_was_measured_off_the_line_is_predicted_as_it_was_measured() -> None:
+    runs = [measured(0, 2), measured(0, 3), measured(2, 4), measured(0, 4)]
+    off = measured(1, 4)._replace(seconds=1.15 * measured(1, 4).seconds)
+    estimator = UnitTimeEstimator([*UNITS, math.inf], [*runs, off])
+    for second in range(5):
+        estimator.observe(off._replace(seconds=2.0 * off.seconds), float(second))
+
+    times = estimator.estimate(5.0)
+
+    assert times.runs is not None
+    assert times.runs[1, 4] == pytest.approx(2.0 * off.seconds, rel=0.02)
+    assert times.runs[0, 4] == pytest.approx(2.0 * measured(0, 4).seconds, rel=0.02)
+    assert np.isinf(times.runs[4, 5]) and np.isinf(times.runs[0, 5]) and np.isinf(times.runs[2, 2])

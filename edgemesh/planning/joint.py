@@ -1,0 +1,268 @@
+"""Plans for several models and origins that share devices.
+
+Each (model, origin) is a task with a demand in jobs per second. What the plans of others run on a device
+makes a job wait there; the wait is that of a queue with Poisson arrivals and one server, ``sum(rate *
+seconds^2) / (2 * (1 - load))`` (Pollaczek and Khinchine; Kleinrock, "Queueing Systems", vol. 1, 1975, 5.7),
+and what they hold in memory is missing. Planning one task after the other lets the first take what a later
+one needs more, so plans are improved in rounds: each task answers the others with its best plan, with plans
+that leave a shared device to them, and pairs are planned anew together. Only what lowers the total is kept,
+so the result is never worse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+from edgemesh.planning.goal import Goal
+from edgemesh.planning.instance import Instance
+from edgemesh.planning.objectives import solve
+from edgemesh.planning.plan import Infeasible, Partition, Plan, Prediction
+from edgemesh.planning.prediction import memory_need, route_of_plan
+from edgemesh.planning.value import value_of
+
+ROUNDS: Final = 3
+"""Two are usual; each costs some solves per task."""
+SATURATED: Final = 0.95
+"""Load beyond which a queue only grows: there the formula is continued by ``OVERLOAD``."""
+OVERLOAD: Final = 20.0
+"""Seconds of wait for each unit of load beyond: no plan is fine there, and less load is better."""
+LATE: Final = 10.0
+"""What breaking the latency bound by its own length costs, against 1 for all that the goal minimises."""
+NO_PLAN: Final = 1e6
+"""What a task without a plan costs."""
+_PAIRS: Final = 12
+"""Pairs that are planned anew together in one round."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Plans of all tasks, in their order, each predicted with the others' load."""
+
+    plans: tuple[Plan | Infeasible, ...]
+    total: float
+    """Mean over jobs of what the goal minimises, against the best of a task that is alone; lateness added."""
+    one_by_one: float
+    """The same for planning one task after the other."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the plans of others put on one device."""
+
+    busy: float = 0.0
+    """Share of its time."""
+    squares: float = 0.0
+    """Jobs per second times the square of their seconds."""
+    held: float = 0.0
+    """Bytes."""
+
+    @property
+    def wait(self) -> float:
+        """Seconds that a job waits."""
+        beyond = max(0.0, self.busy - SATURATED)
+        return self.squares / (2.0 * (1.0 - min(self.busy, SATURATED))) + OVERLOAD * beyond
+
+    def plus(self, other: Load) -> Load:
+        """Both."""
+        return Load(self.busy + other.busy, self.squares + other.squares, self.held + other.held)
+
+
+def loads_of(instance: Instance, plan: Plan, demand: float) -> dict[str, Load]:
+    """What ``plan`` puts on each of its devices at ``demand`` jobs per second."""
+    runs = route_of_plan(instance, plan).runs
+    loads: dict[str, Load] = {}
+    for hop in plan.prediction.hops:
+        device = hop.partition.device
+        held = 0.0 if device in loads else memory_need(instance, runs, instance.indices[device])
+        took = hop.run + (hop.arrival.decode if hop.arrival is not None else 0.0)
+        loads[device] = loads.get(device, Load()).plus(Load(demand * took, demand * took * took, held))
+    return loads
+
+
+def under_load(instance: Instance, loads: Mapping[str, Load]) -> Instance:
+    """``instance`` on devices that also carry ``loads``: jobs wait longer, less memory is left."""
+    devices = tuple(
+        dataclasses.replace(
+            device,
+            queue_seconds=device.queue_seconds + loads[device.id].wait,
+            memory_limit=max(0.0, device.memory_limit - loads[device.id].held),
+        )
+        if device.id in loads
+        else device
+        for device in instance.devices
+    )
+    return dataclasses.replace(instance, devices=devices)
+
+
+def plan_jointly(
+    instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float], *, rounds: int = ROUNDS
+) -> Joint:
+    """Plans for all tasks; never worse in total than planning them one by one in the given order.
+
+    ``demands`` are jobs per second. Waits in the instances are those that these tasks do not cause. The
+    latency bound of a task is what it is without the others.
+    """
+    assert len(instances) == len(goals) == len(demands)
+    tasks = _Tasks(instances, goals, demands)
+    order = list(range(len(instances)))
+    plans = tasks.one_by_one(order)
+    one_by_one = total = tasks.total(plans)
+    heaviest = sorted(order, key=lambda task: -tasks.weight(task))
+    for other in (heaviest, heaviest[::-1]):
+        if other != order:
+            again = tasks.one_by_one(other)
+            if (cost := tasks.total(again)) < total:
+                plans, total = again, cost
+    for _ in range(rounds):
+        before = total
+        for candidate in tasks.changes(order, plans):
+            if (cost := tasks.total(changed := {**plans, **candidate(plans)})) < total:
+                plans, total = changed, cost
+        if total >= before:
+            break
+    return Joint(tuple(tasks.final(plans)), total, one_by_one)
+
+
+def total_cost(
+    instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float], plans: Sequence[Plan]
+) -> float:
+    """What ``plans``, one per task, come to beside each other, as ``Joint.total``."""
+    return _Tasks(instances, goals, demands).total(dict(enumerate(plans)))
+
+
+Plans = dict[int, Plan | Infeasible]
+
+
+class _Change:
+    """Tasks to plan anew one after the other, without a device."""
+
+    def __init__(self, tasks: _Tasks, order: tuple[int, ...], without: str = "") -> None:
+        self._tasks, self._order, self._without = tasks, order, without
+
+    def __call__(self, plans: Plans) -> Plans:
+        kept = {task: plan for task, plan in plans.items() if task not in self._order}
+        made: Plans = {}
+        for number, task in enumerate(self._order):
+            without = self._without if number == 0 else ""
+            made[task] = self._tasks.answer(task, {**kept, **made}, without)
+        return made
+
+
+class _Tasks:
+    def __init__(
+        self, instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float]
+    ) -> None:
+        self._instances, self._demands = instances, demands
+        self._known: dict[tuple[int, tuple[Partition, ...]], dict[str, Load]] = {}
+        alone = [solve(instance, goal) for instance, goal in zip(instances, goals, strict=True)]
+        self._goals = [
+            dataclasses.replace(goal, bound_seconds=plan.bound)
+            if isinstance(plan, Plan) and plan.bound is not None
+            else goal
+            for goal, plan in zip(goals, alone, strict=True)
+        ]
+        self._alone = alone
+
+    def weight(self, task: int) -> float:
+        """Seconds of work per second."""
+        plan = self._alone[task]
+        busy = sum(hop.run for hop in plan.prediction.hops) if isinstance(plan, Plan) else 0.0
+        return busy * self._demands[task]
+
+    def one_by_one(self, order: Sequence[int]) -> Plans:
+        plans: Plans = {}
+        for task in order:
+            plans[task] = self.answer(task, plans)
+        return plans
+
+    def answer(self, task: int, others: Plans, without: str = "") -> Plan | Infeasible:
+        """The best plan of a task beside the plans of others, maybe without a device."""
+        instance = under_load(self._instances[task], self._loads(others, task))
+        if without:
+            excluded = instance.excluded | {instance.indices[without]}
+            instance = dataclasses.replace(instance, excluded=excluded)
+        plan = solve(instance, self._goals[task])
+        if isinstance(plan, Infeasible) and plan.kind == "deadline":
+            # Others make it late: as fast as it can is the best that is left.
+            plan = solve(instance, Goal("latency"))
+        return plan
+
+    def total(self, plans: Plans) -> float:
+        """See ``Joint.total``."""
+        weights = [max(demand, 1e-9) for demand in self._demands]
+        costs = [weight * self._cost(task, plans) for task, weight in enumerate(weights)]
+        return sum(costs) / sum(weights)
+
+    def changes(self, order: Sequence[int], plans: Plans) -> list[_Change]:
+        """What may better ``plans``: answers, answers that leave a shared device alone, pairs anew."""
+        users: defaultdict[str, set[int]] = defaultdict(set)
+        for task, plan in plans.items():
+            for device in plan.devices if isinstance(plan, Plan) else ():
+                users[device].add(task)
+        changes = [_Change(self, (task,)) for task in order]
+        shared = [(device, tasks) for device, tasks in sorted(users.items()) if len(tasks) > 1]
+        changes += [_Change(self, (task,), device) for device, tasks in shared for task in sorted(tasks)]
+        pairs = dict.fromkeys(pair for _, tasks in shared for pair in combinations(sorted(tasks), 2))
+        for one, other in list(pairs)[:_PAIRS]:
+            changes += [_Change(self, (one, other)), _Change(self, (other, one))]
+        return changes
+
+    def final(self, plans: Plans) -> list[Plan | Infeasible]:
+        """The plans as predicted beside each other."""
+        final: list[Plan | Infeasible] = []
+        for task in range(len(self._instances)):
+            plan, prediction = plans[task], self._prediction(task, plans)
+            if isinstance(plan, Plan) and isinstance(prediction, Prediction):
+                plan = dataclasses.replace(
+                    plan, prediction=prediction, bound=self._goals[task].bound(plan.total)
+                )
+            elif isinstance(prediction, Infeasible):
+                plan = prediction
+            final.append(plan)
+        return final
+
+    def _cost(self, task: int, plans: Plans) -> float:
+        prediction, alone, goal = self._prediction(task, plans), self._alone[task], self._goals[task]
+        if not isinstance(prediction, Prediction) or not isinstance(alone, Plan):
+            return NO_PLAN
+        best = value_of(alone.prediction, goal)[0]
+        cost = value_of(prediction, goal)[0] / best if best > 0.0 else 1.0
+        late = prediction.total / alone.bound - 1.0 if alone.bound is not None else 0.0
+        # Between plans that cost the same, the faster ones.
+        return cost + LATE * max(0.0, late) + 1e-3 * prediction.total / alone.total
+
+    def _prediction(self, task: int, plans: Plans) -> Prediction | Infeasible:
+        """The plan beside the others: only waits change, so the cost model need not be asked again."""
+        plan = plans[task]
+        if isinstance(plan, Infeasible):
+            return plan
+        instance, others = self._instances[task], self._loads(plans, task)
+        own = self._load(task, plan)
+        hops = []
+        for hop in plan.prediction.hops:
+            name = hop.partition.device
+            device, load = instance.devices[instance.indices[name]], others.get(name, Load())
+            if own[name].held > max(0.0, device.memory_limit - load.held):
+                return Infeasible("memory", f"others leave too little of the memory of {name}")
+            hops.append(dataclasses.replace(hop, queue=device.queue_seconds + load.wait))
+        waits = sum(hop.queue for hop in hops) - sum(hop.queue for hop in plan.prediction.hops)
+        return dataclasses.replace(plan.prediction, hops=tuple(hops), total=plan.prediction.total + waits)
+
+    def _load(self, task: int, plan: Plan) -> dict[str, Load]:
+        key = task, plan.partitions
+        if key not in self._known:
+            self._known[key] = loads_of(self._instances[task], plan, self._demands[task])
+        return self._known[key]
+
+    def _loads(self, plans: Plans, without: int) -> dict[str, Load]:
+        loads: dict[str, Load] = {}
+        for task, plan in plans.items():
+            if task != without and isinstance(plan, Plan):
+                for device, load in self._load(task, plan).items():
+                    loads[device] = loads.get(device, Load()).plus(load)
+        return loads
