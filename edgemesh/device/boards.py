@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgemesh.device.identity import config_directory
 from edgemesh.errors import SettingsError
 from edgemesh.protocol.ids import is_id
+from edgemesh.protocol.presence import PowerFigures
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -97,6 +98,11 @@ class Board:
         return int(self.figures["hardware.memory_bytes"].value)
 
     @property
+    def memory_for_models(self) -> int:
+        """What models may take of the main memory: the rest is the system's and the agent's."""
+        return int(self.memory_bytes * _MEMORY_SHARE)
+
+    @property
     def clock_hz(self) -> float | None:
         """Highest sustained clock."""
         return self.figure("hardware.clock_hz")
@@ -115,6 +121,15 @@ class Board:
     def radio_watts(self) -> float | None:
         """Watts in addition while it sends or receives."""
         return self.figure("power.radio_watts")
+
+    @property
+    def power(self) -> PowerFigures | None:
+        """Its watts as they are published; None where nobody knows them."""
+        if self.idle_watts is None or self.busy_watts is None:
+            return None
+        return PowerFigures(
+            self.idle_watts, self.busy_watts, self.radio_watts or 0.0, source=f"board {self.name}"
+        )
 
     @property
     def throttle_celsius(self) -> float | None:
@@ -150,6 +165,7 @@ _OPTIONAL: dict[str, float] = {"thermal.throttle_celsius": -273.15}
 _WHOLE = frozenset({"hardware.cores", "hardware.memory_bytes"})
 _SPEED_MINIMUM = 1.0
 _LARGEST = 1e18
+_MEMORY_SHARE = 0.6
 _TEXT_PATTERNS = ("device_tree", "dmi_product", "dmi_vendor", "processor")
 
 

@@ -71,13 +71,18 @@ def battery(root: Path) -> tuple[float | None, bool | None]:
 
     Batteries of peripherals (scope ``Device``) do not count; of several, the mean.
     """
-    supplies = sorted((root / "sys/class/power_supply").glob("*"))
-    own = [s for s in supplies if text_of(s / "type") == "Battery" and text_of(s / "scope") != "Device"]
+    own = own_batteries(root)
     percents = [percent for s in own if (percent := _number(text_of(s / "capacity"))) is not None]
     if not percents:
         return None, None
     discharging = any(text_of(s / "status") == "Discharging" for s in own)
     return min(max(sum(percents) / len(percents) / 100.0, 0.0), 1.0), discharging
+
+
+def own_batteries(root: Path) -> list[Path]:
+    """Folders of the machine's own batteries."""
+    supplies = sorted((root / "sys/class/power_supply").glob("*"))
+    return [s for s in supplies if text_of(s / "type") == "Battery" and text_of(s / "scope") != "Device"]
 
 
 def resident_bytes(root: Path) -> int | None:

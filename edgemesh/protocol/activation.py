@@ -12,8 +12,8 @@ from edgemesh.protocol.fields import Amount, Check, Digest, Id
 from edgemesh.protocol.frame import ACTIVATION, REPLY, decode_frame, encode_frame
 from edgemesh.protocol.tensors import CODECS, Part
 
-Attempt = Annotated[int, Check("0 to 1000", lambda n: 0 <= n <= 1000)]
-Cut = Annotated[int, Check("0 to the number of units", lambda n: 0 <= n <= limits.UNITS)]
+Attempt = Annotated[int, Check("0 to 1000", range(1001).__contains__)]
+Cut = Annotated[int, Check("0 to the number of units", range(limits.UNITS + 1).__contains__)]
 CodecName = Annotated[str, Check(f"one of {', '.join(CODECS)}", CODECS.__contains__)]
 
 

@@ -21,6 +21,8 @@ class HopPrediction:
     queue: Amount
     run: Amount
     nbytes: Count
+    joules: Amount = 0.0
+    """Running, and the radio at both ends of the way there."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError where it holds no unit."""
@@ -34,6 +36,7 @@ class Alternative:
     label: str
     route: tuple[Hop, ...]
     seconds: Amount
+    joules: Amount | None = None
 
     def __post_init__(self) -> None:
         """Raise DecodeError for a route that no job could follow."""
@@ -62,6 +65,17 @@ class IdleDevice:
 
 
 @dataclass(frozen=True)
+class WattsUsed:
+    """Watts that a plan was made with, and where they come from."""
+
+    device: Id
+    busy: Amount
+    """Above idle, while it runs, encodes or decodes."""
+    radio: Amount
+    source: str
+
+
+@dataclass(frozen=True)
 class Assignment:
     """Retained on ``assignment/<model>/<origin>``."""
 
@@ -86,6 +100,26 @@ class Assignment:
     emulated: tuple[Id, ...] = ()
     """Devices whose board is emulated: figures made from them must say so."""
     joules: Amount | None = None
+    """Predicted per job, by all devices together; absent where no watts are known."""
+    bound: Amount | None = None
+    """Seconds that a job may take, where the objective has a bound."""
+    money: Amount = 0.0
+    """Predicted per job, in the currency of the policy's prices."""
+    bottleneck: Amount = 0.0
+    """Predicted seconds between two jobs when the busiest device or link is never idle."""
+    uncertainty: Amount = 0.0
+    """Likely relative error of ``seconds``, on a log scale: 0.1 is about 10 %."""
+    proven: bool = True
+    """Whether no plan is better on these estimates; false where the search ended before it could tell."""
+    watts: tuple[WattsUsed, ...] = ()
+    binding: str = ""
+    """The constraint that keeps the plan from being better."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the figures."""
+    changes: Count = 0
+    """How often this decision node has changed the route before."""
+    since: Amount | None = None
+    """Unix time at which the route came into force, on the decision node's clock: for people."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError for a route that no job could follow."""
@@ -106,6 +140,22 @@ class Assignment:
     def devices(self) -> frozenset[str]:
         """Devices of the route."""
         return frozenset(hop.device for hop in self.route)
+
+
+@dataclass(frozen=True)
+class PlanFailure:
+    """Retained on ``failure/<model>/<origin>`` while no plan can be made; the last assignment stays."""
+
+    model: Id
+    origin: Id
+    kind: str
+    """Which constraint: ``unavailable``, ``excluded``, ``pinned``, ``memory``, ``deadline`` and the like."""
+    reason: str
+    """What stands in the way, and what to lift."""
+    kept: tuple[Hop, ...] = ()
+    """The route that stays in force; empty where there is none."""
+    since: Amount | None = None
+    """Unix time, as of an assignment."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ TENSOR_BYTES: Final = 256 * 1024 * 1024
 ROUTE: Final = 64
 """Partitions of one route."""
 TIMINGS: Final = 128
+CHANGES: Final = 64
+"""Of one question what if."""
+FRONT: Final = 256
+"""Points of an answer that are told."""
+HISTORY: Final = 1000
+"""Records of one answer."""
 
 IMAGE_BYTES: Final = 32 * 1024 * 1024
 IMAGE_PIXELS: Final = 64 * 1024 * 1024

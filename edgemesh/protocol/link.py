@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgemesh.protocol.activation import Cut, check_units
+from edgemesh.errors import DecodeError
+from edgemesh.protocol import limits
+from edgemesh.protocol.activation import Cut, Timing, check_units
 from edgemesh.protocol.fields import Amount, Count, Digest, Id
 
 
@@ -36,16 +38,55 @@ class Transfer:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run of units by a job, as the device that ran it measured it."""
+    """One run of units, by a job or to see how fast the device is now, as the device measured it."""
 
     digest: Digest
     start: Cut
     stop: Cut
     seconds: Amount
+    probe: bool = False
+    """Whether no job needed it."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError where it holds no unit."""
         check_units(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """One job that ended, as its requester saw it. Times are durations, each on one clock."""
+
+    model: Id
+    digest: Digest
+    origin: Id
+    term: Count
+    sequence: Count
+    """Epoch of the assignment whose route, or one of whose other routes, it took last."""
+    seconds: Amount
+    """From submission to result or error, on the requester's clock."""
+    attempts: Count = 1
+    timings: tuple[Timing, ...] = ()
+    """Of the attempt that won: what each device says it took, on its own clock."""
+    arrived: Amount | None = None
+    """From sending to the first device's receipt, on the requester's clock, where one was asked for."""
+    code: str | None = None
+    """Of the error it ended in."""
+
+    def __post_init__(self) -> None:
+        """Raise DecodeError for more timings than a job can bring home."""
+        if len(self.timings) > limits.TIMINGS:
+            raise DecodeError(f"{len(self.timings)} timings, more than {limits.TIMINGS}")
+
+    @property
+    def epoch(self) -> tuple[int, int]:
+        """``(term, sequence)``."""
+        return self.term, self.sequence
+
+    @property
+    def transfer(self) -> float:
+        """Seconds that no device counts as waiting or running: coding, on the way, in the broker. Not below
+        0."""
+        return max(0.0, self.seconds - sum(timing.queue + timing.run for timing in self.timings))
 
 
 @dataclass(frozen=True)
@@ -55,3 +96,6 @@ class LinkReport:
     boot: Id
     transfers: tuple[Transfer, ...]
     runs: tuple[RunReport, ...] = ()
+    jobs: tuple[JobReport, ...] = ()
+    more_jobs: Count = 0
+    """Jobs that ended and are not listed."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgemesh.protocol.activation import Hop, Timing
+from edgemesh.protocol.history import HistoryRecord, HistoryRequest
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 
@@ -104,6 +105,8 @@ class MeasureUnits:
     digest: str
     start: int
     stop: int
+    runs: int = 0
+    """How many times to run them; 0 leaves it to the executor: enough for a figure to rely on."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,24 @@ class JobEnded:
     attempts: int = 1
     predicted: float | None = None
     """Seconds that the assignment promised for the route taken."""
+    digest: str = ""
+    """Of the model's content; empty for a job that was never sent."""
+    epoch: tuple[int, int] = (0, 0)
+    """Of the assignment whose route was tried last; zeros where that came from none."""
+
+
+@dataclass(frozen=True)
+class Remember:
+    """Keep the record on disk with the time of day: the history of this mesh."""
+
+    record: HistoryRecord
+
+
+@dataclass(frozen=True)
+class AnswerHistory:
+    """Read what the request asks for and publish it on ``response/history``."""
+
+    request: HistoryRequest
 
 
 @dataclass(frozen=True)
@@ -226,5 +247,7 @@ Action = (
     | DecodeInput
     | RenderResult
     | JobEnded
+    | Remember
+    | AnswerHistory
     | Log
 )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from edgemesh.errors import DecodeError
-from edgemesh.planning.alternatives import alternatives
-from edgemesh.planning.explanation import why_idle
-from edgemesh.planning.instance import Instance
-from edgemesh.planning.objectives import OBJECTIVES
-from edgemesh.planning.plan import Infeasible, Plan
+from edgemesh.planning.goal import Goal
+from edgemesh.planning.plan import Infeasible
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
@@ -17,54 +15,90 @@ from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import State
 from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.topics import TOPICS, Topics
-from edgemesh.roles.actions import Action, Log, Publish, SetTimer, Subscribe
+from edgemesh.roles import questions
+from edgemesh.roles.actions import Action, Log, Publish, Remember, SetTimer, Subscribe
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, TimerFired
-from edgemesh.roles.instances import assignment_message, may_become_plannable, planning_instance
+from edgemesh.roles.history_records import policy_record
+from edgemesh.roles.instances import may_become_plannable
+from edgemesh.roles.joint_plans import Crowd
 from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.news import News
+from edgemesh.roles.plans import Key, Plans, Situation
+from edgemesh.roles.questions import Questions
 from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.switching import InForce, Switch, switch
+from edgemesh.roles.switching import Switch
 
-REPLAN_SECONDS = 2.0
+REPLAN_SECONDS: Final = 2.0
 """At most one round of planning in this time, unless a plan in force has become impossible."""
-_URGENT_SECONDS = 0.2
+_URGENT_SECONDS: Final = 0.2
 """The same when it has: a flapping device must not keep the planner busy."""
-_SETTLE_SECONDS = 0.3
+_STEP_SECONDS: Final = 0.5
+"""The same when a link or a device has changed its speed all at once."""
+_SETTLE_SECONDS: Final = 0.3
 """Retained messages arrive in a burst: the first plan waits for its end."""
-_TICK_SECONDS = 1.0
-_STATE_SECONDS = 5.0
+_TICK_SECONDS: Final = 1.0
+_STATE_SECONDS: Final = 5.0
 """Between repetitions of this node's state: a standby distrusts one that is older than three of them."""
-_REVIEW_SECONDS = 5.0
+_REVIEW_SECONDS: Final = 5.0
 """Without any news the plans are reviewed this often: silence and ageing samples are no events."""
-_QUEUE_STEP = 0.05
+_QUEUE_STEP: Final = 0.05
 """A queue that moved by so many seconds is worth planning again."""
-_GRACE_SECONDS = 3.0
+_GRACE_SECONDS: Final = 3.0
 """After it an assignment without a manifest is that of a model removed while nobody decided."""
-_RUNNER_UPS = 8
-_ORIGINS = 1024
-_POLICIES = 1024
-_LAST_TERM = 1 << 40
+_ROUND_WORK: Final = 4_000_000
+"""Units squared times devices that are planned in one go, some 50 ms; then messages have their turn."""
+_ORIGINS: Final = 1024
+_POLICIES: Final = 1024
+_LAST_TERM: Final = 1 << 40
 """A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
+_KINDS: Final = (
+    "state",
+    "about",
+    "model",
+    "policy",
+    "profile",
+    "assignment",
+    "failure",
+    "heartbeat",
+    "resources",
+    "link",
+)
+"""What it listens to, beside requests."""
+_NO_POLICY: Final = Policy()
 
 
 class Decider:
     """The leading decision node. The caller carries out the actions in order."""
 
-    def __init__(self, holder: str, boot: str, term: int, topics: Topics, objective: str = "latency") -> None:
-        """``term`` is greater than that of every leader before."""
+    def __init__(
+        self,
+        holder: str,
+        boot: str,
+        term: int,
+        topics: Topics,
+        goal: Goal = Goal(),  # noqa: B008 (frozen)
+        unix_time: float | None = None,
+    ) -> None:
+        """``term`` is greater than that of every leader before.
+
+        ``goal`` counts where a policy does not say otherwise. ``unix_time`` is the time of day at
+        ``now == 0``, for what people read; without it none is told.
+        """
         self.view = MeshView()
         self.estimates = MeshEstimates()
+        self.plans = Plans(self.view, self.estimates, goal)
+        self._crowd = Crowd(self.plans, self._policy)
         self._holder = Holder("online", holder, boot, term)
         self._topics = topics
-        self._objective = objective
-        self._sequence = 0
+        self._news = News(topics, self.estimates, unix_time)
+        self._questions = Questions(topics)
         self._policies: dict[str, Policy] = {}
-        self._origins: set[tuple[str, str]] = set()
-        self._in_force: dict[tuple[str, str], InForce] = {}
-        self._why_anew: dict[tuple[str, str], str] = {}
-        """Why nothing is in force where something was."""
-        self._failures: dict[tuple[str, str], str] = {}
+        self._origins: set[Key] = set()
+        self._failures: dict[Key, str] = {}
         self._asked: dict[PlanRequest, None] = {}
+        self._todo: list[Key] = []
+        """What is left of the round under way."""
         self._plan_at: float | None = None
         """When the timer of the next round is due."""
         self._planned_at = float("-inf")
@@ -94,20 +128,22 @@ class Decider:
             return self._round(now)
         if isinstance(event, TimerFired) and event.name == "tick":
             return [*self._tick(now), SetTimer("tick", now + _TICK_SECONDS)]
+        if isinstance(event, TimerFired) and event.name == questions.TIMER and self._connected_at is not None:
+            return self._questions.answer(self.plans, self.view.manifests, self._policy, now)
         return []
 
     def _connect(self, now: float) -> list[Action]:
         # What the broker retains is the truth: it may have lost our plans, and models may have been removed.
         self.view = MeshView()
+        self.plans.clear(self.view)
+        self._news.clear()
         self._policies.clear()
-        self._in_force.clear()
-        self._why_anew.clear()
         self._failures.clear()
+        self._todo.clear()
         self._connected_at = self._stated_at = now
-        kinds = ("state", "about", "model", "policy", "profile", "assignment", "heartbeat", "link")
         return [
-            *(Subscribe(self._topics.filter(kind), TOPICS[kind].qos) for kind in kinds),
-            Subscribe(self._topics.filter("request", verb="plan"), 1),
+            *(Subscribe(self._topics.filter(kind), TOPICS[kind].qos) for kind in _KINDS),
+            *(Subscribe(self._topics.filter("request", verb=verb), 1) for verb in ("plan", *questions.VERBS)),
             self._state("online"),
             SetTimer("tick", now + _TICK_SECONDS),
             *self._soon(now),
@@ -129,6 +165,10 @@ class Decider:
                 return self._policy_changed(event, now)
             if kind == "assignment":
                 return self._assignment(event, now)
+            if kind == "failure":
+                self._news.heard_failure((event.topic.names["model"], event.topic.names["origin"]), event)
+                return []
+            steps = self.estimates.steps
             relevant = self.view.learn(event, now) or self.estimates.learn(event, now)
         except DecodeError as error:
             return self._refusals.log(kind, error, now)
@@ -136,6 +176,11 @@ class Decider:
             return []
         if kind == "heartbeat":
             return self._heartbeat(event.topic.names["device"], now)
+        if kind == "resources":
+            self._resources(event.topic.names["device"])
+        if self.estimates.steps > steps:
+            # What was believed before is forgotten: the sooner plans know, the fewer jobs suffer.
+            return self._plan_by(max(now, self._planned_at + _STEP_SECONDS))
         if kind == "model" and not event.payload:
             return self._removed(event.topic.names["model"])
         if kind == "state" and self._loses_a_plan((event.topic.names["device"],), now):
@@ -149,8 +194,17 @@ class Decider:
         self.estimates.observe_queue(device, heartbeat.queued_seconds)
         return self._soon(now) if abs(self.estimates.queue(device) - before) > _QUEUE_STEP else []
 
+    def _resources(self, device: str) -> None:
+        view = self.view.devices[device]
+        if view.resources is not None:
+            own = view.heartbeat.busy if view.heartbeat is not None else 0.0
+            self.estimates.observe_resources(device, view.resources, own)
+
     def _request(self, event: MessageReceived, now: float) -> list[Action]:
-        if event.topic.names["verb"] != "plan":
+        verb = event.topic.names["verb"]
+        if verb in questions.VERBS:
+            return self._questions.ask(event, now)
+        if verb != "plan":
             return []
         request = decode_json(PlanRequest, event.payload)
         if len(self._asked) < _ORIGINS:
@@ -161,12 +215,15 @@ class Decider:
             return self._soon(now)
         self._keep_planned(*key)
         # A job waits for the first plan of an origin; what cannot be planned is not tried more often.
-        known = key in self._in_force or key in self._failures
+        known = key in self.plans.in_force or key in self._failures
         return self._soon(now) if known else self._at_once(now)
 
     def _keep_planned(self, model: str, origin: str) -> None:
         if len(self._origins) < _ORIGINS:
             self._origins.add((model, origin))
+
+    def _policy(self, model: str) -> Policy:
+        return self._policies.get(model, _NO_POLICY)
 
     def _policy_changed(self, event: MessageReceived, now: float) -> list[Action]:
         model = event.topic.names["model"]
@@ -179,10 +236,11 @@ class Decider:
             self._policies[model] = policy
         else:
             raise DecodeError(f"more than {_POLICIES} policies; that of {model} is not taken in")
-        for key in [key for key in self._in_force if key[0] == model]:
-            del self._in_force[key]  # what is in force may break the new policy: plan afresh
-            self._why_anew[key] = "the policy changed"
-        return self._soon(now)
+        for key in [key for key in self.plans.in_force if key[0] == model]:
+            self.plans.renew(key, "the policy changed")  # what is in force may break the new one
+        # A retained one was set before this node came, and is in the history of whoever decided then.
+        told: list[Action] = [] if event.retained else [Remember(policy_record(model, policy))]
+        return [*told, *self._soon(now)]
 
     def _assignment(self, event: MessageReceived, now: float) -> list[Action]:
         """Retained ones of an earlier leader: keep planning their origins, and stay above their epochs."""
@@ -192,37 +250,36 @@ class Decider:
         if known is None:
             return []
         self._keep_planned(*key)
-        if known.epoch <= (self._holder.term, self._sequence):
+        if known.epoch <= (self._holder.term, self._news.sequence):
             return []  # our own, or one that ours will replace
         if known.term > _LAST_TERM:
             return [self._cleared(key), *self._soon(now)]
         if known.term >= self._holder.term:
             h = self._holder
             self._holder = Holder("online", h.holder, h.boot, known.term + 1)
-        if self._in_force.pop(key, None) is not None:
-            self._why_anew[key] = f"another decision node published epoch {known.term}.{known.sequence}"
+        self.plans.renew(key, f"another decision node published epoch {known.term}.{known.sequence}")
         return self._soon(now)
 
     def _removed(self, model: str) -> list[Action]:
         gone = [key for key in self._origins if key[0] == model]
         self._origins.difference_update(gone)
         for key in gone:
-            self._in_force.pop(key, None)
-            self._why_anew.pop(key, None)
+            self.plans.forget(key)
             self._failures.pop(key, None)
-        return [self._cleared(key) for key in sorted({*gone, *self._orphans(model)})]
+        keys = sorted({*gone, *self._orphans(model)})
+        return [action for key in keys for action in (self._cleared(key), *self._news.withdrawn(key))]
 
-    def _orphans(self, model: str) -> list[tuple[str, str]]:
+    def _orphans(self, model: str) -> list[Key]:
         """Retained assignments of ``model``."""
         return [key for key in self.view.assignments if key[0] == model]
 
-    def _cleared(self, key: tuple[str, str]) -> Publish:
+    def _cleared(self, key: Key) -> Publish:
         return Publish(self._topics.build("assignment", model=key[0], origin=key[1]), b"", qos=1, retain=True)
 
     def _loses_a_plan(self, devices: Collection[str], now: float) -> bool:
         """Whether one of ``devices`` is gone and some plan in force needs it."""
         gone = {device for device in devices if not self.view.online(device, now)}
-        return any(not gone.isdisjoint(in_force.plan.devices) for in_force in self._in_force.values())
+        return any(not gone.isdisjoint(entry.plan.devices) for entry in self.plans.in_force.values())
 
     def _tick(self, now: float) -> list[Action]:
         if self._connected_at is None:
@@ -257,19 +314,31 @@ class Decider:
         return [SetTimer("plan", at)]
 
     def _round(self, now: float) -> list[Action]:
+        """Review the plans; what is too much for one go is left to the next, right after it."""
         self._plan_at = None
         if self._connected_at is None:
             return []
         self._planned_at = now
-        for model in self.view.manifests:
-            self._keep_planned(model, APP_ORIGIN)
-        actions = self._cleared_orphans() if now - self._connected_at >= _GRACE_SECONDS else []
-        for model, origin in sorted(self._origins):
+        actions: list[Action] = []
+        if not self._todo:
+            for model in self.view.manifests:
+                self._keep_planned(model, APP_ORIGIN)
+            if now - self._connected_at >= _GRACE_SECONDS:
+                actions += self._cleared_orphans()
+            self._todo = sorted(self._origins, reverse=True)
+        work = 0
+        while self._todo and work < _ROUND_WORK:
+            model, origin = self._todo.pop()
             manifest = self.view.manifests.get(model)
-            if manifest is not None:
+            if manifest is not None and (model, origin) in self._origins:
+                work += manifest.unit_count**2 * max(1, len(self.view.devices))
                 actions += self._decide(manifest, origin, now)
+        if self._todo:
+            return [*actions, *self._plan_by(now)]
         asked, self._asked = self._asked, {}
-        return [*actions, *(self._answer(request, now) for request in asked)]
+        for situation, chosen in self._crowd.better(now):
+            actions += self._take_over(situation, chosen, now)
+        return [*actions, *self._news.outcomes(now), *(self._answer(request, now) for request in asked)]
 
     def _cleared_orphans(self) -> list[Action]:
         """Assignments of models that were removed while nobody decided."""
@@ -279,62 +348,40 @@ class Decider:
 
     def _decide(self, manifest: Manifest, origin: str, now: float) -> list[Action]:
         key = manifest.name, origin
-        policy = self._policies.get(manifest.name, Policy())
-        instance = planning_instance(manifest, origin, self.view, self.estimates, policy, now)
-        if isinstance(instance, str):
-            return self._failed(key, instance)
-        plan = OBJECTIVES[self._objective](instance)
-        if isinstance(plan, Infeasible):
-            return self._failed(key, plan.reason)
+        reviewed = self.plans.review(manifest, origin, self._policy(manifest.name), now)
+        if isinstance(reviewed, Infeasible):
+            return self._failed(key, reviewed, now)
         self._failures.pop(key, None)
-        chosen = switch(self._in_force.get(key), manifest, plan, instance, now)
-        if chosen is None:
-            return []
-        if (why := self._why_anew.pop(key, None)) is not None:
-            chosen = Switch(chosen.plan, why)
-        self._in_force[key] = InForce(chosen.plan, instance, manifest, now)
-        return self._publish(manifest, origin, chosen.plan, instance, chosen.reason, now)
+        situation, chosen = reviewed
+        if chosen is None or (chosen.is_choice and not self._crowd.allows(key, chosen.plan, now)):
+            return self._news.planned(key)
+        return self._take_over(situation, chosen, now)
 
-    def _publish(
-        self, manifest: Manifest, origin: str, plan: Plan, instance: Instance, reason: str, now: float
-    ) -> list[Action]:
-        others = alternatives(instance, plan, runner_ups=_RUNNER_UPS)
-        idle = why_idle(instance, plan, others.using)
-        self._sequence += 1
-        abouts = {device: self.view.about(device) for device in self.view.devices}
-        emulated = frozenset(device for device, about in abouts.items() if about and about.emulated)
-        message = assignment_message(
-            manifest,
-            origin,
-            plan,
-            others,
-            idle,
-            epoch=(self._holder.term, self._sequence),
-            objective=self._objective,
-            reason=reason,
-            estimates_age=self.estimates.age(frozenset(plan.devices), now),
-            emulated=emulated,
+    def _take_over(self, situation: Situation, chosen: Switch, now: float) -> list[Action]:
+        entry = self.plans.take_over(situation, chosen, self._news.time_of_day(now), now)
+        errors = self.plans.errors(situation, now)
+        return self._news.assignment(
+            situation, entry, chosen.reason, errors, self._holder.term, self.view, now
         )
-        topic = self._topics.build("assignment", model=manifest.name, origin=origin)
-        route = ", ".join(f"{p.device} {p.start}-{p.stop}" for p in plan.partitions)
-        text = f"{manifest.name} for {origin}: {route}, predicted {plan.total * 1e3:.1f} ms; {reason}"
-        return [
-            Publish(topic, encode_json(message), qos=1, retain=True),
-            Log("info", text, manifest.name),
-        ]
 
-    def _failed(self, key: tuple[str, str], reason: str) -> list[Action]:
+    def _failed(self, key: Key, why: Infeasible, now: float) -> list[Action]:
         # The last good assignment stays: it may be right again before anybody acts.
-        if self._failures.get(key) == reason:
-            return []
-        self._failures[key] = reason
-        return [Log("warning", f"no plan of {key[0]} for {key[1]}: {reason}", key[0])]
+        assert self._connected_at is not None
+        settled = now - self._connected_at >= _GRACE_SECONDS
+        entry = self.plans.in_force.get(key)
+        told = self._news.failure(key, why, entry, now) if settled else []
+        if not settled:
+            told += self._plan_by(self._connected_at + _GRACE_SECONDS)
+        if self._failures.get(key) == why.reason:
+            return told
+        self._failures[key] = why.reason
+        return [*told, Log("warning", f"no plan of {key[0]} for {key[1]}: {why.reason}", key[0])]
 
     def _answer(self, request: PlanRequest, now: float) -> Publish:
         key = request.model, request.origin
         manifest = self.view.manifests.get(request.model)
         failure = self._failures.get(key)
-        planned = manifest is not None and failure is None and key in self._in_force
+        planned = manifest is not None and failure is None and key in self.plans.in_force
         soon = False
         if planned:
             reason = "an assignment is in force"

@@ -9,9 +9,9 @@ from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.presence import About, Heartbeat, HeldModel, Resources
+from edgemesh.protocol.presence import About, CodecSpeed, Heartbeat, HeldModel, PowerFigures, Resources
 from edgemesh.protocol.topics import TOPICS, Topics
-from edgemesh.roles.actions import Action, Publish, ReadResources, RunUnits, SetTimer, Subscribe
+from edgemesh.roles.actions import Action, JobEnded, Publish, ReadResources, RunUnits, SetTimer, Subscribe
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.events import (
     Connected,
@@ -19,6 +19,7 @@ from edgemesh.roles.events import (
     Disconnected,
     Event,
     ExecutorLost,
+    ForeignMessageReceived,
     MessageReceived,
     RangeLoaded,
     ResourcesRead,
@@ -27,15 +28,20 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.meter import Meter
+from edgemesh.roles.power import Power
 from edgemesh.roles.preparer import Preparer
 from edgemesh.roles.profiler import Profiler, Scale
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.requester import Requester
+from edgemesh.roles.resource_steps import is_step
 from edgemesh.roles.routes import ChosenRoute
+from edgemesh.roles.speed_check import SpeedCheck
 from edgemesh.roles.worker import Worker
 
 HEARTBEAT_SECONDS = 2.0
 RESOURCES_SECONDS = 5.0
+_LOOK_SECONDS = RESOURCES_SECONDS / 2
+"""Between two looks at the machine: a step is published after one, hence no more often than that."""
 _CONTENT_SHARE = 0.8
 """A model whose content exceeds this share of the executor's memory is left to other devices."""
 
@@ -53,6 +59,11 @@ class DeviceSettings:
     threads: int
     memory_bytes: int
     emulated: bool = False
+    power: PowerFigures | None = None
+    """Of the board's profile, where it is known."""
+    throttle_celsius: float | None = None
+    codecs: tuple[CodecSpeed, ...] = ()
+    """What encoding and decoding cost here, as measured."""
 
 
 class Device:
@@ -65,8 +76,12 @@ class Device:
         *,
         emulate: Scale | None = None,
         pace: Callable[[str, int, int], float] = lambda digest, start, stop: 0.0,
+        size_of: Callable[[bytes], int] = len,
     ) -> None:
-        """``emulate`` and ``pace`` slow an emulated board down: its profile and its runs."""
+        """``emulate`` and ``pace`` slow an emulated board down: its profile and its runs.
+
+        ``size_of`` is what a payload counts as on a link: a simulated one may stand for more than it holds.
+        """
         self.settings = settings
         self.topics = topics
         self.view = MeshView()
@@ -84,7 +99,18 @@ class Device:
             is_idle=lambda: self.worker.idle,
             emulate=emulate,
         )
-        self.meter = Meter(settings.device, settings.boot, topics)
+        self.meter = Meter(
+            settings.device, settings.boot, topics, origin=settings.device, size_of=size_of
+        )
+        self.speed_check = SpeedCheck(
+            self.profiler.profiles,
+            self.profiler.published,
+            is_idle=lambda: self.worker.idle and not self.profiler.measuring,
+            report=self.meter.ran,
+        )
+        self.power = Power(settings.device, topics, settings.power, emulated=settings.emulated)
+        self._published: tuple[float, Resources] | None = None
+        """When resources were published last, and which; None since the connection is new."""
         self._refusals = Refusals()
         self._sequence = 0
         self._last_heartbeat = 0.0
@@ -122,6 +148,8 @@ class Device:
                     self.meter.watch((action,), now)
             elif isinstance(action, RunUnits):
                 self._running = action
+            elif isinstance(action, JobEnded):
+                self.meter.ended(action)
             outcome.append(action)
         return outcome
 
@@ -129,8 +157,7 @@ class Device:
         if isinstance(event, MessageReceived):
             return self._message(event, now)
         if isinstance(event, RunFinished):
-            self._note_run(event)
-            return self.worker.handle(event, now)
+            return [*self._note_run(event, now), *self.worker.handle(event, now)]
         if isinstance(event, Connected):
             return self._connected(event, now)
         if isinstance(event, Disconnected):
@@ -139,9 +166,11 @@ class Device:
         if isinstance(event, TimerFired) and event.name == "heartbeat":
             return [self._heartbeat(now), SetTimer("heartbeat", now + HEARTBEAT_SECONDS)]
         if isinstance(event, TimerFired) and event.name == "resources":
-            return [ReadResources(), SetTimer("resources", now + RESOURCES_SECONDS)]
+            return [ReadResources(), SetTimer("resources", now + _LOOK_SECONDS)]
         if isinstance(event, ResourcesRead):
-            return [self._resources(event.resources)]
+            return [*self._resources(event.resources, now), *self.speed_check.handle(event, now)]
+        if isinstance(event, ForeignMessageReceived):
+            return self.power.handle(event, now)
         if isinstance(event, RangeLoaded):
             self._expect(event)
         actions = [
@@ -150,6 +179,7 @@ class Device:
             *self.content.handle(event, now),
             *self.preparer.handle(event, now),
             *self.profiler.handle(event, now, self.content.held),
+            *self.speed_check.handle(event, now),
             *self.meter.handle(event, now),
         ]
         if isinstance(event, ContentStored):
@@ -162,6 +192,7 @@ class Device:
 
     def _connected(self, event: Connected, now: float) -> list[Action]:
         mine = self.settings.device
+        self._published = None
         # A connection that ended before the answer came may have covered up that the broker had lost it all.
         reminder = self._reminder() if self._asks_memory else []
         self._asks_memory, self._was_connected = self._was_connected and not reminder, True
@@ -183,11 +214,13 @@ class Device:
             *self.requester.handle(event, now),
             *self.content.handle(event, now),
             *self.profiler.handle(event, now, self.content.held),
+            *self.speed_check.handle(event, now),
             *self.meter.handle(event, now),
             self._heartbeat(now),
             SetTimer("heartbeat", now + HEARTBEAT_SECONDS),
+            *self.power.handle(event, now),
             ReadResources(),
-            SetTimer("resources", now + RESOURCES_SECONDS),
+            SetTimer("resources", now + _LOOK_SECONDS),
         ]
 
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
@@ -200,6 +233,8 @@ class Device:
             return self.content.handle(event, now)
         if kind in ("receipt", "probe"):
             return self.meter.handle(event, now)
+        if kind == "meter":
+            return self.power.handle(event, now)
         if kind == "state" and names["device"] == self.settings.device and event.payload == b"offline":
             # The Will of a connection that died after we were back: say that we are here.
             self._asks_memory = False
@@ -286,10 +321,13 @@ class Device:
             seconds = sum(profile.seconds[event.start : event.stop])
             self.worker.expect(event.digest, event.start, event.stop, seconds)
 
-    def _note_run(self, event: RunFinished) -> None:
+    def _note_run(self, event: RunFinished, now: float) -> list[Action]:
         run = self._running
-        if run is not None and run.run == event.run:
-            self.meter.ran(run.digest, run.start, run.stop, event.run_seconds)
+        if run is None or run.run != event.run:
+            return []
+        reported = self.meter.ran(run.digest, run.start, run.stop, event.run_seconds, now)
+        surprising = self.meter.doubts(run.digest, run.start, run.stop)
+        return [*reported, *self.speed_check.ran(run.digest, now, surprising=surprising)]
 
     # --- presence ----------------------------------------------------------------------------------------
 
@@ -299,7 +337,17 @@ class Device:
     def _about(self) -> Publish:
         s = self.settings
         models = tuple(HeldModel(m.name, m.digest) for m in self.content.held.values())
-        about = About(s.boot, s.software, s.board, s.runtimes, s.threads, s.memory_bytes, models, s.emulated)
+        about = About(
+            s.boot,
+            s.software,
+            s.board,
+            s.runtimes,
+            s.threads,
+            s.memory_bytes,
+            models,
+            s.emulated,
+            codecs=s.codecs,
+        )
         return Publish(self._topic("about"), encode_json(about), qos=1, retain=True)
 
     def _heartbeat(self, now: float) -> Publish:
@@ -318,6 +366,14 @@ class Device:
         expiry = TOPICS["heartbeat"].expiry
         return Publish(self._topic("heartbeat"), encode_json(heartbeat), expiry=expiry)
 
-    def _resources(self, resources: Resources) -> Publish:
-        row = TOPICS["resources"]
-        return Publish(self._topic("resources"), encode_json(resources), retain=True, expiry=row.expiry)
+    def _resources(self, read: Resources, now: float) -> list[Action]:
+        resources, actions = self.power.completed(read, now)
+        if self._published is not None:
+            at, before = self._published
+            due = now - at >= RESOURCES_SECONDS - _LOOK_SECONDS / 2
+            if not due and not is_step(before, resources, self.settings.throttle_celsius):
+                return actions
+        self._published = now, resources
+        expiry = TOPICS["resources"].expiry
+        payload = encode_json(resources)
+        return [*actions, Publish(self._topic("resources"), payload, retain=True, expiry=expiry)]

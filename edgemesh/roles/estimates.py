@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 from edgemesh.errors import DecodeError
-from edgemesh.planning.link_estimate import LinkEstimate, LinkEstimator, receiver_share
+from edgemesh.planning.link_estimate import LinkEstimate, LinkEstimator, SampleKind, receiver_share
+from edgemesh.planning.rate_estimate import EventRate
+from edgemesh.planning.slowdown_estimate import OthersLoad, expected_slowdown
+from edgemesh.planning.unexplained_estimate import UnexplainedTime
 from edgemesh.planning.unit_time_estimate import MeasuredRun, UnitTimeEstimator, UnitTimes
+from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.link import LinkReport, Transfer
-from edgemesh.protocol.presence import Profile
+from edgemesh.protocol.link import JobReport, LinkReport, Transfer
+from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.roles.events import MessageReceived
+from edgemesh.roles.prediction_error import PredictionErrors, took_own_route
 
 _PARTICIPANTS = 8192
-_QUEUE_SMOOTHING = 0.5
+_READ = 256
+"""Transfers, runs and jobs that are taken from one report."""
 _QUEUE_FLOOR = 0.02
 """Seconds of waiting that are noise: a job under way when the heartbeat was made."""
+_LONGEST_QUEUE = 60.0
 
 
 class MeshEstimates:
     """Feed it messages, ask it at any time; absurd samples are ignored by the estimators."""
 
     def __init__(self) -> None:
+        self.outcomes = PredictionErrors()
+        """Tell it of every assignment that is published."""
         self._links: dict[str, LinkEstimator] = {}
         self._times: dict[tuple[str, str], UnitTimeEstimator] = {}
         self._profiles: dict[tuple[str, str], Profile] = {}
-        self._queues: dict[str, float] = {}
+        self._queues: dict[str, tuple[float, float]] = {}
+        """What the last two heartbeats of a device said."""
+        self._load: dict[str, OthersLoad] = {}
+        self._slowdown: dict[str, float] = {}
+        self._unexplained: dict[str, UnexplainedTime] = {}
+        """By digest."""
+        self._rates: dict[tuple[str, str], EventRate] = {}
+        self._steps = 0
+
+    @property
+    def steps(self) -> int:
+        """Grows with each step of a link or of a device's speed that was recognised.
+
+        What was believed before a step is forgotten, so a plan made before it is worth making anew at once.
+        """
+        return self._steps
 
     def learn(self, event: MessageReceived, now: float) -> bool:
         """Take in a profile or link report; True when it was one. Raises DecodeError."""
@@ -33,19 +58,30 @@ class MeshEstimates:
         if kind == "profile":
             self._learn_profile(names["device"], event)
         elif kind == "link":
-            self._learn_link(names["requester"], decode_json(LinkReport, event.payload), now)
+            self._learn_report(names["requester"], decode_json(LinkReport, event.payload), now)
         else:
             return False
         return True
 
     def observe_queue(self, device: str, seconds: float) -> None:
-        """Predicted waiting time from a heartbeat, smoothed."""
-        known = self._queues.get(device, 0.0)
-        self._queues[device] = known + _QUEUE_SMOOTHING * (min(seconds, 60.0) - known)
+        """Predicted waiting time from a heartbeat."""
+        _, before = self._queues.get(device, (0.0, 0.0))
+        self._queues[device] = before, min(seconds, _LONGEST_QUEUE)
+
+    def observe_resources(self, device: str, resources: Resources, own: float) -> None:
+        """A reading of the device's machine, and the share of the time in which our own units ran there."""
+        if device not in self._load and len(self._load) >= _PARTICIPANTS:
+            return
+        load = self._load.setdefault(device, OthersLoad())
+        load.observe(resources.cpu, own)
+        self._slowdown[device] = expected_slowdown(load.share, resources.throttled)
 
     def queue(self, device: str) -> float:
-        """Seconds that a job is likely to wait on the device."""
-        seconds = self._queues.get(device, 0.0)
+        """Seconds that a job is likely to wait on the device: what both of its last two heartbeats show.
+
+        One alone may have been made just after a job came in.
+        """
+        seconds = min(self._queues.get(device, (0.0, 0.0)))
         return seconds if seconds >= _QUEUE_FLOOR else 0.0
 
     def link(self, participant: str, now: float) -> LinkEstimate:
@@ -61,7 +97,56 @@ class MeshEstimates:
         estimator = self._times.get((device, digest))
         if estimator is None or len(self._profiles[device, digest].seconds) != units:
             return None
-        return estimator.estimate(now)
+        return estimator.estimate(now, self.slowdown(device), self.disbelief(device, digest, now))
+
+    def slowdown(self, device: str) -> float:
+        """How many times slower the load of others and throttling are expected to make it, at least 1."""
+        return self._slowdown.get(device, 1.0)
+
+    def disbelief(self, device: str, digest: str, now: float) -> float:
+        """How many times longer its runs take than it says, by the clocks of requesters; 1 when it is
+        honest."""
+        unexplained = self._unexplained.get(digest)
+        return unexplained.factor(device, now) if unexplained is not None else 1.0
+
+    def demand(self, model: str, origin: str, now: float) -> float:
+        """Jobs that end per second, by the reports of their requesters."""
+        rate = self._rates.get((model, origin))
+        return rate.per_second(now) if rate is not None else 0.0
+
+    def age(self, devices: frozenset[str], now: float) -> float:
+        """Seconds since the stalest of the devices' links was measured; 0 when none ever was."""
+        ages = [age for d in devices if math.isfinite(age := self.link(d, now).age)]
+        return max(ages, default=0.0)
+
+    def uncertainty(
+        self,
+        participants: Collection[str],
+        digest: str,
+        now: float,
+        shares: Mapping[str, tuple[float, float]] | None = None,
+    ) -> float:
+        """Likely relative error of the latency of a plan, on a log scale: 0.1 is about 10 %.
+
+        ``participants`` are its devices and its requester. ``shares`` has for each the predicted seconds of
+        its runs and of its crossings: independent errors of the parts add up in squares, each by its share of
+        the total. Without, it is the largest error of any part, which that of no sum of parts exceeds.
+        """
+        parts: list[tuple[float, float]] = []
+        for participant in participants:
+            run, crossings = (1.0, 1.0) if shares is None else shares.get(participant, (0.0, 0.0))
+            estimator = self._times.get((participant, digest))
+            if estimator is not None and run > 0.0:
+                slowdown = self.slowdown(participant)
+                parts.append((run, estimator.estimate(now, slowdown).uncertainty))
+            if len(participants) > 1 and crossings > 0.0:
+                parts.append((crossings, self.link(participant, now).uncertainty))
+        if shares is None:
+            return max((error for _, error in parts), default=0.0)
+        total = sum(seconds for seconds, _ in parts)
+        return math.sqrt(sum((seconds / total * error) ** 2 for seconds, error in parts))
+
+    # --- profiles and reports ----------------------------------------------------------------------------
 
     def _learn_profile(self, device: str, event: MessageReceived) -> None:
         if not event.payload:
@@ -76,35 +161,82 @@ class MeshEstimates:
         runs = [MeasuredRun(r.start, r.stop, r.seconds) for r in profile.runs]
         self._times[key] = UnitTimeEstimator(profile.seconds, runs)
 
-    def _learn_link(self, participant: str, report: LinkReport, now: float) -> None:
-        for transfer in report.transfers[:256]:
+    def _learn_report(self, participant: str, report: LinkReport, now: float) -> None:
+        for transfer in report.transfers[:_READ]:
             self._observe(participant, transfer, now)
-        for run in report.runs[:256]:
+        for run in report.runs[:_READ]:
             estimator = self._times.get((participant, run.digest))
             if estimator is not None:
-                estimator.observe(MeasuredRun(run.start, run.stop, run.seconds), now)
+                before = estimator.steps
+                measured = MeasuredRun(run.start, run.stop, run.seconds)
+                estimator.observe(measured, now, self.slowdown(participant))
+                self._steps += estimator.steps - before
+        jobs = report.jobs[:_READ]
+        for job in jobs:
+            self.outcomes.observe(job)
+            self._charge_unexplained(participant, job, now)
+            # Jobs that are not listed were of the same models as those that are.
+            self._count(job, 1.0 + report.more_jobs / len(jobs), now)
 
     def _observe(self, sender: str, transfer: Transfer, now: float) -> None:
         if transfer.kind == "acknowledged":
-            self._estimator(sender).observe("up", transfer.nbytes, transfer.seconds, now)
+            self._sample(sender, "up", transfer.nbytes, transfer.seconds, now)
         elif transfer.kind == "echoed":
-            self._estimator(sender).observe("echo", transfer.nbytes, transfer.seconds, now)
+            self._sample(sender, "echo", transfer.nbytes, transfer.seconds, now)
         elif transfer.kind == "tail":
-            self._estimator(sender).observe("tail", transfer.nbytes, transfer.seconds, now)
+            self._sample(sender, "tail", transfer.nbytes, transfer.seconds, now)
         elif transfer.peer is not None:
             link = self.link(sender, now).link
             share = receiver_share(transfer.nbytes, transfer.seconds, link)
-            self._estimator(transfer.peer).observe("down", transfer.nbytes, share, now)
+            self._sample(transfer.peer, "down", transfer.nbytes, share, now)
 
-    def _estimator(self, participant: str) -> LinkEstimator:
+    def _sample(self, participant: str, kind: SampleKind, nbytes: int, seconds: float, now: float) -> None:
         if participant not in self._links and len(self._links) >= _PARTICIPANTS:
             raise DecodeError(f"more than {_PARTICIPANTS} links; that of {participant} is not taken in")
-        return self._links.setdefault(participant, LinkEstimator())
+        estimator = self._links.setdefault(participant, LinkEstimator())
+        before = estimator.steps
+        estimator.observe(kind, nbytes, seconds, now)
+        self._steps += estimator.steps - before
 
-    def age(self, devices: frozenset[str], now: float) -> float:
-        """Seconds since the stalest of the devices' links was measured; 0 when none ever was."""
-        ages = [age for d in devices if math.isfinite(age := self.link(d, now).age)]
-        return max(ages, default=0.0)
+    def _count(self, job: JobReport, jobs: float, now: float) -> None:
+        key = job.model, job.origin
+        if key in self._rates or len(self._rates) < _PARTICIPANTS:
+            self._rates.setdefault(key, EventRate(now)).add(jobs, now)
+
+    def _charge_unexplained(self, requester: str, job: JobReport, now: float) -> None:
+        """Compare what devices say of a job with what its requester's clock saw after the first had it."""
+        if job.arrived is None or job.code is not None or job.attempts > 1 or not job.timings:
+            return
+        assignment = self.outcomes.assignment_of(job)
+        if assignment is None or not took_own_route(job, assignment):
+            return
+        told = {timing.device: 0.0 for timing in job.timings if timing.device != requester}
+        for timing in job.timings:
+            if timing.device in told:
+                told[timing.device] += timing.run
+        accounted = sum(timing.queue + timing.run + timing.code for timing in job.timings)
+        after = job.seconds - job.arrived
+        crossings = self._later_crossings(assignment, now)
+        if job.digest in self._unexplained or len(self._unexplained) < _PARTICIPANTS:
+            unexplained = self._unexplained.setdefault(job.digest, UnexplainedTime())
+            unexplained.observe(told, after, accounted, crossings, now)
+
+    def _later_crossings(self, assignment: Assignment, now: float) -> float:
+        """Predicted seconds on the way after the first device has its input.
+
+        What the receipt took to come back is not taken off: that much is left to the device.
+        """
+        first, *later = assignment.hops
+        sender = self.link(first.device, now).link
+        seconds = assignment.return_seconds
+        for hop in later:
+            receiver = self.link(hop.device, now).link
+            present = sender.latency_up + hop.nbytes / sender.rate_up
+            present += receiver.latency_down + hop.nbytes / receiver.rate_down
+            # As was promised, or as it would be now: a link that has changed is nobody's lie.
+            seconds += max(hop.transfer, present)
+            sender = receiver
+        return seconds
 
 
 _UNMEASURED = LinkEstimator()

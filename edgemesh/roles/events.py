@@ -37,6 +37,15 @@ class MessageReceived:
 
 
 @dataclass(frozen=True)
+class ForeignMessageReceived:
+    """A message outside of every mesh, on a topic that the role subscribed to: a smart plug reports."""
+
+    topic: str
+    payload: bytes | memoryview
+    retained: bool = False
+
+
+@dataclass(frozen=True)
 class TimerFired:
     """A timer set by ``SetTimer`` is due."""
 
@@ -203,6 +212,7 @@ Event = (
     Connected
     | Disconnected
     | MessageReceived
+    | ForeignMessageReceived
     | TimerFired
     | PublishAcknowledged
     | RunFinished

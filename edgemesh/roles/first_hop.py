@@ -9,7 +9,7 @@ from edgemesh.roles.addresses import Addresses
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.routes import ChosenRoute
 
-_RECEIPT_SECONDS = 1.0
+_RECEIPT_SECONDS = 0.5
 """At most one transfer receipt per peer in this time: enough to follow a link, too few to load it."""
 _PEERS = 4096
 
@@ -46,7 +46,7 @@ class FirstHop:
             encode_activation(header, (job.section,)),
             qos=1,
             expiry=max(1.0, left),
-            token=f"work:{job.job}:{attempt}:0" if receipt else None,
+            token=f"{'work' if receipt else 'sent'}:{job.job}:{attempt}:0",
         )
 
     def _wants_receipt(self, peer: str, now: float) -> bool:

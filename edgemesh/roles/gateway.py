@@ -122,6 +122,7 @@ class Gateway:
         outcome: list[Action] = []
         for action in actions:
             if isinstance(action, JobEnded):
+                self.meter.ended(action)
                 manifest = self.view.manifests.get(action.model)
                 outcome.append(RenderResult(action.job, manifest, action))
             else:

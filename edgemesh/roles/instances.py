@@ -1,23 +1,25 @@
-"""Planning instances and assignment messages: from what the decision node knows to a plan, and back."""
+"""Planning instances: what the decision node knows of the mesh, as the planner takes it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgemesh.planning.alternatives import Alternatives
-from edgemesh.planning.explanation import Idle
-from edgemesh.planning.instance import Instance, Pin, PlanningDevice, Requester, raw_at_both_ends
-from edgemesh.planning.plan import Plan, Prediction
-from edgemesh.protocol.activation import Hop
-from edgemesh.protocol.assignment import Alternative, Assignment, Fallback, HopPrediction, IdleDevice
+from edgemesh.model.codec_accuracy import allowed_codecs
+from edgemesh.model.codec_sizes import carried_bytes
+from edgemesh.planning.instance import FloatArray, Instance, Pin, PlanningDevice, Requester
+from edgemesh.planning.plan import Infeasible
+from edgemesh.planning.unit_time_estimate import UnitTimes
 from edgemesh.protocol.ids import APP_ORIGIN
-from edgemesh.protocol.manifest import DTYPE_BYTES, Boundary, Manifest
+from edgemesh.protocol.manifest import Boundary, Manifest
 from edgemesh.protocol.presence import About
 from edgemesh.protocol.requests import Policy
 from edgemesh.protocol.tensors import CODECS
+from edgemesh.roles.codec_costs import codec_costs
+from edgemesh.roles.conditions import Condition
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.mesh_view import MeshView
 
@@ -25,12 +27,56 @@ GATEWAY_PARTICIPANT = "gateway-0"
 """Whose link stands for all inputs that arise on a topic."""
 _NAMED = 4
 """Devices named in a sentence."""
-_HELD_BYTES = {"f16": 2, "q8": 1}
-_ENCODE = {"raw": 0.1e-9, "f16": 0.6e-9, "q8": 1.2e-9}
-_DECODE = {"raw": 0.0, "f16": 0.4e-9, "q8": 0.8e-9}
-_ZSTD_ENCODE, _ZSTD_DECODE = 3.0e-9, 1.0e-9
 _ZSTD_RATIO = 0.9
-"""Seconds per raw byte, seen on a 2-core x86_64 machine; float activations hardly compress."""
+"""Float activations hardly compress."""
+
+
+@dataclass(frozen=True)
+class OtherWork:
+    """What the assignments of other models and origins leave of the devices."""
+
+    memory_bytes: Mapping[str, float] = field(default_factory=dict)
+    """Taken by what they have loaded, by device."""
+    waiting: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that a job is likely to wait for theirs, by device."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Static:
+    """What an instance takes from the manifest and the policy alone."""
+
+    manifest: Manifest
+    codecs: tuple[str, ...]
+    unit_names: tuple[str, ...]
+    weight_bytes: FloatArray
+    peak_bytes: FloatArray
+    cut_bytes: FloatArray
+
+
+class StaticParts:
+    """Arrays of manifests, made once: rounds of planning come every other second."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Static] = {}
+
+    def of(self, manifest: Manifest, codecs: tuple[str, ...]) -> _Static:
+        """Arrays for ``manifest`` and ``codecs``."""
+        known = self._known.get(manifest.name)
+        if known is not None and known.manifest is manifest and known.codecs == codecs:
+            return known
+        made = self._known[manifest.name] = _Static(
+            manifest,
+            codecs,
+            tuple(unit.name for unit in manifest.units),
+            np.array([unit.weight_bytes for unit in manifest.units], dtype=np.float64),
+            np.array([unit.peak_bytes for unit in manifest.units], dtype=np.float64),
+            np.array([[_carried(b, codec) for codec in codecs] for b in manifest.boundaries], np.float64),
+        )
+        return made
+
+    def forget(self, model: str) -> None:
+        """The model is gone."""
+        self._known.pop(model, None)
 
 
 def planning_instance(
@@ -40,43 +86,52 @@ def planning_instance(
     estimates: MeshEstimates,
     policy: Policy,
     now: float,
-) -> Instance | str:
-    """The instance for one (model, origin), or a sentence why there is none yet."""
+    *,
+    conditions: Mapping[str, Condition] | None = None,
+    others: OtherWork | None = None,
+    static: StaticParts | None = None,
+    lossy_crossings: int = 1,
+) -> Instance | Infeasible:
+    """The instance for one (model, origin), or why there is none yet.
+
+    ``conditions`` by device say what its resources and the policy make of it, ``others`` what other
+    assignments leave of it. ``lossy_crossings`` of one route share the accuracy budget.
+    """
     known = sorted(device for device in view.devices if view.devices[device].about is not None)
     if not known:
-        return "no device has been seen yet: start one with  edgemesh device run"
-    devices = tuple(_device(device, manifest, view, estimates, now) for device in known)
+        return Infeasible("unavailable", "no device has been seen yet: start one with  edgemesh device run")
+    codecs = tuple(dict.fromkeys(("raw", *(c for c in policy.codecs if c in CODECS))))
+    limits = conditions or {}
+    taken = others or OtherWork()
+    devices = tuple(
+        _device(device, manifest, view, estimates, limits.get(device, Condition()), taken, codecs, now)
+        for device in known
+    )
     if all(device.unavailable for device in devices):
         reasons = ", ".join(f"{device.id} {device.unavailable}" for device in devices[:_NAMED])
-        return f"no device can run {manifest.name}: {reasons}{' and others' * (len(devices) > _NAMED)}"
+        more = " and others" * (len(devices) > _NAMED)
+        return Infeasible("unavailable", f"no device can run {manifest.name}: {reasons}{more}")
     if origin != APP_ORIGIN and origin not in known:
-        return f"the origin {origin} is no device of this mesh"
-    codecs = tuple(dict.fromkeys(("raw", *(c for c in policy.codecs if c in CODECS))))
-    sides = tuple(_codec_seconds(c, _ENCODE, _ZSTD_ENCODE) for c in codecs)
-    back = tuple(_codec_seconds(c, _DECODE, _ZSTD_DECODE) for c in codecs)
+        return Infeasible("unavailable", f"the origin {origin} is no device of this mesh")
+    pins = _pins(manifest, policy, known)
+    if isinstance(pins, Infeasible):
+        return pins
     start: int | Requester
     if origin == APP_ORIGIN:
-        start = Requester(estimates.link(GATEWAY_PARTICIPANT, now).link, sides, back)
+        costs = codec_costs((), codecs)
+        start = Requester(estimates.link(GATEWAY_PARTICIPANT, now).link, costs.encode, costs.decode)
     else:
         start = known.index(origin)
-    missing = sorted({pin.device for pin in policy.pins} - set(known))
-    if missing:
-        # Leaving the pin out would send elsewhere what must not leave that device.
-        return f"units are pinned to {', '.join(missing)}, which this mesh has not seen"
-    pins = [
-        Pin(pin.start, pin.stop, frozenset({known.index(pin.device)}))
-        for pin in policy.pins
-        if pin.stop <= manifest.unit_count
-    ]
-    if policy.keep_input and isinstance(start, int):
-        pins.append(Pin(0, 1, frozenset({start})))
+        if policy.keep_input:
+            pins.append(Pin(0, 1, frozenset({start})))
+    parts = (static or StaticParts()).of(manifest, codecs)
     return Instance(
-        tuple(unit.name for unit in manifest.units),
-        np.array([unit.weight_bytes for unit in manifest.units], dtype=np.float64),
-        np.array([unit.peak_bytes for unit in manifest.units], dtype=np.float64),
+        parts.unit_names,
+        parts.weight_bytes,
+        parts.peak_bytes,
         codecs,
-        np.array([[_carried(b, codec) for codec in codecs] for b in manifest.boundaries], dtype=np.float64),
-        raw_at_both_ends(manifest.unit_count, len(codecs)),
+        parts.cut_bytes,
+        allowed_codecs(manifest, codecs, policy.accuracy, lossy_crossings=lossy_crossings),
         devices,
         start,
         pins=tuple(pins),
@@ -95,92 +150,81 @@ def may_become_plannable(manifest: Manifest, view: MeshView, estimates: MeshEsti
     return False
 
 
-def assignment_message(
-    manifest: Manifest,
-    origin: str,
-    plan: Plan,
-    others: Alternatives,
-    idle: Sequence[Idle],
-    *,
-    epoch: tuple[int, int],
-    objective: str,
-    reason: str,
-    estimates_age: float,
-    emulated: frozenset[str],
-) -> Assignment:
-    """What the mesh is told of a plan."""
-    prediction = plan.prediction
-    return Assignment(
-        *epoch,
-        manifest.name,
-        manifest.digest,
-        origin,
-        objective,
-        route_of(plan),
-        _hop_predictions(prediction),
-        prediction.result.seconds if prediction.result is not None else 0.0,
-        plan.total,
-        reason,
-        fallbacks=tuple(
-            Fallback(device, route_of(other), other.total)
-            for device, other in others.fallbacks.items()
-            if other is not None
-        ),
-        runners_up=tuple(Alternative(_label(o), route_of(o), o.total) for o in others.runner_ups),
-        idle=tuple(IdleDevice(i.device, i.text) for i in idle),
-        estimates_age=estimates_age,
-        emulated=tuple(sorted(emulated)),
-    )
-
-
-def route_of(plan: Plan) -> tuple[Hop, ...]:
-    """The route that a requester stamps on its jobs."""
-    return tuple(Hop(p.device, p.stop, p.codec) for p in plan.partitions)
-
-
-def _hop_predictions(prediction: Prediction) -> tuple[HopPrediction, ...]:
-    return tuple(
-        HopPrediction(
-            hop.partition.device,
-            hop.partition.start,
-            hop.partition.stop,
-            hop.arrival.seconds if hop.arrival is not None else 0.0,
-            hop.queue,
-            hop.run,
-            hop.arrival.nbytes if hop.arrival is not None else 0,
-        )
-        for hop in prediction.hops
-    )
-
-
-def _label(plan: Plan) -> str:
-    if len(plan.partitions) == 1:
-        return f"all on {plan.partitions[0].device}"
-    return " > ".join(f"{p.device} {p.start}-{p.stop}" for p in plan.partitions)
+def _pins(manifest: Manifest, policy: Policy, known: Sequence[str]) -> list[Pin] | Infeasible:
+    """Pins by index, cut to the units that there are. Leaving out one that names nobody known would send
+    elsewhere what must not leave that device."""
+    pins = []
+    for pin in policy.pins:
+        if pin.start >= manifest.unit_count:
+            continue
+        units = f"units {pin.start}-{min(pin.stop, manifest.unit_count)}"
+        named = policy.devices_of(pin)
+        if pin.zone is not None and not named:
+            return Infeasible(
+                "pinned",
+                f"{units} are pinned to the zone {pin.zone}, which has no devices: name some, or lift it",
+            )
+        here = {index for index, device in enumerate(known) if device in named}
+        if pin.never:
+            here = set(range(len(known))) - here
+        if not here:
+            whom = ", ".join(sorted(named))
+            if pin.never:
+                text = f"{units} may not run on {whom}, and there is no other device: add one, or lift that"
+                return Infeasible("pinned", text)
+            return Infeasible("pinned", f"units are pinned to {whom}, which this mesh has not seen")
+        pins.append(Pin(pin.start, min(pin.stop, manifest.unit_count), frozenset(here)))
+    return pins
 
 
 def _device(
-    device: str, manifest: Manifest, view: MeshView, estimates: MeshEstimates, now: float
+    device: str,
+    manifest: Manifest,
+    view: MeshView,
+    estimates: MeshEstimates,
+    condition: Condition,
+    others: OtherWork,
+    codecs: tuple[str, ...],
+    now: float,
 ) -> PlanningDevice:
     about = view.devices[device].about
     assert about is not None
     link = estimates.link(device, now).link
-    unavailable = _why_unavailable(device, about, manifest, view, estimates, now)
-    times = None if unavailable else estimates.unit_times(device, manifest.digest, manifest.unit_count, now)
-    if times is None:
-        seconds = np.full(manifest.unit_count, math.inf)
-        return PlanningDevice(
-            device, link, seconds, unavailable=unavailable or "measured another version of it"
-        )
+    costs = codec_costs(about.codecs, codecs)
+    unavailable = _why_unavailable(device, about, manifest, view, estimates, now) or condition.unavailable
+    times = estimates.unit_times(device, manifest.digest, manifest.unit_count, now)
+    if times is None and not unavailable:
+        unavailable = "measured another version of it"
     return PlanningDevice(
         device,
         link,
-        times.seconds,
-        times.run_overhead,
-        times.run_factor,
-        memory_limit=float(about.memory_bytes),
-        queue_seconds=estimates.queue(device),
+        np.full(manifest.unit_count, math.inf) if times is None else times.seconds,
+        0.0 if times is None else times.run_overhead,
+        1.0 if times is None else times.run_factor,
+        None if times is None else times.runs,
+        memory_limit=max(0.0, about.memory_bytes - others.memory_bytes.get(device, 0.0)),
+        # The queue that a device tells of holds the jobs of all: what others are likely to add is in it.
+        queue_seconds=max(estimates.queue(device), others.waiting.get(device, 0.0)),
+        encode=costs.encode,
+        decode=costs.decode,
+        unavailable=unavailable,
+        busy_watts=condition.watts.busy / _shared(device, times, estimates),
+        radio_watts=condition.watts.radio,
+        energy_weight=condition.energy_weight,
+        price_per_second=condition.price_per_second,
+        price_per_byte=condition.price_per_byte,
     )
+
+
+def _shared(device: str, times: UnitTimes | None, estimates: MeshEstimates) -> float:
+    """By how much a run draws less because it takes longer: at least 1.
+
+    Where others keep the processor busy it draws its watts anyway, and a lower clock draws less: the joules
+    of a run stay about the same. A device that is slow for no such reason has a wrong profile, and draws all.
+    """
+    if times is None or estimates.slowdown(device) <= 1.0:
+        return 1.0
+    return max(1.0, times.correction)
 
 
 def _why_unavailable(
@@ -198,14 +242,4 @@ def _why_unavailable(
 
 
 def _carried(boundary: Boundary, codec: str) -> float:
-    name = codec.removesuffix("+zstd")
-    total = 0.0
-    for tensor in boundary:
-        lossy = tensor.dtype in ("float32", "float64")
-        size = _HELD_BYTES.get(name, DTYPE_BYTES[tensor.dtype]) if lossy else DTYPE_BYTES[tensor.dtype]
-        total += tensor.elements * size
-    return total * (_ZSTD_RATIO if codec.endswith("+zstd") else 1.0)
-
-
-def _codec_seconds(codec: str, table: dict[str, float], zstd: float) -> float:
-    return table[codec.removesuffix("+zstd")] + (zstd if codec.endswith("+zstd") else 0.0)
+    return carried_bytes(boundary, codec) * (_ZSTD_RATIO if CODECS[codec].compressed else 1.0)

@@ -8,7 +8,7 @@ from edgemesh.errors import DecodeError
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.presence import About, Heartbeat, ReadyPartition, State, decode_state
+from edgemesh.protocol.presence import About, Heartbeat, ReadyPartition, Resources, State, decode_state
 from edgemesh.roles.events import MessageReceived
 
 _SILENT_SECONDS = 7.0
@@ -24,6 +24,8 @@ class DeviceView:
     state: State = "offline"
     about: About | None = None
     heartbeat: Heartbeat | None = None
+    resources: Resources | None = None
+    """The last ones; believed only while it is online, as all that it retains."""
     heard_at: float | None = None
     """When its last heartbeat came, or since when one is waited for; None while nobody could be heard."""
 
@@ -47,6 +49,8 @@ class MeshView:
             self._learn_about(names["device"], event, now)
         elif kind == "heartbeat":
             self._learn_heartbeat(names["device"], event, now)
+        elif kind == "resources":
+            self._learn_resources(names["device"], event)
         elif kind == "model":
             self._learn_manifest(names["model"], event)
         elif kind == "assignment":
@@ -66,6 +70,11 @@ class MeshView:
         """The device's self-description, while it is online."""
         view = self.devices.get(device)
         return view.about if view is not None and view.state == "online" else None
+
+    def resources(self, device: str) -> Resources | None:
+        """What the device says its machine has left, while it is online."""
+        view = self.devices.get(device)
+        return view.resources if view is not None and view.state == "online" else None
 
     def holds(self, device: str, digest: str) -> bool:
         """Whether the device says it has the content."""
@@ -121,6 +130,10 @@ class MeshView:
         view = self._device(device)
         view.heartbeat = heartbeat
         view.heard_at = now
+
+    def _learn_resources(self, device: str, event: MessageReceived) -> None:
+        resources = decode_json(Resources, event.payload) if event.payload else None
+        self._device(device).resources = resources
 
     def _learn_manifest(self, model: str, event: MessageReceived) -> None:
         if not event.payload:

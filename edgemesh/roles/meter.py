@@ -1,169 +1,220 @@
-"""Meter: times transfers on this device's own clock, probes the link when nothing else does, reports both."""
+"""Meter: times transfers on this device's own clock, probes its link, reports what it saw."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from edgemesh.errors import DecodeError
+from edgemesh.planning.level import Level
+from edgemesh.planning.link_estimate import LARGE_BYTES, SMALL_BYTES
+from edgemesh.planning.robust import is_positive
+from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, Publish, SetTimer, Subscribe
+from edgemesh.roles.actions import Action, JobEnded, Publish, SetTimer, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
+from edgemesh.roles.job_reports import JobReports
+from edgemesh.roles.link_probe import LOST_SECONDS, PROBE_BYTES, ProbePlan
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.sent_messages import SentMessages
 
-_REPORT_SECONDS = 1.0
-_PROBE_SECONDS = 20.0
-_EARLY_PROBE_SECONDS, _EARLY_PROBES = 5.0, 12
-"""More often in the first minute: what is measured while everything starts tells of the start."""
-_LOST_SECONDS = 10.0
-"""A probe that has not come back after this, its expiry, will not."""
-_SURPRISES = 3
-"""Probes that may differ from the usual one in a row before they are the usual ones."""
-_PROBE_COST = 0.01
-"""Share of the link's time that probes may take: a slow link is probed less often."""
-_FIRST_PROBES = 3
-"""Right after connecting, so that the first plan rests on measurements."""
-PROBE_BYTES = (64, 65_536)
-"""Two sizes, because latency and rate are two unknowns; 65 KB in 20 s is under 1 % of a 1 MB/s link."""
-_OPEN = 64
-_RUNS = 64
-_TRANSFERS = 256
+REPORT_SECONDS: Final = 1.0
+SURPRISED_SECONDS: Final = 0.2
+"""Between two reports while what is measured is not what it was: the decision node waits for them."""
+_RUNS: Final = 64
+_TRANSFERS: Final = 256
 """Between two reports; the decision node reads no more either."""
-_TIMER = "meter"
+_ACKNOWLEDGED: Final = 8
+"""Of messages whose receipt nobody asked for: more tell nothing new, and are read by the decision node."""
+_LEVELS: Final = 256
+"""Kinds of measurements of which it is known what is usual."""
+_TIMER: Final = "meter"
 
 
 class Meter:
-    """Watches what the other roles of one connection send, and probes its link as nothing else may tell."""
+    """Watches what the other roles of one connection send, and probes its link as nothing else may tell.
 
-    def __init__(self, requester: str, boot: str, topics: Topics) -> None:
+    Tokens that begin with ``work:`` (job, attempt, position) are of activations that a receipt is expected
+    for, ``sent:`` of those where the acknowledgement is all.
+    """
+
+    def __init__(
+        self,
+        requester: str,
+        boot: str,
+        topics: Topics,
+        *,
+        origin: str = APP_ORIGIN,
+        size_of: Callable[[bytes], int] = len,
+    ) -> None:
+        """``origin`` is that of the requester's jobs; ``size_of`` is what a payload counts as on the link."""
         self._requester = requester
+        self._size_of = size_of
         self._boot = boot
         self._topics = topics
-        self._sent: dict[str, tuple[float, int, str | None]] = {}
-        self._acknowledged: dict[str, float] = {}
-        """When probes on their way back were acknowledged."""
+        self._sent = SentMessages()
+        self._probe = ProbePlan()
+        self._jobs = JobReports(origin)
         self._transfers: list[Transfer] = []
+        self._unasked = 0
+        """Messages without a receipt that were acknowledged since the last report."""
         self._runs: list[RunReport] = []
-        self._probe_count = 0
-        self._usual: float | None = None
-        """Seconds that a large probe takes."""
-        self._surprises = 0
-        self._next_probe = 0.0
+        self._usual: OrderedDict[tuple[object, ...], Level] = OrderedDict()
+        self._reported_at = float("-inf")
+        self._wakes_at = float("inf")
+        self._surprised = False
+        """Whether something unusual waits to be reported."""
         self._refusals = Refusals()
 
-    def ran(self, digest: str, start: int, stop: int, seconds: float) -> None:
-        """A job's units ran here."""
+    def ran(
+        self, digest: str, start: int, stop: int, seconds: float, now: float, *, probe: bool = False
+    ) -> list[Action]:
+        """Units ran here, for a job or to ``probe`` how fast they run now."""
         if len(self._runs) < _RUNS:
-            self._runs.append(RunReport(digest, start, stop, seconds))
+            self._runs.append(RunReport(digest, start, stop, max(0.0, seconds), probe))
+        self._compare((digest, start, stop), seconds, now)
+        return self._wake(now)
+
+    def doubts(self, digest: str, start: int, stop: int) -> bool:
+        """Whether the last run of these units did not take what they usually take."""
+        level = self._usual.get((digest, start, stop))
+        return level is not None and level.doubtful
+
+    def ended(self, job: JobEnded) -> None:
+        """A job of this requester ended."""
+        self._jobs.add(job)
 
     def watch(self, actions: Sequence[Action], now: float) -> None:
         """Note when what is to be timed is sent."""
         for action in actions:
             if isinstance(action, Publish) and action.token is not None:
-                peer = self._peer(action.topic)
-                if len(self._sent) >= _OPEN:
-                    oldest = next(iter(self._sent))
-                    del self._sent[oldest]
-                    self._acknowledged.pop(oldest, None)
-                self._sent[action.token] = (now, len(action.payload), peer)
+                self._sent.add(action.token, self._size_of(action.payload), self._peer(action.topic), now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to acknowledgements, receipts, probes coming back and the time to report."""
         if isinstance(event, PublishAcknowledged):
-            self._note_acknowledgement(event.token, now)
-        elif isinstance(event, MessageReceived) and event.topic.kind == "receipt":
+            return self._acknowledged(event.token, now)
+        if isinstance(event, MessageReceived) and event.topic.kind == "receipt":
             try:
                 receipt = decode_json(Receipt, event.payload)
             except DecodeError as error:
                 return self._refusals.log("receipt", error, now)
-            self._note_receipt(receipt, now)
-        elif isinstance(event, MessageReceived) and event.topic.kind == "probe":
+            return self._received(receipt, now)
+        if isinstance(event, MessageReceived) and event.topic.kind == "probe":
             return self._probe_returned(event, now)
-        elif isinstance(event, TimerFired) and event.name == _TIMER:
+        if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._tick(now)
-        elif isinstance(event, Connected):
+        if isinstance(event, Connected):
             self._sent.clear()
-            self._acknowledged.clear()
-            self._probe_count = 0
-            self._next_probe = now
+            self._probe.connected(now)
+            self._wakes_at = now + SURPRISED_SECONDS
             filters = [self._topics.filter(kind, requester=self._requester) for kind in ("receipt", "probe")]
-            return [*(Subscribe(f, 0) for f in filters), SetTimer(_TIMER, now + 0.2)]
+            return [*(Subscribe(f, 0) for f in filters), SetTimer(_TIMER, self._wakes_at)]
         return []
 
     def _peer(self, topic: str) -> str | None:
         parsed = self._topics.parse(topic)
         return parsed.names.get("device") if parsed.kind == "work" else None
 
-    def _note(self, transfer: Transfer) -> None:
-        if len(self._transfers) < _TRANSFERS:
-            self._transfers.append(transfer)
+    # --- transfers ---------------------------------------------------------------------------------------
 
-    def _note_acknowledgement(self, token: str, now: float) -> None:
-        sent = self._sent.get(token)
-        if sent is None:
-            return
-        self._note(Transfer("acknowledged", sent[1], max(0.0, now - sent[0])))
-        if token.startswith("probe:"):
-            self._acknowledged[token] = now
+    def _acknowledged(self, token: str, now: float) -> list[Action]:
+        timed = self._sent.acknowledged(token, now)
+        if timed is None:
+            return []
+        if token.startswith("sent:"):
+            self._sent.forget(token)
+            self._unasked += 1
+            if self._unasked > _ACKNOWLEDGED:
+                return []
+        self._note(Transfer("acknowledged", timed.nbytes, timed.seconds), now)
+        return self._wake(now)
 
-    def _note_receipt(self, receipt: Receipt, now: float) -> None:
-        prefix = f"work:{receipt.job}:{receipt.attempt}:"
-        for token, (at, nbytes, peer) in list(self._sent.items()):
-            if token.startswith(prefix) and peer == receipt.device:
-                self._note(Transfer("received", nbytes, max(0.0, now - at), peer))
-                del self._sent[token]
+    def _received(self, receipt: Receipt, now: float) -> list[Action]:
+        for token in self._sent.tokens(f"work:{receipt.job}:{receipt.attempt}:"):
+            timed = self._sent.arrived(token, now, receipt.device)
+            if timed is None:
+                continue
+            self._note(Transfer("received", timed.nbytes, timed.seconds, timed.peer), now)
+            if token.endswith(":0"):
+                self._jobs.arrived(receipt.job, timed.waited + timed.seconds)
+        return self._wake(now)
 
     def _probe_returned(self, event: MessageReceived, now: float) -> list[Action]:
         token = bytes(event.payload[:32]).rstrip(b"\0").decode("ascii", "replace")
-        sent = self._sent.pop(token, None)
-        if sent is not None and token.startswith("probe:"):
-            took = max(0.0, now - sent[0])
-            if sent[1] == max(PROBE_BYTES):
-                self._plan_next_probe(took, now)
-            self._note(Transfer("echoed", sent[1], took))
-            acknowledged = self._acknowledged.pop(token, None)
-            if acknowledged is not None:
-                self._note(Transfer("tail", sent[1], max(0.0, now - acknowledged)))
-        return []
+        timed = self._sent.arrived(token, now) if token.startswith("probe:") else None
+        if timed is None:
+            return []
+        self._note(Transfer("echoed", timed.nbytes, timed.seconds), now)
+        if timed.after_acknowledgement is not None:
+            self._note(Transfer("tail", timed.nbytes, timed.after_acknowledgement), now)
+        if timed.nbytes > SMALL_BYTES:
+            self._probe.returned(timed.nbytes, timed.seconds, now)
+        return self._wake(now)
 
-    def _plan_next_probe(self, took: float, now: float) -> None:
-        surprising = self._usual is not None and not self._usual / 2 < took < self._usual * 2
-        self._surprises = self._surprises + 1 if surprising else 0
-        if 0 < self._surprises <= _SURPRISES:
-            # One odd probe is noise or a change: the next ones tell which, and are worth their cost.
-            self._next_probe = min(self._next_probe, now + _EARLY_PROBE_SECONDS)
-            return
-        self._usual = took
-        if self._probe_count >= _FIRST_PROBES:
-            self._next_probe = max(self._next_probe, now + took / _PROBE_COST)
+    def _note(self, transfer: Transfer, now: float) -> None:
+        if len(self._transfers) < _TRANSFERS:
+            self._transfers.append(transfer)
+        if transfer.nbytes >= LARGE_BYTES:
+            kind = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+            if self._compare(kind, transfer.seconds / transfer.nbytes, now):
+                self._probe.doubt(now)
+
+    def _compare(self, kind: tuple[object, ...], value: float, now: float) -> bool:
+        """Whether ``value`` is not what is usual for measurements of its kind."""
+        if not is_positive(value):
+            return False
+        level = self._usual.setdefault(kind, Level())
+        self._usual.move_to_end(kind)
+        if len(self._usual) > _LEVELS:
+            self._usual.popitem(last=False)
+        stepped = level.add(value, now)
+        if stepped or level.doubtful:
+            self._surprised = True
+        return level.doubtful
+
+    # --- reports and probes ------------------------------------------------------------------------------
+
+    def _wake(self, now: float) -> list[Action]:
+        """Set the timer earlier where a surprise waits to be reported, or calls for a probe."""
+        at = self._probe.next_at if self._probe.next_at > now else self._wakes_at
+        if self._surprised:
+            at = min(at, max(now, self._reported_at + SURPRISED_SECONDS))
+        if at >= self._wakes_at:
+            return []
+        self._wakes_at = at
+        return [SetTimer(_TIMER, at)]
 
     def _tick(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        if now >= self._next_probe and not self._probe_under_way(now):
-            actions += self._probe(now)
-        if self._transfers or self._runs:
-            report = LinkReport(self._boot, tuple(self._transfers), tuple(self._runs))
-            self._transfers, self._runs = [], []
-            topic = self._topics.build("link", requester=self._requester)
-            actions.append(Publish(topic, encode_json(report), expiry=10.0))
-        return [*actions, SetTimer(_TIMER, now + _REPORT_SECONDS)]
+        if self._probe.due(now) and not self._probe_under_way(now):
+            actions += self._send_probe(now)
+        if self._transfers or self._runs or len(self._jobs):
+            actions.append(self._report(now))
+        self._wakes_at = now + REPORT_SECONDS
+        if now < self._probe.next_at < self._wakes_at:
+            self._wakes_at = self._probe.next_at
+        return [*actions, SetTimer(_TIMER, self._wakes_at)]
+
+    def _report(self, now: float) -> Publish:
+        report = LinkReport(self._boot, tuple(self._transfers), tuple(self._runs), *self._jobs.take())
+        self._transfers, self._runs, self._unasked = [], [], 0
+        self._reported_at, self._surprised = now, False
+        topic = self._topics.build("link", requester=self._requester)
+        return Publish(topic, encode_json(report), expiry=10.0)
 
     def _probe_under_way(self, now: float) -> bool:
-        return any(
-            token.startswith("probe:") and now - at < _LOST_SECONDS
-            for token, (at, _, _) in self._sent.items()
-        )
+        return any(now - self._sent.sent_at(token) < LOST_SECONDS for token in self._sent.tokens("probe:"))
 
-    def _probe(self, now: float) -> list[Action]:
-        self._probe_count += 1
-        if self._probe_count >= _FIRST_PROBES:
-            early = self._probe_count < _EARLY_PROBES
-            self._next_probe = now + (_EARLY_PROBE_SECONDS if early else _PROBE_SECONDS)
+    def _send_probe(self, now: float) -> list[Action]:
+        self._probe.sent(now)
         topic = self._topics.build("probe", requester=self._requester)
         probes: list[Action] = []
-        for nbytes in PROBE_BYTES:
-            token = f"probe:{self._probe_count}:{nbytes}"
+        for nbytes in (min(PROBE_BYTES), self._probe.nbytes):
+            token = f"probe:{self._probe.count}:{nbytes}"
             payload = token.encode().ljust(32, b"\0").ljust(nbytes, b"\0")
             probes.append(Publish(topic, payload, qos=1, expiry=10.0, token=token))
         return probes

@@ -31,6 +31,8 @@ class OpenJob:
     retry_at: float | None = None
     open: dict[int, ChosenRoute] = field(default_factory=dict)
     """Attempts under way, by their number."""
+    last: ChosenRoute | None = None
+    """The route of the last attempt, under way or not."""
     avoid: set[str] = field(default_factory=set)
     """Devices that answered with an error."""
     error: tuple[str, str] | None = None

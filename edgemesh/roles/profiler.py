@@ -21,6 +21,9 @@ from edgemesh.roles.events import (
 )
 
 REFRESH_SECONDS = 1800.0
+_REFRESH_COST = 0.005
+"""Share of the device's time that profiling may take: a large model on a small board is measured more seldom.
+What changes between is seen by jobs and speed checks."""
 _PREFIXES = 8
 _TIMER = "profile"
 _POLL_SECONDS = 0.5
@@ -34,6 +37,8 @@ Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
 class _Measuring:
     manifest: Manifest
     todo: list[tuple[int, int]]
+    spent: float = 0.0
+    """Seconds of measuring so far."""
     done: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
 
@@ -64,8 +69,14 @@ class Profiler:
         self._queue: list[Manifest] = []
         self._measuring: _Measuring | None = None
         self._asked: tuple[int, int] | None = None
+        self._asked_at = 0.0
         self._connected = False
         self._losses: dict[str, int] = {}
+
+    @property
+    def measuring(self) -> bool:
+        """Whether a measurement is under way."""
+        return self._asked is not None
 
     def add(self, manifest: Manifest) -> list[Action]:
         """A model is held now: take its profile from the cache, or measure it."""
@@ -126,6 +137,7 @@ class Profiler:
         if not self._is_idle():
             return [SetTimer(_TIMER, now + _POLL_SECONDS)]
         self._asked = self._measuring.todo.pop(0)
+        self._asked_at = now
         return [MeasureUnits(self._measuring.manifest.digest, *self._asked)]
 
     def _measured(self, event: RunMeasured, now: float) -> list[Action]:
@@ -133,6 +145,7 @@ class Profiler:
         if measuring is None or self._asked is None or not self._awaits(event):
             return []
         measuring.done[self._asked] = (max(event.seconds, 1e-7), event.spread)
+        measuring.spent += now - self._asked_at
         self._asked = None
         if measuring.todo:
             return self._next(now)
@@ -141,7 +154,8 @@ class Profiler:
         if manifest.digest not in self._names:
             return self._next(now)  # removed meanwhile
         profile = self._profile(measuring)
-        refresh = SetTimer(f"refresh:{manifest.digest}", now + REFRESH_SECONDS)
+        pause = max(REFRESH_SECONDS, measuring.spent / _REFRESH_COST)
+        refresh = SetTimer(f"refresh:{manifest.digest}", now + pause)
         return [*self._keep(profile, manifest), StoreProfile(profile), refresh, *self._next(now)]
 
     def _awaits(self, event: RunMeasured | RangeRefused) -> bool:

@@ -8,6 +8,7 @@ result wins. Each job ends in exactly one ``JobEnded``, by its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgemesh.errors import (
     BusyError,
@@ -231,6 +232,7 @@ class Requester:
         number = job.attempts
         job.attempts += 1
         self._jobs.open_attempt(job, number, choice)
+        job.last = choice
         if submitted.route is None and job.hedges < _HEDGES:
             # All that is under way already may have to be done first.
             expected = choice.predicted * len(self._jobs)
@@ -392,6 +394,8 @@ class Requester:
 
     def _end(self, job: OpenJob, ended: JobEnded) -> list[Action]:
         self._jobs.remove(ended.job)
+        if job.last is not None:
+            ended = replace(ended, digest=job.last.digest, epoch=job.last.epoch)
         return [CancelTimer(f"job:{ended.job}"), ended]
 
 

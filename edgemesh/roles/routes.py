@@ -19,6 +19,8 @@ class ChosenRoute:
     route: tuple[Hop, ...]
     digest: str
     predicted: float
+    epoch: tuple[int, int] = (0, 0)
+    """Of the assignment it came from; zeros where it came from none."""
 
     @cached_property
     def devices(self) -> frozenset[str]:
@@ -79,9 +81,10 @@ class RouteChooser:
 
 def _routes_of(assignment: Assignment) -> list[ChosenRoute]:
     """The assignment's own route, then the others by predicted time; each once."""
-    others = [ChosenRoute(f.route, assignment.digest, f.seconds) for f in assignment.fallbacks]
-    others += [ChosenRoute(r.route, assignment.digest, r.seconds) for r in assignment.runners_up]
-    distinct = {assignment.route: ChosenRoute(assignment.route, assignment.digest, assignment.seconds)}
+    digest, epoch = assignment.digest, assignment.epoch
+    others = [ChosenRoute(f.route, digest, f.seconds, epoch) for f in assignment.fallbacks]
+    others += [ChosenRoute(r.route, digest, r.seconds, epoch) for r in assignment.runners_up]
+    distinct = {assignment.route: ChosenRoute(assignment.route, digest, assignment.seconds, epoch)}
     for choice in sorted(others, key=lambda choice: choice.predicted):
         distinct.setdefault(choice.route, choice)
     return list(distinct.values())

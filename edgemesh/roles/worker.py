@@ -295,7 +295,7 @@ class Worker:
             timings,
             header.traceparent,
         )
-        token = f"work:{header.job}:{header.attempt}:{stop}" if header.receipt else None
+        token = f"{'work' if header.receipt else 'sent'}:{header.job}:{header.attempt}:{stop}"
         following = header.route[onward.hop_index].device
         payload = encode_activation(onward, (section,))
         return Publish(self._addresses.of("work", following), payload, qos=1, expiry=left, token=token)

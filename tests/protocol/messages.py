@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgemesh.protocol.accuracy import CodecErrors
 from edgemesh.protocol.activation import (
     Activation,
     Hop,
@@ -18,23 +19,51 @@ from edgemesh.protocol.activation import (
     encode_activation,
     encode_reply,
 )
-from edgemesh.protocol.assignment import Alternative, Assignment, Fallback, Holder, HopPrediction, IdleDevice
+from edgemesh.protocol.assignment import (
+    Alternative,
+    Assignment,
+    Fallback,
+    Holder,
+    HopPrediction,
+    IdleDevice,
+    PlanFailure,
+    WattsUsed,
+)
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, decode_chunk, encode_chunk
-from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer
+from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryRequest, HistoryResponse
+from edgemesh.protocol.link import JobReport, LinkReport, Receipt, RunReport, Transfer
 from edgemesh.protocol.manifest import AnchorGrid, ClassesOutput, DetectionsOutput, ImageInput, Manifest, Unit
 from edgemesh.protocol.manifest import TensorSpec as Spec
+from edgemesh.protocol.meter import MeterSetting, PlugStatus
+from edgemesh.protocol.outcome import HopOutcome, Outcome
 from edgemesh.protocol.presence import (
     About,
+    CodecSpeed,
     Heartbeat,
     HeldModel,
     MeasuredRun,
+    PowerFigures,
     Profile,
     ReadyPartition,
     Resources,
 )
-from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy
+from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy, Price, Zone
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.protocol.tensors import Array, decode_tensors, encode_tensors
+from edgemesh.protocol.what_if import (
+    AddedBoard,
+    BatteryChange,
+    ExplainRequest,
+    ExplainResponse,
+    FrontRequest,
+    FrontResponse,
+    LinkChange,
+    LoadChange,
+    PlannedRoute,
+    SpeedRatio,
+    WhatIfRequest,
+    WhatIfResponse,
+)
 
 DIGEST = "0123456789abcdef" * 4
 OTHER_DIGEST = "f" * 64
@@ -64,6 +93,16 @@ MANIFEST = Manifest(
         landmarks=("right eye", "left eye"),
         box_span=128.0,
     ),
+    codec_errors=(
+        CodecErrors(
+            "f16",
+            error=(None, 0.00025, None),
+            largest=(None, 0.125, None),
+            agreement=(None, 1.0, None),
+            samples=8,
+            inputs="the demo's photograph and 7 variations of it",
+        ),
+    ),
 )
 
 JSON_MESSAGES: dict[str, Any] = {
@@ -76,6 +115,7 @@ JSON_MESSAGES: dict[str, Any] = {
         memory_bytes=2 << 30,
         models=(HeldModel("face", DIGEST),),
         emulated=True,
+        codecs=(CodecSpeed("q8+zstd", 2.5e-09, 1e-09),),
     ),
     "heartbeat": Heartbeat("b-1f", 7, 2, 0.25, 0.5, (ReadyPartition(DIGEST, 2, 5),)),
     "heartbeat-least": Heartbeat("b-1f", 0, 0, 0.0, 0.0),
@@ -89,7 +129,11 @@ JSON_MESSAGES: dict[str, Any] = {
         watts_source="ina219",
         battery=1.0,
         on_battery=False,
+        power=PowerFigures(2.5, 6.25, 0.5, "plug tasmota", True, error=0.0625, check=1.125),
+        plug=PlugStatus("tele/desk/SENSOR", "tasmota", "reporting", 4.5, 11_466_000.0, 12.5, "no number"),
+        power_notes=("rapl: only root may read it",),
     ),
+    "meter-setting": MeterSetting("zigbee2mqtt/desk", "zigbee2mqtt"),
     "resources-least": Resources(0.0, 0, 0),
     "profile": Profile(
         digest=DIGEST,
@@ -103,8 +147,34 @@ JSON_MESSAGES: dict[str, Any] = {
     "link-report": LinkReport(
         boot="b-1f",
         transfers=(Transfer("received", 5000, 0.0625, "pi-4b"), Transfer("echoed", 100, 0.5)),
-        runs=(RunReport(DIGEST, 0, 2, 0.125),),
+        runs=(RunReport(DIGEST, 0, 2, 0.125), RunReport(DIGEST, 3, 4, 0.0625, probe=True)),
+        jobs=(
+            JobReport("face", DIGEST, "app", 3, 14, 0.75, 2, TIMINGS, 0.0625),
+            JobReport("face", DIGEST, "pi-zero", 3, 14, 30.0, code="deadline"),
+        ),
+        more_jobs=9,
     ),
+    "link-report-least": LinkReport("b-1f", ()),
+    "outcome": Outcome(
+        model="face",
+        origin="pi-zero",
+        term=3,
+        sequence=14,
+        jobs=120,
+        failed=1,
+        retried=2,
+        predicted=0.25,
+        seconds=0.28125,
+        mape=0.125,
+        compared=100,
+        hops=(
+            HopOutcome("pi-zero", 0, 2, 0.125, 0.1875, 0.0, 0.0),
+            HopOutcome("pi-4b", 2, 5, 0.03125, 0.03125, 0.001, 0.0),
+        ),
+        predicted_transfer=0.09375,
+        transfer=0.0625,
+    ),
+    "outcome-least": Outcome("face", "app", 1, 1, 0, 0, 0, 0.5),
     "receipt": Receipt("j-1", 0, "pi-4b"),
     "manifest": MANIFEST,
     "assignment": Assignment(
@@ -117,25 +187,134 @@ JSON_MESSAGES: dict[str, Any] = {
         route=ROUTE,
         hops=(
             HopPrediction("pi-zero", 0, 2, 0.0, 0.0, 0.125, 0),
-            HopPrediction("pi-4b", 2, 5, 0.0625, 0.001, 0.03125, 98_304),
+            HopPrediction("pi-4b", 2, 5, 0.0625, 0.001, 0.03125, 98_304, 0.25),
             HopPrediction("desktop", 5, 9, 0.0625, 0.0, 0.0078125, 4096),
         ),
         return_seconds=0.002,
         seconds=0.29,
         reason="pi-4b answers 12 % faster than before",
         fallbacks=(Fallback("pi-4b", (Hop("pi-zero", 9),), 1.5),),
-        runners_up=(Alternative("all on desktop", (Hop("desktop", 9),), 0.31),),
+        runners_up=(Alternative("all on desktop", (Hop("desktop", 9),), 0.31, 1.5),),
         idle=(IdleDevice("laptop", "its link costs more than it saves"),),
         estimates_age=12.5,
         emulated=("pi-4b",),
         joules=0.75,
+        bound=0.3,
+        money=0.00001,
+        bottleneck=0.125,
+        uncertainty=0.05,
+        proven=False,
+        watts=(WattsUsed("pi-4b", 3.5, 0.5, "board pi-4b"),),
+        binding="the bound of 300 ms binds: without it 0.5 J instead of 0.75 J",
+        notes=("no watts are known of desktop: the median of the others is taken",),
+        changes=2,
+        since=1_700_000_000.5,
     ),
     "holder": Holder("online", "pi-4b", "b-1f", 3),
+    "plan-failure": PlanFailure(
+        "face", "app", "pinned", "unit 0 is pinned to camera, which is offline", ROUTE, 1_700_000_000.0
+    ),
+    "policy-least": Policy(),
     "policy": Policy(
-        codecs=("raw", "q8"), pins=(Pin(0, 1, "pi-zero"),), exclude=("laptop",), keep_input=True
+        codecs=("raw", "q8"),
+        pins=(Pin(0, 1, "pi-zero", ("pi-4b",)), Pin(1, 3, zone="home"), Pin(3, 4, "pi-4b", never=True)),
+        exclude=("laptop",),
+        keep_input=True,
+        objective="energy",
+        bound_factor=1.5,
+        bound_seconds=0.25,
+        in_flight=4,
+        zones=(Zone("home", ("pi-zero", "pi-4b")),),
+        battery_floor=0.25,
+        max_temperature=80.0,
+        battery_weight=2.0,
+        mains_weight=0.0,
+        prices=(Price("cloud", 0.00001, 0.09),),
+        changed_by="eva@desk",
     ),
     "plan-request": PlanRequest("r-1", "face", "app"),
     "plan-response": PlanResponse("r-1", "face", "app", False, "no device holds model face", soon=True),
+    "what-if-request": WhatIfRequest(
+        requester="r-1",
+        model="face",
+        origin="app",
+        off=("laptop",),
+        links=(LinkChange("pi-zero", "up", 625_000.0), LinkChange("pi-4b", delay=0.25)),
+        loads=(LoadChange("desktop", 0.75),),
+        batteries=(BatteryChange("pi-zero", 0.125),),
+        added=(
+            AddedBoard(
+                device="pi-5",
+                board="pi-5",
+                memory_bytes=5_000_000_000,
+                macs_per_second=20.8e9,
+                idle_watts=2.75,
+                busy_watts=9.75,
+                radio_watts=0.5,
+                up_bytes_per_second=23_250_000.0,
+                down_bytes_per_second=23_250_000.0,
+                delay=0.0015,
+                faster_than=(SpeedRatio("pi-4b", 3.0),),
+            ),
+        ),
+    ),
+    "what-if-response": WhatIfResponse(
+        requester="r-1",
+        model="face",
+        origin="app",
+        now=PlannedRoute((Hop("desktop", 9),), 0.25, 0.5),
+        then=PlannedRoute(
+            (Hop("pi-5", 9),),
+            0.125,
+            0.25,
+            0.001,
+            (HopPrediction("pi-5", 0, 9, 0.0625, 0.0, 0.0625, 4096),),
+        ),
+        kept=PlannedRoute((Hop("desktop", 9),), 0.5, 0.5),
+        text="a job would take 125.0 ms instead of 250.0 ms",
+        notes=("pi-5: times of pi-4b divided by 3",),
+    ),
+    "front-request": FrontRequest("r-1", "face", "app"),
+    "front-response": FrontResponse(
+        requester="r-1",
+        model="face",
+        origin="app",
+        objective="bounded-energy",
+        bound=0.3125,
+        points=(PlannedRoute((Hop("desktop", 9),), 0.25, 2.0), PlannedRoute((Hop("pi-zero", 9),), 1.5, 0.5)),
+        total=2,
+        in_force=PlannedRoute((Hop("desktop", 9),), 0.25, 2.0),
+        singles=(PlannedRoute((Hop("pi-4b", 9),), 0.5, 2.5),),
+    ),
+    "explain-request": ExplainRequest("r-1", "face", "app"),
+    "explain-response": ExplainResponse("r-1", "face", "app", text="the memory of pi-zero binds"),
+    "history-request": HistoryRequest("r-1", "face", 3600.0, 50),
+    "history-response": HistoryResponse(
+        requester="r-1",
+        entries=(
+            HistoryEntry(
+                1.5,
+                HistoryRecord(
+                    "outcome",
+                    "face",
+                    "of the last 100 jobs",
+                    origin="app",
+                    term=3,
+                    sequence=14,
+                    objective="bounded-energy",
+                    route=ROUTE,
+                    seconds=0.25,
+                    joules=0.75,
+                    measured=0.28125,
+                    error=0.0625,
+                    jobs=100,
+                    failed=1,
+                ),
+            ),
+            HistoryEntry(60.0, HistoryRecord("policy", "face", "never a", who="eva@desk", before="nothing")),
+        ),
+        truncated=True,
+    ),
     "chunk-request": ChunkRequest("pi-4b", 1),
     "result": ResultMessage(
         job="j-1",

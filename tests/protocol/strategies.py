@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import numpy as np
 from hypothesis import strategies as st
 
+from edgemesh.protocol.accuracy import CodecErrors
 from edgemesh.protocol.activation import Activation, CodecName, Cut, Hop
 from edgemesh.protocol.assignment import Alternative, Assignment, Fallback
 from edgemesh.protocol.fields import Check, Digest, Id
 from edgemesh.protocol.manifest import DTYPE_BYTES, Manifest, TensorSpec, Unit
-from edgemesh.protocol.presence import MeasuredRun, Profile
+from edgemesh.protocol.meter import PlugTopic
+from edgemesh.protocol.presence import MeasuredRun, PowerFigures, Profile
+from edgemesh.protocol.requests import Pin
 from edgemesh.protocol.tensors import CODECS
 
 T = TypeVar("T")
@@ -36,6 +39,9 @@ _NAMED: dict[Any, st.SearchStrategy[Any]] = {
     Digest: DIGESTS,
     Cut: st.integers(0, 1024),
     CodecName: st.sampled_from(sorted(CODECS)),
+    PlugTopic: st.from_regex(r"[a-z0-9 ]{1,9}(/[a-zA-Z0-9:ü-]{1,9}){0,3}", fullmatch=True).filter(
+        lambda topic: not topic.startswith("edgemesh/")
+    ),
     bool: st.booleans(),
     int: st.integers(-(1 << 63), (1 << 63) - 1),
     float: NUMBERS,
@@ -96,6 +102,11 @@ def _profile(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def _power(draw: st.DrawFn) -> dict[str, Any]:
+    idle, busy = sorted(draw(st.lists(st.floats(0.0, 10_000.0), min_size=2, max_size=2)))
+    return {"idle_watts": idle, "busy_watts": busy}
+
+
 def _manifest(draw: st.DrawFn) -> dict[str, Any]:
     units, chunk_bytes, chunks = draw(st.tuples(st.integers(1, 3), st.integers(1, 4096), st.integers(1, 3)))
     specs = st.builds(
@@ -114,13 +125,30 @@ def _manifest(draw: st.DrawFn) -> dict[str, Any]:
         "image": None,
         "classes": None,
         "detections": None,
+        "codec_errors": tuple(
+            _codec_errors(draw, codec, units + 1) for codec in draw(st.sets(IDS, max_size=3))
+        ),
     }
+
+
+def _codec_errors(draw: st.DrawFn, codec: str, cuts: int) -> CodecErrors:
+    def figures(most: float) -> tuple[float | None, ...]:
+        return tuple(draw(st.none() | st.floats(0.0, most)) for _ in range(cuts))
+
+    return CodecErrors(codec, figures(1e300), figures(1e300), figures(1.0), draw(st.integers(0, 1 << 52)))
+
+
+def _pin(draw: st.DrawFn) -> dict[str, Any]:
+    named = draw(st.booleans())
+    return {"device": draw(IDS) if named else None, "zone": None if named else draw(IDS)}
 
 
 _TOGETHER: dict[type, Callable[[st.DrawFn], dict[str, Any]]] = {
     Activation: _activation,
     Assignment: _assignment,
     Manifest: _manifest,
+    Pin: _pin,
+    PowerFigures: _power,
     Profile: _profile,
 }
 """Fields that must fit each other, by class."""

@@ -11,7 +11,7 @@ from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.presence import About, Heartbeat, HeldModel, Profile, ReadyPartition
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.events import JobSubmitted, MessageReceived
-from tests.meshmodel.models import made_up_model
+from edgemesh.simulation.models import made_up_model
 
 TOPICS = Topics("home")
 FACE, CONTENT = made_up_model()

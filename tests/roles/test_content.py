@@ -23,7 +23,7 @@ from edgemesh.roles.actions import (
 )
 from edgemesh.roles.content import WINDOW, ContentKeeper
 from edgemesh.roles.events import Connected, ContentDamaged, ContentFound, ContentStored, MessageReceived
-from tests.meshmodel.models import made_up_model
+from edgemesh.simulation.models import made_up_model
 from tests.roles.build import TOPICS, message
 from tests.roles.driven import Driven, only, sent
 

@@ -185,7 +185,7 @@ def test_a_plan_that_is_a_little_faster_does_not_replace_the_one_in_force(planne
     join(planned, "slow", 0.0098)
     assert plans(beat(planned, 60.0)) == []
     join(planned, "slow", 0.008)
-    (plan,) = plans(beat(planned, 90.0))
+    (plan,) = plans(beat(planned, 100.0))
     assert devices(plan) == ["slow"] and "slow takes less" in plan.reason
 
 
@@ -197,7 +197,9 @@ def test_the_same_plan_is_published_again_when_its_prediction_moved_far(planned:
 
 
 def test_a_slow_link_moves_the_plan(planned: DrivenDecider) -> None:
-    slow = LinkReport("b-1", tuple(Transfer("acknowledged", 65_536, 6.0) for _ in range(7)))
+    slow = LinkReport(
+        "b-1", tuple(Transfer("acknowledged", *s) for _ in range(7) for s in ((65_536, 6.0), (64, 0.002)))
+    )
     slow_too = LinkReport("b-1", tuple(Transfer("tail", 65_536, 6.0) for _ in range(7)))
     for report in (slow, slow_too):
         planned.take(message("link", report, requester="fast"), at=20.0)

@@ -10,7 +10,6 @@ import pytest
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.link import LinkReport, Receipt
 from edgemesh.protocol.presence import Profile, ReadyPartition
 from edgemesh.roles.actions import (
     Action,
@@ -18,7 +17,6 @@ from edgemesh.roles.actions import (
     LoadUnits,
     Log,
     MeasureUnits,
-    Publish,
     StoreProfile,
     UnloadUnits,
 )
@@ -27,16 +25,14 @@ from edgemesh.roles.events import (
     Event,
     ExecutorLost,
     ProfileFound,
-    PublishAcknowledged,
     RangeLoaded,
     RangeRefused,
     RunMeasured,
     TimerFired,
 )
-from edgemesh.roles.meter import PROBE_BYTES, Meter
 from edgemesh.roles.preparer import Preparer
 from edgemesh.roles.profiler import REFRESH_SECONDS, Profiler
-from tests.roles.build import DIGEST, FACE, TOPICS, message
+from tests.roles.build import DIGEST, FACE, TOPICS
 from tests.roles.driven import Driven, only, sent
 
 # --- preparer --------------------------------------------------------------------------------------------
@@ -256,126 +252,3 @@ def test_an_emulated_board_tells_its_own_times_and_keeps_the_machines() -> None:
     assert next(run.seconds for run in told.runs if run.stop - run.start == 4) == pytest.approx(0.36)
     (kept,) = only(StoreProfile, profiler.done)
     assert kept.profile.seconds == pytest.approx((0.009,) * 4) and not kept.profile.emulated
-
-
-# --- meter -----------------------------------------------------------------------------------------------
-
-
-class DrivenMeter(Driven):
-    """Shows the meter what it sends itself, as a device does."""
-
-    def _note(self, actions: list[Action]) -> None:
-        super()._note(actions)
-        self.role.watch(actions, self.now)
-
-
-def meter() -> DrivenMeter:
-    driven = DrivenMeter(Meter("me", "b-1", TOPICS))
-    driven.take(Connected(), at=0.0)
-    return driven
-
-
-def work(token: str | None = "work:j-1:0:0", nbytes: int = 5000, device: str = "two") -> Publish:
-    return Publish(TOPICS.build("work", device=device), bytes(nbytes), qos=1, token=token)
-
-
-def report(driven: Driven, until: float) -> LinkReport:
-    (published,) = sent("link", driven.pass_until(until))
-    return decode_json(LinkReport, published.payload)
-
-
-def test_times_a_message_to_its_acknowledgement_and_to_its_receipt() -> None:
-    driven = meter()
-    driven.pass_until(1.25)
-    driven.role.watch([work(), work(token=None)], 1.25)
-    driven.take(PublishAcknowledged("work:j-1:0:0"), at=1.375)
-    driven.take(message("receipt", Receipt("j-1", 0, "two"), requester="me"), at=1.75)
-    acknowledged, received = report(driven, 3.0).transfers
-    assert (acknowledged.kind, acknowledged.nbytes, acknowledged.peer) == ("acknowledged", 5000, None)
-    assert (received.kind, received.nbytes, received.peer) == ("received", 5000, "two")
-    assert acknowledged.seconds == pytest.approx(0.125) and received.seconds == pytest.approx(0.5)
-
-
-def test_a_receipt_of_another_device_or_attempt_tells_nothing() -> None:
-    driven = meter()
-    driven.role.watch([work()], 1.0)
-    for receipt in (Receipt("j-1", 0, "three"), Receipt("j-1", 1, "two"), Receipt("j-2", 0, "two")):
-        driven.take(message("receipt", receipt, requester="me"), at=1.5)
-    driven.take(message("receipt", b"{", requester="me"), at=1.5)
-    assert sent("link", driven.pass_until(5.0)) == []
-
-
-def test_runs_are_reported_once_a_second() -> None:
-    driven = meter()
-    driven.role.ran(DIGEST, 0, 2, 0.125)
-    told = report(driven, 1.0)
-    assert [(run.start, run.stop, run.seconds) for run in told.runs] == [(0, 2, 0.125)]
-    assert sent("link", driven.pass_until(9.0)) == []
-
-
-def probes_until(driven: DrivenMeter, end: float, took: float) -> list[Publish]:
-    """Probes sent until ``end``, each of which comes back after ``took``."""
-    probes: list[Publish] = []
-    while driven.now < end:
-        new = sent("probe", driven.pass_until(min(end, driven.now + 0.01)))
-        probes += new
-        for probe in new:
-            driven.take(message("probe", probe.payload, requester="me"), at=driven.now + took / 2)
-    return probes
-
-
-def test_a_link_is_probed_three_times_at_first_often_for_a_minute_and_rarely_afterwards() -> None:
-    driven = meter()
-    first = probes_until(driven, 4.0, took=0.02)
-    assert len(first) == 3 * len(PROBE_BYTES)
-    assert {len(probe.payload) for probe in first} == set(PROBE_BYTES)
-    assert 8 <= len(probes_until(driven, 60.0, took=0.02)) / len(PROBE_BYTES) <= 10
-    assert 28 <= len(probes_until(driven, 660.0, took=0.02)) / len(PROBE_BYTES) <= 31
-
-
-def test_probes_take_a_hundredth_of_a_slow_links_time() -> None:
-    driven = meter()
-    probes = probes_until(driven, 1000.0, took=1.0)
-
-    # Three to begin with, then at most one in fifty seconds.
-    assert len(probes) / len(PROBE_BYTES) <= 3 + 1000.0 / 50.0
-
-
-def test_a_link_that_changes_is_probed_again_before_the_change_is_believed() -> None:
-    driven = meter()
-    probes_until(driven, 300.0, took=0.02)
-
-    after = probes_until(driven, 350.0, took=1.0)
-
-    assert len(after) / len(PROBE_BYTES) >= 3
-
-
-def test_a_probe_that_comes_back_tells_both_ways() -> None:
-    driven = meter()
-    probe = next(p for p in sent("probe", driven.pass_until(0.5)) if len(p.payload) == 65_536)
-    assert probe.token is not None
-    driven.take(PublishAcknowledged(probe.token), at=0.6)
-    driven.take(message("probe", probe.payload, requester="me"), at=0.7)
-    told = {t.kind: t.seconds for t in report(driven, 1.5).transfers}
-    assert told == {
-        "acknowledged": pytest.approx(0.4),
-        "echoed": pytest.approx(0.5),
-        "tail": pytest.approx(0.1),
-    }
-
-
-def test_what_is_never_acknowledged_does_not_pile_up() -> None:
-    driven = meter()
-    for number in range(10_000):
-        driven.role.watch([work(f"work:j-{number}:0:0")], 1.0)
-        driven.role._note_acknowledgement(f"work:j-{number}:0:0", 1.1)
-        driven.role.ran(DIGEST, 0, 2, 0.1)
-    driven.pass_until(3600.0)
-    assert len(driven.role._sent) <= 64 and len(driven.role._acknowledged) <= 64
-
-
-def test_a_foreign_probe_on_its_topic_is_ignored() -> None:
-    driven = meter()
-    driven.pass_until(0.5)
-    for payload in (b"", b"probe:99:64", b"\xff" * 100, b"work:j-1:0:0"):
-        assert driven.take(message("probe", payload, requester="me"), at=0.6) == []

@@ -10,10 +10,10 @@ import pytest
 
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.result import ResultMessage
-from tests.meshmodel.links import Link
-from tests.meshmodel.machine import Speed
-from tests.meshmodel.mesh import App, DeviceNode, Mesh
-from tests.meshmodel.models import made_up_model, result_of
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.machine import Speed
+from edgemesh.simulation.mesh import App, DeviceNode, Mesh
+from edgemesh.simulation.models import made_up_model, result_of
 
 FACE, CONTENT = made_up_model()
 _STEPS = 250

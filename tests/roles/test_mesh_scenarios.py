@@ -8,10 +8,10 @@ import pytest
 
 from edgemesh.protocol.activation import Hop
 from edgemesh.roles.actions import Publish, RunUnits
-from tests.meshmodel.links import Link
-from tests.meshmodel.machine import Speed
-from tests.meshmodel.mesh import Mesh
-from tests.meshmodel.models import made_up_model, result_of
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.machine import Speed
+from edgemesh.simulation.mesh import Mesh
+from edgemesh.simulation.models import made_up_model, result_of
 
 FACE, CONTENT = made_up_model()
 
@@ -68,6 +68,7 @@ def test_the_fast_device_is_used_and_the_result_says_by_which_route(mesh: Mesh) 
 
 def test_a_device_killed_in_mid_job_costs_the_job_one_more_attempt(mesh: Mesh) -> None:
     home(mesh)
+    mesh.run(15.0)  # by then the others hold the model and have measured it
     mesh.devices["desktop"].speed.unit_seconds = 0.5
     client = mesh.add_client("laptop-client")
     mesh.run(1.0)

@@ -1,0 +1,60 @@
+"""Records for the history, from what the decision node publishes and hears."""
+
+from __future__ import annotations
+
+from edgemesh.protocol.assignment import Assignment, PlanFailure
+from edgemesh.protocol.history import HistoryRecord
+from edgemesh.protocol.outcome import Outcome
+from edgemesh.protocol.requests import Policy
+from edgemesh.roles.policy_words import policy_text
+
+
+def assignment_record(assignment: Assignment) -> HistoryRecord:
+    """A plan was published."""
+    a = assignment
+    return HistoryRecord(
+        "assignment",
+        a.model,
+        a.reason,
+        origin=a.origin,
+        term=a.term,
+        sequence=a.sequence,
+        objective=a.objective,
+        route=a.route,
+        seconds=a.seconds,
+        joules=a.joules,
+    )
+
+
+def failure_record(failure: PlanFailure) -> HistoryRecord:
+    """No plan can be made."""
+    return HistoryRecord("failure", failure.model, failure.reason, origin=failure.origin, route=failure.kept)
+
+
+def outcome_record(outcome: Outcome, assignment: Assignment | None) -> HistoryRecord:
+    """What jobs took under ``assignment``, the one that the outcome is about, where that is still known."""
+    o = outcome
+    known = assignment if assignment is not None and assignment.epoch == o.epoch else None
+    compared = f"prediction off by {o.mape:.1%} over {o.compared} jobs" if o.mape is not None else ""
+    return HistoryRecord(
+        "outcome",
+        o.model,
+        compared or "no job to compare yet",
+        origin=o.origin,
+        term=o.term,
+        sequence=o.sequence,
+        objective=known.objective if known else None,
+        route=known.route if known else (),
+        seconds=o.predicted,
+        joules=known.joules if known else None,
+        measured=o.seconds,
+        error=o.mape,
+        jobs=o.jobs,
+        failed=o.failed,
+    )
+
+
+def policy_record(model: str, policy: Policy | None) -> HistoryRecord:
+    """A person changed what is kept to; None where the policy was cleared. The store adds what was before."""
+    who = policy.changed_by if policy is not None else None
+    return HistoryRecord("policy", model, policy_text(policy or Policy()), who=who)
