@@ -20,6 +20,7 @@ LAYERS = (
     "device",
     "runtime",
     "observe",
+    "simulation",
     "transport",
     "zoo",
     "node",

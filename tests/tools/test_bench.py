@@ -81,3 +81,13 @@ def test_an_unknown_name_is_wrong_usage() -> None:
 
     assert finished.returncode == 2
     assert "decode" in finished.stderr
+
+
+def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() -> None:
+    finished = _run("decide", "--quick", "--json")
+
+    _check_shape(finished, claims=7)
+    report = _report(finished)
+    assert not report["failures"], finished.stderr
+    # Modelled, hence the same on every machine.
+    assert report["figures"]["latency: laptop-bursts, vgg16, static, modelled ms"] > 1000.0

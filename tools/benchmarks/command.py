@@ -11,9 +11,11 @@ from benchmarks.report import NotMeasurableError, Report, machine
 from edgemesh.errors import EdgemeshError
 
 BENCHMARKS = {
+    "decide": "the decision node in simulated meshes that change, against fixed plans and an oracle",
     "decode": "activation encode and decode against one memcpy",
     "footprint": "an idle device with a model loaded, and the start of the command line",
     "hop": "one hop through Mosquitto against a minimal paho program",
+    "plan": "the planner at 200 units, against networkx on the same graph, and its growth",
     "split": "a job over two workers against compute with raw TCP and with a minimal paho program",
 }
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgemesh.protocol.jsontext import SharedPayload
 from edgemesh.roles.actions import Publish
-from tests.meshmodel.broker import Broker, Message
-from tests.meshmodel.clock import VirtualClock
-from tests.meshmodel.links import Link, Way
+from edgemesh.simulation.broker import Broker, Message
+from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.links import Link, Way
+from edgemesh.simulation.sections import modelled_bytes
 
 KEEPALIVE = 10.0
 RECONNECT_SECONDS = 0.5
+_SHARED_BYTES = 16_384
+"""Larger payloads hold tensors or content, which nobody decodes twice."""
 
 
 @dataclass
@@ -115,6 +119,11 @@ class ModelledConnection:
     def _close_at_broker(self) -> None:
         self._broker.close(self, clean=False)
 
+    @property
+    def airtime(self) -> float:
+        """Seconds in which bytes of this client were under way, both directions together."""
+        return self._up.busy_seconds + self._down.busy_seconds
+
     # --- the broker's side -------------------------------------------------------------------------------
 
     def accepted(self) -> None:
@@ -142,7 +151,7 @@ class ModelledConnection:
     def carry_down(self, message: Message, packet: int) -> None:
         """A PUBLISH on its way to this client."""
         link = self.link
-        at = self._down.arrival(self._clock.now, len(message.payload), link.rate_down, link.latency)
+        at = self._down.arrival(self._clock.now, message.nbytes, link.rate_down, link.latency, link.noise())
         self._clock.call_at(at, self._if_alive, self._life, lambda: self._arrived(message, packet))
 
     def _arrived(self, message: Message, packet: int) -> None:
@@ -162,7 +171,7 @@ class ModelledConnection:
 
     def _carry_up(self, action: Publish, number: int) -> None:
         message = _message(action, self._clock.now)
-        self._later_up(len(message.payload), lambda: self._at_broker(message, number, action.token))
+        self._later_up(message.nbytes, lambda: self._at_broker(message, number, action.token))
 
     def _at_broker(self, message: Message, number: int, token: str | None) -> None:
         if self._broker.publish(self, message) and message.qos:
@@ -175,7 +184,8 @@ class ModelledConnection:
             self._callbacks.on_acknowledged(token)
 
     def _later_up(self, nbytes: int, then: Callable[[], None]) -> None:
-        at = self._up.arrival(self._clock.now, nbytes, self.link.rate_up, self.link.latency)
+        link = self.link
+        at = self._up.arrival(self._clock.now, nbytes, link.rate_up, link.latency, link.noise())
         self._clock.call_at(at, self._if_life, self._life, then)
 
     def _if_life(self, life: int, then: Callable[[], None]) -> None:
@@ -192,10 +202,11 @@ def _message(action: Publish, now: float) -> Message:
     expires_at = None if action.expiry is None else now + max(1.0, action.expiry)
     return Message(
         action.topic,
-        action.payload,
+        SharedPayload(action.payload) if len(action.payload) < _SHARED_BYTES else action.payload,
         action.qos,
         action.retain,
         expires_at,
         action.content_type,
         correlation=action.correlation,
+        nbytes=modelled_bytes(action.payload),
     )

@@ -6,30 +6,31 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.result import ResultMessage, encode_result
+from edgemesh.protocol.presence import Resources
+from edgemesh.protocol.result import ResultMessage
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, DecodeInput, JobEnded, Publish, RenderResult
+from edgemesh.roles.actions import Publish
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device, DeviceSettings
-from edgemesh.roles.events import InputDecoded, InputRefused, JobSubmitted, ResultRendered
+from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.gateway import Gateway
-from edgemesh.roles.standby import Standby
-from tests.meshmodel.broker import Broker, Message
-from tests.meshmodel.clock import VirtualClock
-from tests.meshmodel.connection import Callbacks, ModelledConnection
-from tests.meshmodel.links import Link
-from tests.meshmodel.machine import Disk, Executor, Speed
-from tests.meshmodel.models import input_of, section_at
-from tests.meshmodel.shell import ModelledShell, add_machine
-
-_DECODE_SECONDS = 0.001
+from edgemesh.simulation.broker import Broker, Message
+from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.connection import Callbacks, ModelledConnection
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.machine import Disk, Executor, Outputs, Pace, Speed, resources
+from edgemesh.simulation.models import hashed_outputs, input_of
+from edgemesh.simulation.role_node import HeldRole, RoleNode
+from edgemesh.simulation.sections import modelled_bytes
+from edgemesh.simulation.shell import ModelledShell, add_machine
 
 
 class Mesh:
@@ -48,10 +49,18 @@ class Mesh:
 
     # --- building ----------------------------------------------------------------------------------------
 
-    def add_device(self, name: str, speed: Speed | None = None, link: Link | None = None) -> DeviceNode:
+    def add_device(
+        self,
+        name: str,
+        speed: Speed | None = None,
+        link: Link | None = None,
+    ) -> DeviceNode:
         """A device that starts now."""
-        node = DeviceNode(self, name, speed or Speed(), link or Link())
-        self.devices[name] = node
+        return self.start_device(DeviceNode(self, name, Hardware(speed or Speed(), link or Link())))
+
+    def start_device(self, node: DeviceNode) -> DeviceNode:
+        """A device made elsewhere starts now."""
+        self.devices[node.name] = node
         node.start()
         return node
 
@@ -65,13 +74,18 @@ class Mesh:
             link,
         )
 
-    def add_decider(self, name: str, link: Link | None = None) -> RoleNode:
-        """A node that stands by for the decision."""
+    def add_decider(
+        self,
+        name: str,
+        link: Link | None = None,
+        make: Callable[[str, str, int, Topics], HeldRole] = Decider,
+    ) -> RoleNode:
+        """A node that stands by for the decision; ``make(holder, boot, term, topics)`` is its role."""
         return self._add_holder(
             name,
             "decision",
             self.topics.build("decision"),
-            lambda boot, term: Decider(name, boot, term, self.topics),
+            lambda boot, term: make(name, boot, term, self.topics),
             link,
         )
 
@@ -103,7 +117,7 @@ class Mesh:
         name: str,
         role: str,
         topic: str,
-        make: Callable[[str, int], Gateway | Decider],
+        make: Callable[[str, int], HeldRole],
         link: Link | None,
     ) -> RoleNode:
         node = RoleNode(self, name, role, topic, make, link or Link())
@@ -183,13 +197,26 @@ class Mesh:
         assert all(seen == sorted(set(seen)) for seen in epochs.values()), epochs
 
 
+@dataclass
+class Hardware:
+    """The machine under a device's agent."""
+
+    speed: Pace
+    link: Link
+    board: str = "test board"
+    runtimes: tuple[tuple[str, str], ...] = (("tflite", "1"),)
+    threads: int = 4
+    memory_bytes: int = 1 << 30
+    outputs: Outputs = hashed_outputs
+
+
 class DeviceNode:
     """One device's agent on its machine."""
 
-    def __init__(self, mesh: Mesh, name: str, speed: Speed, link: Link) -> None:
+    def __init__(self, mesh: Mesh, name: str, hardware: Hardware) -> None:
         self.name = name
-        self.speed = speed
-        self.link = link
+        self.hardware = hardware
+        self.link = hardware.link
         self.disk = Disk()
         self.earlier: list[ModelledShell] = []
         """Shells of earlier lives."""
@@ -198,15 +225,25 @@ class DeviceNode:
     def start(self) -> None:
         """The agent starts, with whatever is on disk."""
         mesh = self._mesh
+        h = self.hardware
         settings = DeviceSettings(
-            self.name, mesh.boot(), "edgemesh test", "test board", {"tflite": "1"}, 4, 1 << 30
+            self.name, mesh.boot(), "edgemesh simulated", h.board, dict(h.runtimes), h.threads, h.memory_bytes
         )
-        self.role = Device(settings, mesh.topics)
+        self.role = Device(settings, mesh.topics, size_of=modelled_bytes)
         self.shell = ModelledShell(self.name, self.role, mesh.clock, mesh.broker, mesh.topics)
         seed = mesh.random.getrandbits(32)
-        self.executor = Executor(mesh.clock, self.disk, self.speed, seed, self.shell.deliver)
-        add_machine(self.shell, mesh.clock, self.executor, self.disk)
+        self.executor = Executor(mesh.clock, self.disk, h.speed, seed, self.shell.deliver, h.outputs)
+        add_machine(self.shell, self.executor, self.disk, self.read_resources)
         self.shell.connect(f"home-{self.name}", self.link, will=self.role.will())
+
+    @property
+    def speed(self) -> Any:
+        """How fast the machine is; change it at any time."""
+        return self.hardware.speed
+
+    def read_resources(self) -> Resources:
+        """What the machine says of itself; always the same here."""
+        return resources()
 
     def stop(self) -> None:
         """A clean end."""
@@ -227,124 +264,6 @@ class DeviceNode:
         """Start again after an end."""
         self.earlier.append(self.shell)
         self.start()
-
-
-class RoleNode:
-    """A node that stands by for a role, holds it, and stands by again, as ``node/role_holder.py`` does."""
-
-    def __init__(
-        self,
-        mesh: Mesh,
-        name: str,
-        role: str,
-        topic: str,
-        make: Callable[[str, int], Gateway | Decider],
-        link: Link,
-    ) -> None:
-        self.name = name
-        self.alive = True
-        self.held: Gateway | Decider | None = None
-        self.terms: list[int] = []
-        self.shell: ModelledShell
-        self._mesh = mesh
-        self.role = role
-        self._topic = topic
-        self._make = make
-        self._link = link
-        self._boot = mesh.boot()
-        self._stand_by()
-
-    def kill(self) -> None:
-        """The process dies."""
-        self.alive = False
-        self.shell.kill()
-
-    def stop(self) -> None:
-        """A clean end."""
-        self.alive = False
-        self.shell.stop(self.held.farewell() if self.held is not None else [])
-
-    def _stand_by(self) -> None:
-        mesh = self._mesh
-        self.held = None
-        standby = Standby(self.role, self._topic, self._boot)
-        self.shell = ModelledShell(
-            self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
-        )
-        self.shell.connect(f"home-{self.role}-standby-{self._boot}", self._link)
-
-    def _take(self, term: int) -> None:
-        self.shell.stop([])
-        self._mesh.clock.call_later(0.0, self._hold, term)
-
-    def _hold(self, term: int) -> None:
-        if not self.alive:
-            return
-        mesh = self._mesh
-        self.terms.append(term)
-        self._boot = mesh.boot()
-        self.held = role = self._make(self._boot, term)
-        self.shell = shell = ModelledShell(self.name, role, mesh.clock, mesh.broker, mesh.topics)
-        is_gateway = isinstance(role, Gateway)
-        shell.handlers |= {DecodeInput: self._decode, RenderResult: self._render}
-
-        def over() -> None:
-            if self.alive and self.shell is shell:
-                shell.stop([])
-                self._stand_by()
-
-        shell.connect(
-            f"home-{self.role}",
-            self._link,
-            on_lost=over,
-            on_taken_over=over,
-            will=role.will(),
-            clean_start=not is_gateway,
-            session_lasts=is_gateway,
-            acknowledges_itself=not is_gateway,
-        )
-
-    def _decode(self, action: DecodeInput) -> None:
-        payload = bytes(action.payload)
-        event: InputDecoded | InputRefused
-        if len(payload) > 32:
-            event = InputRefused(action.job, "bad-input", "no input of this model")
-        else:
-            event = InputDecoded(action.job, section_at(action.manifest, 0, payload))
-        self.shell.deliver_later(_DECODE_SECONDS, event)
-
-    def _render(self, action: RenderResult) -> None:
-        self.shell.deliver_later(0.0, ResultRendered(action.job, rendered(action.ended)))
-
-
-class _Watched:
-    def __init__(self, standby: Standby, take: Callable[[int], None]) -> None:
-        self._standby = standby
-        self._take = take
-
-    def handle(self, event: object, now: float) -> list[Action]:
-        actions = self._standby.handle(event, now)  # type: ignore[arg-type]
-        if self._standby.taken is not None:
-            self._take(self._standby.taken.term)
-        return actions
-
-
-def rendered(ended: JobEnded) -> bytes:
-    """The JSON of an end; its only output is the value in the section, in hexadecimal."""
-    outputs = {"value": bytes(ended.section[:32]).hex()} if ended.code is None else {}
-    return encode_result(
-        ResultMessage(
-            ended.job,
-            ended.model,
-            ended.seconds,
-            outputs,
-            ended.route,
-            ended.timings,
-            ended.attempts,
-            ended.code,
-            ended.text,
-        )
-    )
 
 
 @dataclass(frozen=True)

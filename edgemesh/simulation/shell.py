@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from edgemesh.errors import DecodeError
+from edgemesh.protocol.history import HistoryRecord
+from edgemesh.protocol.presence import Resources
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import (
     Acknowledge,
     Action,
+    AnswerHistory,
     CancelTimer,
     DropContent,
     FindContent,
@@ -21,6 +24,7 @@ from edgemesh.roles.actions import (
     MeasureUnits,
     Publish,
     ReadResources,
+    Remember,
     RunUnits,
     SendChunk,
     SetTimer,
@@ -40,11 +44,11 @@ from edgemesh.roles.events import (
     ResourcesRead,
     TimerFired,
 )
-from tests.meshmodel.broker import Broker, Message
-from tests.meshmodel.clock import Entry, VirtualClock
-from tests.meshmodel.connection import Callbacks, ModelledConnection
-from tests.meshmodel.links import Link
-from tests.meshmodel.machine import DISK_SECONDS, Disk, Executor, resources
+from edgemesh.simulation.broker import Broker, Message
+from edgemesh.simulation.clock import Entry, VirtualClock
+from edgemesh.simulation.connection import Callbacks, ModelledConnection
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.machine import DISK_SECONDS, Disk, Executor, resources
 
 
 class Role(Protocol):
@@ -64,6 +68,7 @@ class ModelledShell:
         self.connection: ModelledConnection | None = None
         self.logs: list[Log] = []
         self.ended: list[JobEnded] = []
+        self.remembered: list[HistoryRecord] = []
         self.timers: dict[str, Entry] = {}
         self.alive = True
         self._clock = clock
@@ -80,6 +85,8 @@ class ModelledShell:
             CancelTimer: lambda action: self._cancel(action.name),
             Log: self.logs.append,
             JobEnded: self.ended.append,
+            Remember: lambda action: self.remembered.append(action.record),
+            AnswerHistory: lambda action: None,  # there is no disk here to read from
         }
 
     def connect(
@@ -207,8 +214,13 @@ class ModelledShell:
         )
 
 
-def add_machine(shell: ModelledShell, clock: VirtualClock, executor: Executor, disk: Disk) -> None:
-    """Handlers for what a device wants of its machine."""
+def add_machine(
+    shell: ModelledShell,
+    executor: Executor,
+    disk: Disk,
+    read: Callable[[], Resources] = resources,
+) -> None:
+    """Handlers for what a device wants of its machine; ``read`` reads its resources."""
 
     def store(action: StoreChunk) -> None:
         event = disk.store(action)
@@ -235,5 +247,5 @@ def add_machine(shell: ModelledShell, clock: VirtualClock, executor: Executor, d
         DropContent: lambda action: disk.drop(action.digest),
         FindProfile: find_profile,
         StoreProfile: store_profile,
-        ReadResources: lambda action: shell.deliver_later(DISK_SECONDS, ResourcesRead(resources())),
+        ReadResources: lambda action: shell.deliver_later(DISK_SECONDS, ResourcesRead(read())),
     }

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.protocol.manifest import Manifest
@@ -33,13 +34,18 @@ from edgemesh.roles.events import (
     RunFinished,
     RunMeasured,
 )
-from tests.meshmodel.clock import VirtualClock
-from tests.meshmodel.models import after_units
+from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.models import hashed_outputs
 
+Outputs = Callable[[Manifest, int, int, "bytes | memoryview", str], bytes]
+"""``(manifest, start, stop, section, codec)`` to what a run makes of the section."""
 Deliver = Callable[[Event], None]
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
 DISK_SECONDS = 0.002
-_CODE_SECONDS = 0.0002
+CODE_SECONDS = 0.0002
+"""Of each run, for decoding its input and encoding its output."""
+_MEASURE_SECONDS, _MEASURE_RUNS = 0.12, (3, 25)
+"""As ``runtime/worker_process.py`` measures: so long, but at least and at most so often."""
 _RESTART_SECONDS = 0.5
 
 
@@ -52,12 +58,29 @@ class Speed:
     load_seconds: float = 0.2
     jitter: float = 0.0
     """Standard deviation of a run's time, as a share of it."""
+    effort: float = 1.0
     weights: dict[int, float] = field(default_factory=dict)
     """Unit to its share of ``unit_seconds``; 1 where nothing is said."""
 
-    def of(self, start: int, stop: int) -> float:
-        """Seconds of a run."""
+    def of(self, digest: str, start: int, stop: int) -> float:
+        """Seconds of a run; the same for every model."""
         return self.unit_seconds * sum(self.weights.get(unit, 1.0) for unit in range(start, stop))
+
+
+class Pace(Protocol):
+    """How fast a machine runs models."""
+
+    load_seconds: float
+    jitter: float
+
+    @property
+    def effort(self) -> float:
+        """Share of the machine's power above idle that a run takes now."""
+        ...
+
+    def of(self, digest: str, start: int, stop: int) -> float:
+        """Seconds of a run now."""
+        ...
 
 
 class Disk:
@@ -113,21 +136,41 @@ class Disk:
 class Executor:
     """Runs one thing at a time, jobs before loads before measurements, as the executor process does."""
 
-    def __init__(self, clock: VirtualClock, disk: Disk, speed: Speed, seed: int, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        disk: Disk,
+        speed: Pace,
+        seed: int,
+        deliver: Deliver,
+        outputs: Outputs = hashed_outputs,
+    ) -> None:
         self.speed = speed
-        self.runs: list[RunUnits] = []
-        """All runs begun, in order."""
+        self.runs: list[RunUnits] | None = []
+        """All runs begun, in order; None where nobody wants to know."""
+        self.busy_seconds = 0.0
+        """Of everything it has done."""
+        self._started_at: float | None = None
+        self.effort_seconds = 0.0
+        """The same, each second times the effort it took."""
         self.deadly: Callable[[ExecutorAction], bool] = lambda action: False
         """What kills the process."""
         self._clock = clock
         self._disk = disk
         self._random = Random(seed)
+        self._outputs = outputs
         self._deliver = deliver
         self._urgent: deque[ExecutorAction] = deque()
         self._patient: deque[ExecutorAction] = deque()
         self._loaded: set[tuple[str, int, int]] = set()
+        self._measured = (0.0, 0.0)
+        """Seconds and spread of the measurement under way."""
         self._busy = False
         self._life = 0
+
+    def busy_until(self, now: float) -> float:
+        """Seconds of everything it has done until ``now``, what it is at included."""
+        return self.busy_seconds + (now - self._started_at if self._started_at is not None else 0.0)
 
     def submit(self, action: ExecutorAction) -> None:
         """Carry out an action; its event follows."""
@@ -137,6 +180,7 @@ class Executor:
     def kill(self, text: str = "the executor process ended by signal 9") -> None:
         """The process dies; a new one with nothing loaded takes its place."""
         self._life += 1
+        self._started_at = None
         self._urgent.clear()
         self._patient.clear()
         self._loaded.clear()
@@ -162,19 +206,31 @@ class Executor:
         self._busy = True
         partition = (action.digest, action.start, action.stop)
         seconds = 0.0001
-        if isinstance(action, (RunUnits, MeasureUnits)):
+        if isinstance(action, RunUnits):
             seconds = self._run_seconds(action)
-            if isinstance(action, RunUnits):
+            if self.runs is not None:
                 self.runs.append(action)
+        elif isinstance(action, MeasureUnits):
+            seconds = self._measure(action)
         if isinstance(action, (RunUnits, LoadUnits)) and partition not in self._loaded:
             seconds += self.speed.load_seconds
             self._loaded.add(partition)
+        self._started_at = self._clock.now
         self._clock.call_later(seconds, self._done, self._life, action, seconds)
 
     def _run_seconds(self, action: RunUnits | MeasureUnits) -> float:
         noise = max(0.2, self._random.gauss(1.0, self.speed.jitter)) if self.speed.jitter else 1.0
-        seconds = self.speed.of(action.start, action.stop) * noise
-        return max(seconds, action.at_least) if isinstance(action, RunUnits) else seconds
+        seconds = self.speed.of(action.digest, action.start, action.stop) * noise
+        return max(seconds, action.at_least) + CODE_SECONDS if isinstance(action, RunUnits) else seconds
+
+    def _measure(self, action: MeasureUnits) -> float:
+        """Run it as often as an executor does, one run to warm it; all of them together take the answer."""
+        warm = self._run_seconds(action)
+        most = max(_MEASURE_RUNS[0], min(_MEASURE_RUNS[1], int(_MEASURE_SECONDS / max(warm, 1e-6)) + 1))
+        runs = sorted(self._run_seconds(action) for _ in range(action.runs or most))
+        middle = runs[len(runs) // 2]
+        self._measured = middle, (runs[len(runs) * 3 // 4] - runs[len(runs) // 4]) / 2.0
+        return warm + sum(runs)
 
     def _done(self, life: int, action: ExecutorAction, seconds: float) -> None:
         if life != self._life:
@@ -183,6 +239,9 @@ class Executor:
             self.kill()
             return
         self._busy = False
+        self._started_at = None
+        self.busy_seconds += seconds
+        self.effort_seconds += seconds * self.speed.effort
         event = self._answer(action, seconds)
         self._next()
         if event is not None:
@@ -202,9 +261,9 @@ class Executor:
         if isinstance(action, LoadUnits):
             return RangeLoaded(digest, start, stop, 1_000_000)
         if isinstance(action, MeasureUnits):
-            return RunMeasured(digest, start, stop, seconds, seconds * self.speed.jitter)
-        section = after_units(known[0], start, stop, action.section)
-        return RunFinished(action.run, section, seconds, _CODE_SECONDS)
+            return RunMeasured(digest, start, stop, *self._measured)
+        section = self._outputs(known[0], start, stop, action.section, action.codec)
+        return RunFinished(action.run, section, seconds - CODE_SECONDS, CODE_SECONDS)
 
 
 def resources() -> Resources:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgemesh.protocol.topics import topic_matches
-from tests.meshmodel.clock import VirtualClock
+from edgemesh.simulation.clock import VirtualClock
 
 if TYPE_CHECKING:
-    from tests.meshmodel.connection import ModelledConnection
+    from edgemesh.simulation.connection import ModelledConnection
 
 ABSENT_MESSAGES = 1000
 """What is kept for an absent client with a session; more is dropped silently (``max_queued_messages``)."""
@@ -34,6 +35,12 @@ class Message:
     response_topic: str | None = None
     correlation: bytes | None = None
     duplicate: bool = False
+    nbytes: int = -1
+    """Bytes that it counts as on a link; those of the payload unless it is said otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.nbytes < 0:
+            object.__setattr__(self, "nbytes", len(self.payload))
 
 
 @dataclass
@@ -58,7 +65,10 @@ class Broker:
         self.up = True
         self.retained: dict[str, Message] = {}
         self.log: list[tuple[float, str, Message]] = []
-        """Time, client id and message of everything published with QoS 1."""
+        """Time, client id and message of everything published with QoS 1, if ``keeps_log``."""
+        self.keeps_log = True
+        self.on_publish: Callable[[ModelledConnection, Message], None] | None = None
+        """Is told of everything that is published."""
         self.dropped = 0
         self.wiped_at: list[float] = []
         self._sessions: dict[str, Session] = {}
@@ -135,7 +145,9 @@ class Broker:
         """A PUBLISH arrived; whether its sender may be told that the broker has it."""
         if self._session(connection) is None:
             return False
-        if message.qos:
+        if self.on_publish is not None:
+            self.on_publish(connection, message)
+        if message.qos and self.keeps_log:
             self.log.append((self.clock.now, connection.client_id, message))
         self._route(message)
         return True
@@ -182,7 +194,7 @@ class Broker:
                 self.retained[message.topic] = message
             else:
                 self.retained.pop(message.topic, None)
-        live = replace(message, retain=False)
+        live = replace(message, retain=False) if message.retain else message
         shared: dict[str, list[tuple[Session, int]]] = {}
         for client_id, topic_filter in self._subscribers(message.topic):
             session = self._sessions[client_id]
@@ -210,7 +222,8 @@ class Broker:
     def _deliver(self, session: Session, message: Message, qos: int) -> None:
         if self._expired(message):
             return
-        message = replace(message, qos=qos)
+        if qos != message.qos:
+            message = replace(message, qos=qos)
         if session.connection is None:
             if qos and len(session.queue) < ABSENT_MESSAGES:
                 session.queue.append(message)

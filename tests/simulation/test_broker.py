@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgemesh.roles.actions import Publish
-from tests.meshmodel.broker import Broker, Message
-from tests.meshmodel.clock import VirtualClock
-from tests.meshmodel.connection import KEEPALIVE, Callbacks, ModelledConnection
-from tests.meshmodel.links import Link
+from edgemesh.simulation.broker import Broker, Message
+from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.connection import KEEPALIVE, Callbacks, ModelledConnection
+from edgemesh.simulation.links import Link
 
 
 class Client:

@@ -10,19 +10,12 @@ from typing import Any
 class Entry:
     """Something that will happen, unless it is cancelled before."""
 
-    __slots__ = ("arguments", "at", "call", "cancelled", "order")
+    __slots__ = ("arguments", "call", "cancelled")
 
-    def __init__(
-        self, at: float, order: int, call: Callable[..., object], arguments: tuple[Any, ...]
-    ) -> None:
-        self.at = at
-        self.order = order
+    def __init__(self, call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.call = call
         self.arguments = arguments
         self.cancelled = False
-
-    def __lt__(self, other: Entry) -> bool:
-        return (self.at, self.order) < (other.at, other.order)
 
     def cancel(self) -> None:
         """Let it not happen."""
@@ -35,32 +28,34 @@ class VirtualClock:
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self.happened = 0
-        self._entries: list[Entry] = []
+        # Tuples: the heap compares them without calling anything, and the number settles every tie.
+        self._entries: list[tuple[float, int, Entry]] = []
         self._order = 0
 
     def call_at(self, at: float, call: Callable[..., object], *arguments: Any) -> Entry:
         """Call at ``at``, or at once after everything arranged for now when that has passed."""
         self._order += 1
-        entry = Entry(max(at, self.now), self._order, call, arguments)
-        heapq.heappush(self._entries, entry)
+        entry = Entry(call, arguments)
+        heapq.heappush(self._entries, (at if at > self.now else self.now, self._order, entry))
         return entry
 
     def call_later(self, delay: float, call: Callable[..., object], *arguments: Any) -> Entry:
         """Call in ``delay`` seconds."""
         return self.call_at(self.now + delay, call, *arguments)
 
-    def run_until(self, at: float, condition: Callable[[], bool] = lambda: False) -> bool:
+    def run_until(self, at: float, condition: Callable[[], bool] | None = None) -> bool:
         """Let happen what happens until ``at``, or until ``condition`` holds; whether it did."""
-        if condition():
+        if condition is not None and condition():
             return True
-        while self._entries and self._entries[0].at <= at:
-            entry = heapq.heappop(self._entries)
+        entries = self._entries
+        while entries and entries[0][0] <= at:
+            due, _, entry = heapq.heappop(entries)
             if entry.cancelled:
                 continue
-            self.now = entry.at
+            self.now = due
             self.happened += 1
             entry.call(*entry.arguments)
-            if condition():
+            if condition is not None and condition():
                 return True
         self.now = max(self.now, at)
         return False

@@ -1,0 +1,154 @@
+"""A node that may hold a role (gateway, decision node): stands by, takes it over, loses it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from edgemesh.protocol.result import ResultMessage, encode_result
+from edgemesh.roles.actions import Action, DecodeInput, JobEnded, Publish, RenderResult
+from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
+from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.standby import Standby
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.models import section_at
+from edgemesh.simulation.shell import ModelledShell
+
+if TYPE_CHECKING:
+    from edgemesh.simulation.mesh import Mesh
+
+_DECODE_SECONDS = 0.001
+
+
+class HeldRole(Protocol):
+    """What a node does while it holds a role."""
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """React to an event."""
+        ...
+
+    def will(self) -> Publish:
+        """What the broker publishes when the connection dies."""
+        ...
+
+    def farewell(self) -> list[Action]:
+        """What to publish before a clean end."""
+        ...
+
+
+class RoleNode:
+    """A node that stands by for a role, holds it, and stands by again, as ``node/role_holder.py`` does."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        name: str,
+        role: str,
+        topic: str,
+        make: Callable[[str, int], HeldRole],
+        link: Link,
+    ) -> None:
+        self.name = name
+        self.alive = True
+        self.held: HeldRole | None = None
+        self.terms: list[int] = []
+        self.shell: ModelledShell
+        self._mesh = mesh
+        self.role = role
+        self._topic = topic
+        self._make = make
+        self._link = link
+        self._boot = mesh.boot()
+        self._stand_by()
+
+    def kill(self) -> None:
+        """The process dies."""
+        self.alive = False
+        self.shell.kill()
+
+    def stop(self) -> None:
+        """A clean end."""
+        self.alive = False
+        self.shell.stop(self.held.farewell() if self.held is not None else [])
+
+    def _stand_by(self) -> None:
+        mesh = self._mesh
+        self.held = None
+        standby = Standby(self.role, self._topic, self._boot)
+        self.shell = ModelledShell(
+            self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
+        )
+        self.shell.connect(f"home-{self.role}-standby-{self._boot}", self._link)
+
+    def _take(self, term: int) -> None:
+        self.shell.stop([])
+        self._mesh.clock.call_later(0.0, self._hold, term)
+
+    def _hold(self, term: int) -> None:
+        if not self.alive:
+            return
+        mesh = self._mesh
+        self.terms.append(term)
+        self._boot = mesh.boot()
+        self.held = role = self._make(self._boot, term)
+        self.shell = shell = ModelledShell(self.name, role, mesh.clock, mesh.broker, mesh.topics)
+        is_gateway = isinstance(role, Gateway)
+        shell.handlers |= {DecodeInput: self._decode, RenderResult: self._render}
+
+        def over() -> None:
+            if self.alive and self.shell is shell:
+                shell.stop([])
+                self._stand_by()
+
+        shell.connect(
+            f"home-{self.role}",
+            self._link,
+            on_lost=over,
+            on_taken_over=over,
+            will=role.will(),
+            clean_start=not is_gateway,
+            session_lasts=is_gateway,
+            acknowledges_itself=not is_gateway,
+        )
+
+    def _decode(self, action: DecodeInput) -> None:
+        payload = bytes(action.payload)
+        event: InputDecoded | InputRefused
+        if len(payload) > 32:
+            event = InputRefused(action.job, "bad-input", "no input of this model")
+        else:
+            event = InputDecoded(action.job, section_at(action.manifest, 0, payload))
+        self.shell.deliver_later(_DECODE_SECONDS, event)
+
+    def _render(self, action: RenderResult) -> None:
+        self.shell.deliver_later(0.0, ResultRendered(action.job, rendered(action.ended)))
+
+
+class _Watched:
+    def __init__(self, standby: Standby, take: Callable[[int], None]) -> None:
+        self._standby = standby
+        self._take = take
+
+    def handle(self, event: object, now: float) -> list[Action]:
+        actions = self._standby.handle(event, now)  # type: ignore[arg-type]
+        if self._standby.taken is not None:
+            self._take(self._standby.taken.term)
+        return actions
+
+
+def rendered(ended: JobEnded) -> bytes:
+    """The JSON of an end; its only output is the value in the section, in hexadecimal."""
+    outputs = {"value": bytes(ended.section[:32]).hex()} if ended.code is None else {}
+    return encode_result(
+        ResultMessage(
+            ended.job,
+            ended.model,
+            ended.seconds,
+            outputs,
+            ended.route,
+            ended.timings,
+            ended.attempts,
+            ended.code,
+            ended.text,
+        )
+    )
