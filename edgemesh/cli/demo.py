@@ -15,7 +15,6 @@ from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.output import table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
-from edgemesh.errors import missing_extra
 
 if TYPE_CHECKING:
     from edgemesh.node.demonstration import ModelDemonstration
@@ -73,11 +72,9 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
 
 def _photograph(image: Path | None) -> bytes:
     if image is None:
-        try:
-            import matplotlib
-        except ImportError:
-            raise missing_extra("matplotlib, which brings the photograph,", "demo") from None
-        image = Path(matplotlib.__file__).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
+        from edgemesh.zoo.photograph import demo_photograph
+
+        image = demo_photograph()
     from edgemesh.node.client import file_bytes
     from edgemesh.runtime.images import upright_picture
 

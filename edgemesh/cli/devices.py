@@ -16,7 +16,7 @@ _LISTEN_SECONDS = 2.5
 """Longer than the two seconds between heartbeats."""
 _HEADING = (
     "device", "state", "board", "runtimes", "memory", "models", "queue", "busy", "cpu", "temp", "watts",
-    "up/down", "heard",
+    "battery", "up/down", "heard",
 )  # fmt: skip
 
 
@@ -68,6 +68,9 @@ def described(reading: MeshReading, device: str) -> dict[str, Any]:
         "throttled": [] if resources is None else list(resources.throttled),
         "watts": None if resources is None else resources.watts,
         "watts_source": None if resources is None else resources.watts_source,
+        "power": None if resources is None else resources.power,
+        "battery": None if resources is None else resources.battery,
+        "on_battery": None if resources is None else resources.on_battery,
         "rate_up": link.link.rate_up if measured else None,
         "rate_down": link.link.rate_down if measured else None,
         "heard": heard,
@@ -90,7 +93,8 @@ def _row(d: dict[str, Any]) -> tuple[str, ...]:
         _figure(d["busy"], "{:.0%}"),
         _figure(d["cpu"], "{:.0%}"),
         _figure(d["temperature"], "{:.0f} C") + throttled,
-        _figure(d["watts"], "{:.1f} W"),
+        _figure(d["watts"], "{:.1f} W") + ("" if d["watts"] is None else f" ({d['watts_source']})"),
+        _figure(d["battery"], "{:.0%}") + (" in use" if d["on_battery"] else ""),
         rates,
         _figure(d["heard"], "{:.1f} s"),
     )

@@ -71,7 +71,7 @@ def infer(
     if origin == APP_ORIGIN:
         check_reachable(address)
     saver = None if save is None else _Saver(save)
-    names = list(_expanded(inputs))
+    names = list(expanded_inputs(inputs))
     failed = 0
     with (
         Client(address, mesh=settings.mesh, origin=origin, timeout=timeout) as client,
@@ -94,7 +94,7 @@ def infer(
     return 1 if failed else 0
 
 
-def _expanded(inputs: Sequence[str]) -> Iterator[str]:
+def expanded_inputs(inputs: Sequence[str]) -> Iterator[str]:
     """Files of folders in order of name; everything else as it is. Raises InputError for an empty folder."""
     for given in inputs:
         path = Path(given)

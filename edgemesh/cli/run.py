@@ -6,13 +6,18 @@ from pathlib import Path
 
 import click
 
+from edgemesh.cli.device_power import power
 from edgemesh.cli.settings import Settings
+from edgemesh.errors import SettingsError
 from edgemesh.runtime.registry import RUNTIMES
 
 
 @click.group()
 def device() -> None:
-    """Run this machine as a device, or forget one that left."""
+    """Run this machine as a device, see to its power meter, or forget one that left."""
+
+
+device.add_command(power)
 
 
 @click.group()
@@ -38,6 +43,7 @@ def gateway() -> None:
     "--runtime", "runtimes", multiple=True, type=click.Choice(list(RUNTIMES)), help="Offer only this."
 )
 @click.option("--directory", type=click.Path(path_type=Path), help="Where models and profiles are kept.")
+@click.option("--ina", metavar="BUS:ADDR:OHMS", help="Power meter chip INA219 or INA226, such as 1:0x40:0.1.")
 @click.pass_obj
 def run_device(
     settings: Settings,
@@ -47,9 +53,11 @@ def run_device(
     memory: int | None,
     runtimes: tuple[str, ...],
     directory: Path | None,
+    ina: str | None,
 ) -> None:
     """Publish this machine's resources and run units for the mesh, until Ctrl-C or SIGTERM."""
     from edgemesh.cli.foreground import run_forever
+    from edgemesh.device.power.ina_address import parsed_ina
     from edgemesh.node.device_agent import DeviceAgent, agent_settings
 
     chosen = agent_settings(
@@ -60,6 +68,7 @@ def run_device(
         memory_bytes=memory * 1_000_000 if memory else None,
         runtimes=runtimes or None,
         directory=directory,
+        ina=parsed_ina(ina) if ina else None,
     )
     address = settings.address
     run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop))
@@ -75,6 +84,30 @@ def forget(settings: Settings, name: str) -> None:
     profiles = forget_device(settings.mesh, settings.address, name)
     also = f" and its profiles of {', '.join(profiles)}" if profiles else ""
     click.echo(f"forgot {name}{also}")
+
+
+@device.command("load")
+@click.argument("name")
+@click.argument("times", type=float)
+@click.pass_obj
+def load(settings: Settings, name: str, times: float) -> None:
+    """Make an emulated board of this machine TIMES slower, as if other programs used it; 1 takes that back.
+
+    The decision node is not told: it has to notice. See  edgemesh plan --watch.
+    """
+    from edgemesh.device.emulated_load import set_emulated_load
+    from edgemesh.node.device_agent import device_directory
+    from edgemesh.protocol.ids import checked_id
+
+    directory = device_directory(settings.mesh, checked_id(name, "device"))
+    if not directory.is_dir():
+        raise SettingsError(
+            f"mesh {settings.mesh} has no emulated board {name} on this machine: no {directory}"
+        )
+    try:
+        set_emulated_load(directory, times)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 @decision.command("run")

@@ -90,7 +90,7 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
 
 
 def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> None:
-    from edgemesh.cli.model import name_of
+    from edgemesh.cli.model_source import name_of
 
     where = "" if address.host in ("127.0.0.1", "localhost") else f" -h {address.host}"
     where += "" if address.port == 1883 else f" -p {address.port}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
+from edgemesh.node.history import HistoryStore
+from edgemesh.node.history_actions import HistoryActions, history_path
 from edgemesh.node.role_holder import RoleHolder, RoleSpec
+from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.decider import Decider
 from edgemesh.transport.address import BrokerAddress
@@ -15,6 +19,7 @@ class DecisionNode:
 
     def __init__(self, mesh: str, name: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop) -> None:
         topics = Topics(mesh)
+        self._history = HistoryActions(HistoryStore(history_path(mesh)), topics, loop)
         spec = RoleSpec(
             "decision node",
             f"{mesh}-decision",
@@ -22,7 +27,8 @@ class DecisionNode:
             0,
             False,
             None,
-            lambda term, boot: Decider(name, boot, term, topics),
+            lambda term, boot: Decider(name, boot, term, topics, unix_time=time.time() - loop.time()),
+            self._wire,
         )
         self._holder = RoleHolder(spec, topics, address, loop)
 
@@ -33,3 +39,7 @@ class DecisionNode:
     async def stop(self) -> None:
         """Leave the role."""
         await self._holder.stop()
+        await self._history.close()
+
+    def _wire(self, shell: Shell) -> None:
+        shell.handle_also(self._history.handlers(lambda message: shell.carry_out([message])))

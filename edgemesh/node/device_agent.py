@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,15 @@ from typing import Any
 
 import edgemesh
 from edgemesh.device.boards import Board, load_board
+from edgemesh.device.codec_speed import measured_codec_speeds
+from edgemesh.device.emulated_load import EmulatedLoad
 from edgemesh.device.emulation import EmulatedBoard, LinkShaper, arithmetic_dtype, emulated_board
 from edgemesh.device.identity import cache_directory, default_device_id
-from edgemesh.device.power import modelled_watts
+from edgemesh.device.power.ina_address import InaAddress
+from edgemesh.device.power.meter import Place
+from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.recognition import recognise_board
-from edgemesh.device.resources import ResourceReader
+from edgemesh.device.resources import Readings, ResourceReader
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.executor import ExecutorProcess
@@ -45,8 +50,6 @@ from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import SessionSettings
 
-_MEMORY_SHARE = 0.6
-"""Of a board's memory, for models: the rest is the system's and the agent's."""
 _log = logging.getLogger("edgemesh")
 
 
@@ -63,6 +66,8 @@ class AgentSettings:
     runtimes: tuple[str, ...] | None = None
     """Offer only these of the installed runtimes; None offers all."""
     directory: Path | None = None
+    ina: InaAddress | None = None
+    """A power meter chip in the supply of the board."""
 
 
 def agent_settings(
@@ -74,6 +79,7 @@ def agent_settings(
     memory_bytes: int | None = None,
     runtimes: tuple[str, ...] | None = None,
     directory: Path | None = None,
+    ina: InaAddress | None = None,
 ) -> AgentSettings:
     """Settings with what a person left out taken from the board; raises SettingsError."""
     board = load_board(emulate) if emulate else recognise_board()
@@ -81,8 +87,8 @@ def agent_settings(
     cores = os.cpu_count() or 1
     # Emulated boards share one machine: with a thread each, their measured speed is their own.
     chosen = threads or (1 if emulate else cores)
-    memory = memory_bytes or int(board.memory_bytes * _MEMORY_SHARE)
-    return AgentSettings(mesh, name, board, emulate is not None, chosen, memory, runtimes, directory)
+    memory = memory_bytes or board.memory_for_models
+    return AgentSettings(mesh, name, board, emulate is not None, chosen, memory, runtimes, directory, ina)
 
 
 def device_directory(mesh: str, device: str) -> Path:
@@ -105,7 +111,10 @@ class DeviceAgent:
         directory.mkdir(parents=True, exist_ok=True)
         self._store = ContentStore(directory)
         self._emulated: dict[str, EmulatedBoard] = {}
-        self._reader = ResourceReader(settings.board)
+        self._load = EmulatedLoad(directory)
+        # An emulated board draws what its profile says, whatever this machine draws.
+        self._reader = ResourceReader(meters=None if settings.emulated else _power_meters(settings.ina))
+        self._reading: asyncio.Future[Readings] | None = None
         installed = installed_runtimes()
         offered = settings.runtimes if settings.runtimes is not None else tuple(installed)
         self._runtimes = {name: installed[name] for name in offered if name in installed}
@@ -147,6 +156,9 @@ class DeviceAgent:
     async def stop(self) -> None:
         """Say ``stopped``, end the executor and close everything."""
         self.lane.stop()
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reader.close()
         await self.shell.close(self.role.farewell())
         self.executor.stop()
 
@@ -163,6 +175,10 @@ class DeviceAgent:
             s.threads,
             s.memory_bytes,
             s.emulated,
+            s.board.power,
+            s.board.throttle_celsius,
+            # An emulated board encodes at this machine's speed, too: that is what its jobs take.
+            codecs=measured_codec_speeds(),
         )
         if not s.emulated:
             return Device(described, self._topics)
@@ -204,23 +220,31 @@ class DeviceAgent:
     # --- the machine -------------------------------------------------------------------------------------
 
     def _read_resources(self) -> None:
-        r = self._reader.read()
+        if self._reading is None:
+            # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
+            self._reading = self._loop.run_in_executor(None, self._reader.read)
+            self._reading.add_done_callback(self._resources_read)
+
+    def _resources_read(self, reading: asyncio.Future[Readings]) -> None:
+        self._reading = None
+        if reading.cancelled():
+            return
+        r = reading.result()
         emulated = self._settings.emulated
         # An emulated board's own load is what its jobs take; the host's figures are not its own.
-        cpu = self.role.busy_fraction if emulated else r.cpu
-        watts = modelled_watts(self._settings.board, cpu) if emulated else r.watts
         resources = Resources(
-            cpu,
+            self._load.busy_with(self.role.busy_fraction) if emulated else r.cpu,
             self._settings.memory_bytes if emulated else r.memory_total,
             self._settings.memory_bytes if emulated else r.memory_available,
             None if emulated else r.temperature,
             () if emulated else r.throttled,
-            watts,
-            r.watts_source if watts is not None else None,
+            r.watts,
+            r.watts_source,
             None if emulated else r.battery,
             None if emulated else r.on_battery,
+            power_notes=r.power_notes,
         )
-        self._loop.call_soon(self._deliver, ResourcesRead(resources))
+        self._deliver(ResourcesRead(resources))
 
     def _emulate(self, manifest: Manifest, measured: Sequence[float], whole: float) -> Sequence[float]:
         dtype = arithmetic_dtype(manifest.boundaries)
@@ -234,7 +258,15 @@ class DeviceAgent:
 
     def _pace(self, digest: str, start: int, stop: int) -> float:
         board = self._emulated.get(digest)
-        return 0.0 if board is None else sum(board.seconds[start:stop])
+        return 0.0 if board is None else self._load.times * sum(board.seconds[start:stop])
+
+
+def _power_meters(ina: InaAddress | None) -> PowerMeters:
+    meters = PowerMeters(Place(Path("/"), time.monotonic, ina))
+    for note in meters.notes:
+        _log.warning("a power meter is not used: %s", note)
+    _log.info("power meters: %s", ", ".join(meter.source for meter in meters.meters) or "none")
+    return meters
 
 
 def _tell_of_a_closed_lane(listening: asyncio.Task[None]) -> None:

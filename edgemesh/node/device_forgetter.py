@@ -28,6 +28,6 @@ async def _forget(mesh: str, address: BrokerAddress, name: str) -> list[str]:
         profiles = sorted(model for device, model in reader.reading.profiles if device == name)
         for model in profiles:
             await reader.publish_retained("profile", b"", device=name, model=model)
-        for kind in ("about", "resources", "state"):
+        for kind in ("about", "resources", "meter", "state"):
             await reader.publish_retained(kind, b"", device=name)
         return profiles

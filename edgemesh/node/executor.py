@@ -104,6 +104,8 @@ class ExecutorProcess:
             self._urgent.append(entry)
         else:
             request["do"] = {LoadUnits: "load", UnloadUnits: "unload", MeasureUnits: "measure"}[type(action)]
+            if isinstance(action, MeasureUnits):
+                request["runs"] = action.runs
             self._patient.append((action, pack_message(request)))
         self._next()
 

@@ -7,19 +7,24 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgemesh.errors import BrokerError, DecodeError, NoRouteError, UnknownModelError
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.job_session import connect_in_time
 from edgemesh.node.shell import Shell
-from edgemesh.protocol.assignment import Assignment, Holder
+from edgemesh.protocol.assignment import Assignment, Holder, PlanFailure
+from edgemesh.protocol.history import HistoryResponse
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.meter import MeterSetting
+from edgemesh.protocol.outcome import Outcome
 from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.topics import TOPICS, Topics
+from edgemesh.protocol.what_if import ExplainResponse, FrontResponse, WhatIfResponse
 from edgemesh.roles.actions import Action, Publish, SendChunk, Subscribe
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.estimates import MeshEstimates
@@ -29,8 +34,8 @@ from edgemesh.roles.refusals import Refusals
 from edgemesh.transport.address import BrokerAddress
 
 _KINDS = (
-    "state", "about", "heartbeat", "resources", "profile", "link", "model", "assignment", "policy",
-    "decision", "gateway",
+    "state", "about", "heartbeat", "resources", "profile", "link", "model", "assignment", "failure",
+    "outcome", "policy", "meter", "decision", "gateway",
 )  # fmt: skip
 _BEST_EFFORT = frozenset({"heartbeat", "resources", "link"})
 _CONNECT_SECONDS = 10.0
@@ -40,6 +45,15 @@ _LOOK_SECONDS = 0.02
 _ANSWER_SECONDS = 6.0
 """The decision node plans at most every 2 s and answers after a round."""
 _ECHO_VERB = "read"
+_RESPONSES: dict[str, type[Any]] = {
+    "plan": PlanResponse,
+    "what-if": WhatIfResponse,
+    "front": FrontResponse,
+    "explain": ExplainResponse,
+    "history": HistoryResponse,
+}
+"""By verb."""
+T = TypeVar("T")
 
 
 class MeshReading:
@@ -53,9 +67,15 @@ class MeshReading:
         self.profiles: dict[tuple[str, str], Profile] = {}
         """By device and model."""
         self.policies: dict[str, Policy] = {}
+        self.meters: dict[str, MeterSetting] = {}
+        """Smart plugs by device."""
+        self.failures: dict[tuple[str, str], PlanFailure] = {}
+        """By model and origin, as are ``outcomes``."""
+        self.outcomes: dict[tuple[str, str], Outcome] = {}
         self.decision: Holder | None = None
         self.gateways: dict[str, Holder] = {}
-        self.answers: list[PlanResponse] = []
+        self.answers: list[Any] = []
+        """Responses to requests of ours."""
         self.keeper: ContentKeeper | None = None
         self.sent: dict[str, set[int]] = {}
         """Chunks that were sent to each requester."""
@@ -131,7 +151,7 @@ class MeshReading:
     def _subscriptions(self) -> list[Action]:
         wanted = [self._topics.filter(kind) for kind in _KINDS]
         qos = [0 if kind in _BEST_EFFORT else 1 for kind in _KINDS]
-        answers = Subscribe(self._topics.filter("response", verb="plan"), 1)
+        answers = Subscribe(self._topics.filter("response"), 1)
         return [*(Subscribe(f, q) for f, q in zip(wanted, qos)), answers]
 
     def _echo(self) -> Publish:
@@ -153,8 +173,10 @@ class MeshReading:
         kind, names = event.topic.kind, event.topic.names
         self.view.learn(event, now)
         self.estimates.learn(event, now)
-        if kind == "response":
-            self.answers.append(decode_json(PlanResponse, event.payload))
+        if kind == "response" and names["verb"] in _RESPONSES:
+            answer = decode_json(_RESPONSES[names["verb"]], event.payload)
+            if answer.requester == self.requester:
+                self.answers.append(answer)
         elif kind == "decision":
             self.decision = decode_json(Holder, event.payload) if event.payload else None
         elif kind in _KEPT:
@@ -175,6 +197,23 @@ class MeshReading:
         if event.payload:
             self.policies[names["model"]] = decode_json(Policy, event.payload)
 
+    def _learn_meter(self, names: dict[str, str], event: MessageReceived) -> None:
+        self.meters.pop(names["device"], None)
+        if event.payload:
+            self.meters[names["device"]] = decode_json(MeterSetting, event.payload)
+
+    def _learn_failure(self, names: dict[str, str], event: MessageReceived) -> None:
+        key = names["model"], names["origin"]
+        self.failures.pop(key, None)
+        if event.payload:
+            self.failures[key] = decode_json(PlanFailure, event.payload)
+
+    def _learn_outcome(self, names: dict[str, str], event: MessageReceived) -> None:
+        key = names["model"], names["origin"]
+        self.outcomes.pop(key, None)
+        if event.payload:
+            self.outcomes[key] = decode_json(Outcome, event.payload)
+
     def _learn_gateway(self, names: dict[str, str], event: MessageReceived) -> None:
         self.gateways.pop(names["slot"], None)
         if event.payload:
@@ -185,6 +224,9 @@ _KEPT: dict[str, Callable[[MeshReading, dict[str, str], MessageReceived], None]]
     "resources": MeshReading._learn_resources,
     "profile": MeshReading._learn_profile,
     "policy": MeshReading._learn_policy,
+    "meter": MeshReading._learn_meter,
+    "failure": MeshReading._learn_failure,
+    "outcome": MeshReading._learn_outcome,
     "gateway": MeshReading._learn_gateway,
 }
 
@@ -254,23 +296,24 @@ class MeshReader:
 
     async def asked_plan(self, model: str, origin: str) -> PlanResponse:
         """The decision node's answer, after a round of planning; raises NoRouteError when none comes."""
+        return await self.asked("plan", PlanRequest(self.reading.requester, model, origin), PlanResponse)
+
+    async def asked(self, verb: str, request: object, response: type[T]) -> T:
+        """The decision node's answer to ``request``; raises NoRouteError when none comes."""
         reading = self.reading
         reading.answers.clear()
-        request = PlanRequest(reading.requester, model, origin)
-        topic = self.topics.build("request", verb="plan")
+        topic = self.topics.build("request", verb=verb)
         self._carry_out(Publish(topic, encode_json(request), qos=1, expiry=TOPICS["request"].expiry))
 
-        def mine() -> list[PlanResponse]:
-            return [answer for answer in reading.answers if answer.requester == reading.requester]
+        def mine() -> list[T]:
+            return [answer for answer in reading.answers if isinstance(answer, response)]
 
         if not await self.until(lambda: bool(mine()), _ANSWER_SECONDS):
             known = reading.decision
             said = (
                 "no decision node has been seen" if known is None else f"the decision node is {known.state}"
             )
-            raise NoRouteError(
-                f"nobody planned {model} for {origin}: {said}; start one with  edgemesh decision run"
-            )
+            raise NoRouteError(f"nobody answers ({verb}): {said}; start one with  edgemesh decision run")
         return mine()[-1]
 
     def _carry_out(self, action: Publish) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgemesh.errors import NoRouteError, OperatorError
@@ -88,10 +88,19 @@ async def _add(
         if not await reader.until(lambda: manifest.digest in keeper.held, _DISK_SECONDS):
             raise OperatorError(f"the content of {manifest.name} cannot be served from {directory}")
         before = reader.reading.view.manifests.get(manifest.name)
+        manifest = with_kept_figures(manifest, before)
         await reader.publish_retained("model", encode_json(manifest), model=manifest.name)
         await _serve(reader, manifest, wait, everyone, watch)
         replaced = before.digest if before is not None and before.digest != manifest.digest else None
         return Added(_spread(reader, manifest), replaced)
+
+
+def with_kept_figures(manifest: Manifest, before: Manifest | None) -> Manifest:
+    """``manifest`` with what was measured of the same content, cut and fed in the same way, before."""
+    if before is None or manifest.codec_errors:
+        return manifest
+    same = replace(before, codec_errors=()) == manifest
+    return replace(manifest, codec_errors=before.codec_errors) if same else manifest
 
 
 async def _serve(

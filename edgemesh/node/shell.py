@@ -28,6 +28,7 @@ from edgemesh.roles.events import (
     Connected,
     Disconnected,
     Event,
+    ForeignMessageReceived,
     MessageReceived,
     PublishAcknowledged,
     TimerFired,
@@ -75,6 +76,8 @@ class Shell:
         self._queue: deque[Event] = deque()
         self._delivering = False
         self._refusals = Refusals()
+        self._foreign: set[str] = set()
+        """Topics outside of the mesh that the role subscribed to."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             Publish: self._publish,
             Subscribe: self._subscribe,
@@ -146,6 +149,9 @@ class Shell:
             await self.connection.close(messages)
 
     def _arrived(self, message: IncomingMessage) -> None:
+        if message.topic in self._foreign:
+            self.deliver(ForeignMessageReceived(message.topic, message.payload, message.retained))
+            return
         try:
             topic = self._topics.parse(message.topic)
         except DecodeError as error:
@@ -172,10 +178,13 @@ class Shell:
             self.connection.publish(action)
 
     def _subscribe(self, action: Subscribe) -> None:
+        if not action.filter.startswith((self._topics.root, "$share/")):
+            self._foreign.add(action.filter)
         if self.connection is not None:
             self.connection.subscribe(action.filter, action.qos)
 
     def _unsubscribe(self, action: Unsubscribe) -> None:
+        self._foreign.discard(action.filter)
         if self.connection is not None:
             self.connection.unsubscribe(action.filter)
 

@@ -73,6 +73,8 @@ def test_help_of_the_commands_of_use_imports_neither_mqtt_nor_arrays() -> None:
         ("model", "add", "zoo:face"),
         ("model", "remove", "face"),
         ("plan",),
+        ("plan", "--watch"),
+        ("history",),
         ("devices",),
     ],
     ids=" ".join,
@@ -109,6 +111,12 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
         (("plan", "--pin", "0-1:x"), "name the model too"),
         (("plan", "face", "--pin", "3-1:x"), "write it as 0-1:pi-4b"),
         (("plan", "face", "--pin", "0:x"), "write it as 0-1:pi-4b"),
+        (("plan", "one", "two"), "one model at a time"),
+        (("plan", "face", "--front", "--explain"), "ask one at a time"),
+        (("plan", "face", "--front", "--keep-input"), "--front only asks"),
+        (("plan", "face", "--what-if", "pi=fast"), "write one of link:DEVICE=5Mbit"),
+        (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
+        (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),
         (("model", "show", "zoo:nothing"), "it has: "),
     ],
@@ -170,7 +178,12 @@ def test_a_file_that_is_no_model_is_exit_status_1(
 def test_an_empty_mesh_is_listed_as_empty(cli: Commands) -> None:
     assert cli("model", "list", "--json").out == "[]\n"
     assert cli("devices", "--quick", "--json").out == "[]\n"
-    assert json.loads(cli("plan", "--json").out) == {"assignments": [], "policies": {}}
+    assert json.loads(cli("plan", "--json").out) == {
+        "assignments": [],
+        "outcomes": [],
+        "failures": [],
+        "policies": {},
+    }
     ran = cli("model", "list")
     assert (ran.status, ran.out) == (0, "")
     assert_one_sentence(ran, "edgemesh model add zoo:face")

@@ -54,6 +54,32 @@ def test_a_model_of_the_mesh_is_fetched_and_checked(mesh: Commands, small: str) 
     assert [cut["verdict"] for cut in json.loads(ran.out)["cuts"]] == ["exact"] * 5
 
 
+def test_measured_codecs_are_published_with_the_model_once_and_outlive_adding_it_again(
+    mesh: Commands, small: str, small_model: Path, picture: Path
+) -> None:
+    measured = ("model", "check", small, "--codecs", "--sample", picture)
+    assert "cut as" not in mesh("model", "show", small).out
+
+    first, again = mesh(*measured), mesh(*measured)
+
+    assert (first.status, again.status) == (0, 0), first.err + again.err
+    assert first.out.splitlines()[-1].startswith("published with the model")
+    assert again.out.splitlines()[-1].startswith("the model has these very figures already")
+    assert first.out.splitlines()[:-1] == again.out.splitlines()[:-1]
+    shown = json.loads(mesh("model", "show", small, "--json").out)
+    assert [each["codec"] for each in shown["manifest"]["codec_errors"]] == ["f16", "q8"]
+    assert shown["codecs"][0] == shown["codecs"][-1] == []
+    assert all("f16" in names for names in shown["codecs"][1:-1])
+    text = mesh("model", "show", small).out.splitlines()
+    assert text[1].endswith("cut as") and all("f16" in line for line in text[3:8])
+    # The device kept the content: it is the same model.
+    assert listed(mesh)[small]["held_by"] == [DEVICE]
+    assert mesh("infer", small, picture).status == 0
+    ran = mesh("model", "add", small_model, "--name", small, "--image", "8x8", "--top-k", 3, "--wait", 20)
+    assert ran.status == 0, ran.err
+    assert json.loads(mesh("model", "show", small, "--json").out)["codecs"] == shown["codecs"]
+
+
 def test_inputs_of_every_kind_are_run_in_order(
     mesh: Commands, small: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,12 +148,11 @@ def test_the_plan_is_shown_and_can_be_held_to_something(mesh: Commands, small: s
 
     ran = mesh("plan", small, "--pin", f"0-2:{DEVICE}", "--codecs", "f16", "--json")
     assert ran.status == 0, ran.err
-    assert json.loads(ran.out)["policies"]["small"] == {
-        "codecs": ["raw", "f16"],
-        "pins": [{"start": 0, "stop": 2, "device": DEVICE}],
-        "exclude": [],
-        "keep_input": False,
-    }
+    policy = json.loads(ran.out)["policies"]["small"]
+    assert policy["codecs"] == ["raw", "f16"]
+    assert [(pin["start"], pin["stop"], pin["device"]) for pin in policy["pins"]] == [(0, 2, DEVICE)]
+    assert (policy["exclude"], policy["keep_input"]) == ([], False)
+    assert "@" in policy["changed_by"]
 
     ran = mesh("plan", small, "--clear", "--json")
     assert json.loads(ran.out)["policies"] == {}

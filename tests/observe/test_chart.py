@@ -35,6 +35,17 @@ def test_the_text_has_one_line_per_unit_with_its_bytes_and_weights():
     ]
 
 
+def test_codecs_are_named_at_the_cuts_between_units():
+    codecs = [[], ["f16", "q8"], [], []]
+
+    lines = model_chart_text(TINY, None, 80, codecs=codecs).splitlines()
+
+    assert lines[1].endswith("  cut as")
+    assert [line.split()[-1] for line in lines[2:-1]] == ["B", "q8", "-", "B"]
+    assert lines[3].endswith("f16 q8")
+    assert "budget" in lines[-1] and all(len(line) <= 80 for line in lines)
+
+
 def test_the_bar_follows_the_first_device_and_each_device_has_a_column():
     text = model_chart_text(TINY, {"pi": [0.004, 0.001, math.nan], "desk": [0.1, 0.2, 0.3]}, 80)
 

@@ -1,0 +1,85 @@
+"""``edgemesh simulate``: a scenario in, a table, JSON and a picture out; needs no broker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from edgemesh.cli.main import run
+
+SMALL = """
+description = "two boards"
+duration = 40
+models = ["alexnet", "vgg16"]
+[policy]
+objective = "latency"
+[devices.pi]
+board = "pi-4b"
+[devices.laptop]
+board = "laptop"
+[[streams]]
+origin = "pi"
+per_second = 1.0
+source = "made up"
+[[changes]]
+at = 20
+device = "laptop"
+present = false
+source = "made up"
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return file
+
+
+def test_a_scenario_is_played_with_every_baseline_and_drawn(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "out.png"
+
+    assert run(["simulate", str(small), "--model", "alexnet", "--png", str(picture), "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert found["modelled"] is True
+    runs = {entry["name"]: entry for entry in found["runs"]}
+    assert set(runs) == {"decided", "static", "middle", "origin", "fastest", "hindsight", "oracle"}
+    assert all(entry["jobs"] in (39, 40, 41) and entry["lost"] == 0 for entry in runs.values())
+    assert runs["oracle"]["mean"] <= min(entry["mean"] for entry in runs.values()) * 1.01
+    with PIL.Image.open(picture) as image:
+        assert image.format == "PNG"
+
+
+def test_the_table_says_that_its_figures_are_modelled(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", str(small), "--model", "alexnet", "--seed", "7", "--hours", "0.01"]) == 0
+
+    out = capsys.readouterr().out
+    assert "all figures are modelled: 36 s of virtual time, seed 7" in out
+    assert "decision node" in out and "oracle per phase" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["nowhere.toml"],
+            "scenario nowhere.toml: No such file or directory; name a file, or one of battery",
+        ),
+        (["calm", "--model", "lenet"], "--model lenet is not in scenario calm; it has alexnet, mobilenetv2"),
+    ],
+)
+def test_a_wrong_name_is_one_line_and_a_status(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["simulate", *arguments]) == 2
+
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
