@@ -101,7 +101,7 @@ def _head(a: Assignment, outcome: Outcome | None) -> list[str]:
     facts = [f"objective {a.objective}" + (f" within {ms(a.bound)}" if a.bound is not None else "")]
     facts.append(f"epoch {a.term}.{a.sequence}")
     if a.since is not None:
-        changes = f", {a.changes} changes before it" if a.changes else ""
+        changes = f", {a.changes} change{'s' * (a.changes != 1)} before it" if a.changes else ""
         facts.append(f"in force since {moment_text(a.since)}{changes}")
     facts.append(f"estimates {a.estimates_age:.0f} s old")
     if a.uncertainty:
