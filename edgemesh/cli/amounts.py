@@ -30,7 +30,7 @@ def seconds(text: str) -> float | None:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match.group(3) or match.group(2) not in _SECONDS:
         return None
-    return float(match.group(1)) * _SECONDS[match.group(2)]
+    return _bounded(float(match.group(1)) * _SECONDS[match.group(2)])
 
 
 def age(text: str) -> float | None:
@@ -38,7 +38,7 @@ def age(text: str) -> float | None:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match.group(3) or match.group(2) not in _AGES:
         return None
-    return float(match.group(1)) * _AGES[match.group(2)]
+    return _bounded(float(match.group(1)) * _AGES[match.group(2)])
 
 
 def share(text: str) -> float | None:
@@ -56,4 +56,10 @@ def price(text: str) -> tuple[float, str] | None:
     match = _AMOUNT.fullmatch(amount)
     if not slash or match is None or match.group(2) or per.lower() not in ("s", "gb"):
         return None
-    return float(match.group(1)), per.lower()
+    value = _bounded(float(match.group(1)))
+    return None if value is None else (value, per.lower())
+
+
+def _bounded(value: float) -> float | None:
+    """None for what enough digits make infinite, and for what nobody means."""
+    return value if value <= _LARGEST else None

@@ -17,7 +17,8 @@ from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
 
 if TYPE_CHECKING:
-    from edgemesh.node.demonstration import ModelDemonstration
+    from edgemesh.node.busy_board import BusyBoard
+    from edgemesh.node.demonstration import Acts, ModelDemonstration
 
 
 @click.command()
@@ -38,7 +39,8 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
     """Run one network across emulated boards on this machine and show who did what.
 
     A photograph goes in at the first board; the annotated picture and the plan come out, beside the figures
-    for "all on the camera" and "all on the fastest board".
+    for "all on the camera" and "all on the fastest board". Then a board of the plan gets busy, and the plan
+    changes if another one is better now.
     """
     from edgemesh.node.demonstration import Demonstration, as_plain
     from edgemesh.node.parent_death import end_with_parent
@@ -64,10 +66,11 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
     _save_picture(photograph, found, save)
     say(f"picture in {save}; all processes have ended")
     if as_json:
-        click.echo(json.dumps({"models": [as_plain(each) for each in found], "picture": str(save)}))
+        click.echo(json.dumps({**as_plain(found), "picture": str(save)}))
     else:
-        for each in found:
+        for each in found.models:
             click.echo(_text(each))
+        click.echo(_busy_text(found.busy))
 
 
 def _photograph(image: Path | None) -> bytes:
@@ -88,19 +91,52 @@ def _rows(found: ModelDemonstration) -> list[tuple[str, ...]]:
 
     plan, *others = found.ways
     rows = hop_rows(found.manifest, found.assignment, plan.result.timings, plan.measured)
-    return [HEADING, *rows, *(way_row(way.label, way.predicted, way.measured) for way in others)]
+    ways = (way_row(way.label, way.predicted, way.measured, way.joules) for way in others)
+    return [HEADING, *rows, *ways]
 
 
 def _text(found: ModelDemonstration) -> str:
+    from edgemesh.observe.plan_table import route_text
+
     heading, *rows = _rows(found)
+    assignment = found.assignment
     lines = [
         "",
-        f"{found.manifest.name}: {found.manifest.unit_count} units, input on {found.assignment.origin}",
+        f"{found.manifest.name}: {found.manifest.unit_count} units, input on {assignment.origin}, "
+        f"objective {assignment.objective}",
         table_text(heading, rows),
     ]
-    lines += [f"idle: {idle.device}: {idle.reason}" for idle in found.assignment.idle]
-    lines += [f"why: {found.assignment.reason}", _emulated(found)]
+    lines += [f"{way.label}: {route_text(way.route)}" for way in found.ways[1:] if way.label[-1] != ")"]
+    lines += [f"idle: {idle.device}: {idle.reason}" for idle in assignment.idle]
+    lines += [f"why: {assignment.reason}", _emulated(found)]
     return "\n".join(lines)
+
+
+def _busy_rows(found: BusyBoard) -> list[tuple[str, ...]]:
+    from edgemesh.observe.plan_table import PERIOD_HEADING, period_row
+
+    return [
+        PERIOD_HEADING,
+        *(period_row(p.label, p.route, p.jobs, p.predicted, p.measured, p.joules) for p in found.periods),
+    ]
+
+
+def _busy_text(found: BusyBoard) -> str:
+    heading, *rows = _busy_rows(found)
+    lines = ["", _busy_title(found), table_text(heading, rows), _noticed(found)]
+    if found.failed:
+        lines.append(f"{found.failed} jobs failed")
+    return "\n".join(lines)
+
+
+def _busy_title(found: BusyBoard) -> str:
+    return f"{found.model} while {found.device} is busy, {found.times:g} times slower (emulated)"
+
+
+def _noticed(found: BusyBoard) -> str:
+    if found.noticed is None:
+        return f"the plan stays: {found.reason}"
+    return f"new plan {found.noticed:.1f} s after the load came: {found.reason}"
 
 
 def _emulated(found: ModelDemonstration) -> str:
@@ -108,13 +144,20 @@ def _emulated(found: ModelDemonstration) -> str:
     return f"emulated: {boards} (times, links and watts are the boards'; this machine did the computing)"
 
 
-def _save_picture(photograph: bytes, found: list[ModelDemonstration], save: Path) -> None:
+def _save_picture(photograph: bytes, found: Acts, save: Path) -> None:
     from edgemesh.observe.annotate import annotate, side_by_side
+    from edgemesh.observe.plan_table import route_text, way_row
 
-    first = found[0]
+    first, *others = found.models
     picture = annotate(photograph, first.ways[0].result.outputs)
     rows = _rows(first)
-    for other in found[1:]:
+    for other in others:
         rows += [(f"{other.manifest.name}:",), *_rows(other)[1:]]
     title = f"{first.manifest.name} across {len(first.whole_seconds)} boards"
-    save.write_bytes(side_by_side(picture, title, rows, notes=[_emulated(first)]))
+    busy = found.busy
+    rows.append((f"{_busy_title(busy)}:",))
+    for period in busy.periods:
+        label = f"{period.label}: {route_text(period.route)}"
+        rows.append(way_row(label, period.predicted, period.measured, period.joules))
+    notes = [_noticed(busy), _emulated(first)]
+    save.write_bytes(side_by_side(picture, title, rows, notes=notes))

@@ -9,6 +9,7 @@ import click
 from edgemesh.cli.output import json_option, print_json
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
+from edgemesh.observe.printable import printable
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.meter import MeterSetting, PlugKind, PlugStatus
 
@@ -55,12 +56,16 @@ def power(
 
 
 def power_text(told: DevicePower) -> str:
-    """What is known, in some lines."""
+    """What is known, in some lines; those of the device itself bring no further ones."""
+    return "\n".join(map(printable, _power_lines(told)))
+
+
+def _power_lines(told: DevicePower) -> list[str]:
     if not told.online:
         lines = [f"{told.device} is not online: nothing is known of its watts now"]
         if told.setting is not None:
             lines.append(f"plug {told.setting.topic} ({told.setting.kind}): it will listen when it is back")
-        return "\n".join(lines)
+        return lines
     watts = "watts unknown" if told.watts is None else f"{told.watts:.1f} W now ({told.watts_source})"
     lines = [f"{told.device}: {watts}", _figures_text(told.power)]
     if told.battery is not None:
@@ -73,7 +78,7 @@ def power_text(told: DevicePower) -> str:
         )
     if told.power is not None and told.power.check is not None:
         lines.append(f"the plug measured {told.power.check:.2f} times what the model says")
-    return "\n".join([*lines, *(f"note: {note}" for note in told.notes)])
+    return [*lines, *(f"note: {note}" for note in told.notes)]
 
 
 def _figures_text(figures: PowerFigures | None) -> str:

@@ -6,6 +6,7 @@ import click
 
 from edgemesh.cli.output import json_option, print_json
 from edgemesh.cli.settings import Settings
+from edgemesh.observe.printable import printable
 
 
 @click.command()
@@ -25,8 +26,8 @@ def doctor(settings: Settings, as_json: bool) -> int:
         return 1 if wrong else 0
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        click.echo(f"{finding.verdict:<5}  {finding.check:<{width}}  {finding.found}")
+        click.echo(printable(f"{finding.verdict:<5}  {finding.check:<{width}}  {finding.found}"))
         if finding.mend and finding.verdict != "ok":
-            click.echo(f"{'':<5}  {'':<{width}}  -> {finding.mend}")
+            click.echo(printable(f"{'':<5}  {'':<{width}}  -> {finding.mend}"))
     click.echo(f"{wrong} wrong" if wrong else "nothing is wrong")
     return 1 if wrong else 0

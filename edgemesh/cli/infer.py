@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgemesh.cli.output import Progress, json_option, print_json
+from edgemesh.cli.finite_range import FiniteRange
+from edgemesh.cli.output import Progress, json_option, print_json, print_text
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
@@ -44,7 +45,7 @@ class Outcome:
     "--origin", default=APP_ORIGIN, metavar="DEVICE", help="Device of this machine where inputs arise."
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."
+    "--timeout", type=FiniteRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."
 )
 @click.option("--latest", is_flag=True, help="A newer input replaces an older one that still waits.")
 @json_option
@@ -87,7 +88,7 @@ def infer(
             elif error is not None:
                 progress.say(f"{outcome.name}: {error}")
             else:
-                click.echo(_line(outcome.name, outcome.result, saved))
+                print_text(_line(outcome.name, outcome.result, saved))
             # On one terminal the results themselves show how far it is.
             if done < len(names) and sys.stderr.isatty() and not sys.stdout.isatty():
                 progress.show(f"{done} of {len(names)}")

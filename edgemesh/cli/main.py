@@ -15,6 +15,7 @@ import click
 import edgemesh
 from edgemesh.cli.settings import Settings, config_defaults, settings_from
 from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
+from edgemesh.observe.printable import printable, printable_lines
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("edgemesh.cli.demo:demo", "A mesh of emulated boards: one photograph in, one picture out."),
@@ -110,7 +111,21 @@ def _set_up_logging(settings: Settings) -> None:
         if name
         else "%(asctime)s %(levelname)s %(message)s"
     )
-    logging.basicConfig(level=level, format=form, datefmt="%H:%M:%S", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter(form, "%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class PrintableFormatter(logging.Formatter):
+    """One line for a message, whatever another machine put into it; tracebacks keep theirs."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line without what steers a terminal or looks like a line of its own."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """A traceback, which may end in a text of another machine."""
+        return printable_lines(super().formatException(ei))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,7 +149,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except EdgemeshError as error:
-        click.echo(f"edgemesh: {error}", err=True)
+        click.echo(printable(f"edgemesh: {error}"), err=True)
         return _status(error)
     return outcome if isinstance(outcome, int) else 0
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.model_check import check
 from edgemesh.cli.model_source import imported, is_in_mesh, name_of
-from edgemesh.cli.output import Progress, json_option, print_json, table_text
+from edgemesh.cli.output import Progress, json_option, print_json, print_text, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.treatment_options import TreatmentFlags, treatment_options
 from edgemesh.errors import SettingsError
@@ -44,7 +45,7 @@ model.add_command(check)
 @click.option("--trust", is_flag=True, help="Load a .pt2 file, which may run code of whoever made it.")
 @treatment_options
 @click.option(
-    "--wait", type=click.FloatRange(0), metavar="SECONDS", default=300.0, show_default=True,
+    "--wait", type=FiniteRange(0, 86_400), metavar="SECONDS", default=300.0, show_default=True,
     help="Give up when no device holds it after this time.",
 )  # fmt: skip
 @click.option(
@@ -195,7 +196,7 @@ def show(settings: Settings, source: str, png: Path | None, as_json: bool) -> No
     width = min(_columns(), 140)
     # Where nothing was measured a column of blanks would read as a verdict.
     measured = codecs if manifest.codec_errors else None
-    click.echo(model_chart_text(manifest, seconds, width, encoding, measured))
+    print_text(model_chart_text(manifest, seconds, width, encoding, measured))
 
 
 def _shown(settings: Settings, source: str) -> tuple[Manifest, dict[str, tuple[float, ...]], AccuracyBudget]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgemesh.cli.model_source import content_of, is_in_mesh, name_of
-from edgemesh.cli.output import Progress, json_option, print_json
+from edgemesh.cli.output import Progress, json_option, print_json, print_text
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import ModelError, UnknownModelError
 
@@ -80,7 +80,7 @@ def _check_cuts(settings: Settings, source: str, given: Path | None, threads: in
     if as_json:
         print_json(check_plain(found))
     else:
-        click.echo(check_text(found))
+        print_text(check_text(found))
     return 0 if found.holds else 1
 
 
@@ -120,7 +120,7 @@ def _check_codecs(
         if as_json:
             print_json({**codecs_plain(found, budget, allowed), "published": published.changed})
         else:
-            click.echo(codecs_text(found, budget, allowed))
+            print_text(codecs_text(found, budget, allowed))
     if found.codec_errors and not as_json:
         click.echo(_published_text(source, published))
     return 0 if found.refused is None else 1

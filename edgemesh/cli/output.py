@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgemesh.observe.printable import printable, printable_lines
 from edgemesh.protocol.fields import to_plain
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -31,8 +32,14 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(to_plain(value), ensure_ascii=False))
 
 
+def print_text(text: str) -> None:
+    """Lines in which nothing steers the terminal; texts of other machines must not bring lines themselves."""
+    click.echo(printable_lines(text))
+
+
 def table_text(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; those that hold only figures are set flush right."""
+    """Aligned columns, each row one line; columns that hold only figures are set flush right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     columns = list(zip(heading, *rows))
     widths = [max(map(len, column)) for column in columns]
     right = [all(_is_figure(cell) for cell in column[1:]) for column in columns]
@@ -70,6 +77,7 @@ class Progress:
         if now - self._shown_at < (_REWRITE_SECONDS if self._live else _LINE_SECONDS):
             return
         self._shown_at = now
+        text = printable(text)
         if self._live:
             text = text[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write("\r" + text.ljust(self._width))
@@ -79,9 +87,9 @@ class Progress:
             click.echo(text, err=True)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """One line, that stays."""
         self._clear()
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def _clear(self) -> None:
         if self._live and self._width:

@@ -239,7 +239,7 @@ def _watch(settings: Settings, model: str | None, origin: str | None, *, as_json
 
 def change_text(change: PlanChange, at: str) -> str:
     """``17:45:10 face for app: pi-4b 0-3 > desktop 3-58, 41.2 ms, 610 mJ: why``."""
-    from edgemesh.cli.plan_text import printable
+    from edgemesh.observe.printable import printable
 
     return printable(f"{at} {_change_text(change)}")
 

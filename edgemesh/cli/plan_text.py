@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgemesh.cli.output import table_text
 from edgemesh.observe.plan_table import route_text
+from edgemesh.observe.printable import printable
 from edgemesh.planning.wording import as_joules, as_money
 from edgemesh.protocol.ids import APP_ORIGIN
 
@@ -231,11 +232,6 @@ def wrapped(text: str, indent: str = "") -> list[str]:
         break_long_words=False,
     )  # fmt: skip
     return lines or [""]
-
-
-def printable(text: str) -> str:
-    """``text`` without what steers a terminal: sentences come from other machines."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def ms(seconds: float) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgemesh.cli.amounts import price, seconds, share
+from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.errors import SettingsError
+from edgemesh.node.policy_resets import RESETS
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.requests import OBJECTIVE_NAMES, ObjectiveName, Pin, Price, Zone
@@ -19,10 +21,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LONGEST = 86_400.0
-RESETTABLE = (
-    "accuracy", "battery-floor", "battery-weight", "bound", "codecs", "exclude", "in-flight", "keep-input",
-    "mains-weight", "max-temperature", "objective", "pin", "price", "zone",
-)  # fmt: skip
+_MOST_WEIGHT = 1e6
 
 _OPTIONS = (
     click.option("--objective", type=click.Choice(OBJECTIVE_NAMES), help="What plans are to minimise."),
@@ -49,14 +48,20 @@ _OPTIONS = (
     ),
     click.option("--keep-input", is_flag=True, help="The raw input never leaves the device it arises on."),
     click.option("--battery-floor", metavar="20%", help="No new work for a battery below this."),
-    click.option("--max-temperature", type=click.FloatRange(0, 150), help="No new work for a hotter device."),
-    click.option("--battery-weight", type=click.FloatRange(0), help="How often a joule of a battery counts."),
-    click.option("--mains-weight", type=click.FloatRange(0), help="How often a joule of the mains counts."),
+    click.option("--max-temperature", type=FiniteRange(0, 150), help="No new work for a hotter device."),
+    click.option(
+        "--battery-weight", type=FiniteRange(0, _MOST_WEIGHT), help="How often a joule of a battery counts."
+    ),
+    click.option(
+        "--mains-weight", type=FiniteRange(0, _MOST_WEIGHT), help="How often a joule of the mains counts."
+    ),
     click.option(
         "--price", "prices", multiple=True, metavar="DEVICE=P/s,P/GB",
         help="What a device costs per second of work and per GB, such as cloud=0.0001/s,0.09/GB.",
     ),
-    click.option("--reset", multiple=True, type=click.Choice(RESETTABLE), help="Forget what is set by that."),
+    click.option(
+        "--reset", multiple=True, type=click.Choice(tuple(RESETS)), help="Forget what is set by that."
+    ),
     click.option("--clear", is_flag=True, help="Forget all of this again."),
 )  # fmt: skip
 

@@ -95,7 +95,7 @@ def load(settings: Settings, name: str, times: float) -> None:
 
     The decision node is not told: it has to notice. See  edgemesh plan --watch.
     """
-    from edgemesh.device.emulated_load import set_emulated_load
+    from edgemesh.device.emulated_load import is_emulated, set_emulated_load
     from edgemesh.node.device_agent import device_directory
     from edgemesh.protocol.ids import checked_id
 
@@ -104,10 +104,17 @@ def load(settings: Settings, name: str, times: float) -> None:
         raise SettingsError(
             f"mesh {settings.mesh} has no emulated board {name} on this machine: no {directory}"
         )
+    if not is_emulated(directory):
+        raise SettingsError(
+            f"{name} is not emulated here, so it takes no made-up load: start it with  edgemesh device run "
+            "--emulate BOARD"
+        )
     try:
         set_emulated_load(directory, times)
     except ValueError as error:
         raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"cannot write to {directory}: {error.strerror or error}") from None
 
 
 @decision.command("run")

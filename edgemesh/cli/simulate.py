@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.errors import SettingsError
 
@@ -36,7 +37,7 @@ _DRAWN = ("decided", "static", "oracle")
 @click.argument("scenario")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models of the scenario.")
 @click.option("--seed", type=click.IntRange(0), help="Another chance for noise and times of jobs.")
-@click.option("--hours", type=click.FloatRange(0.01, 1000.0), help="Run so long instead.")
+@click.option("--hours", type=FiniteRange(0.01, 1000.0), help="Run so long instead.")
 @click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="At once.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw latency over time.")
 @json_option

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 FILE = "emulated-load"
+MARK = "emulated"
+"""There while the directory is that of an emulated board: a real one reads no load."""
 TIMES_RANGE = (1.0, 100.0)
 _BYTES = 32
 
@@ -37,6 +39,19 @@ class EmulatedLoad:
         A run that takes ``times`` as long gets one part in ``times``; other programs have the rest.
         """
         return min(1.0, own + 1.0 - 1.0 / self.times)
+
+
+def mark_emulated(directory: Path, *, emulated: bool) -> None:
+    """Remember what the device of ``directory`` is; raises OSError."""
+    if emulated:
+        (directory / MARK).touch()
+    else:
+        (directory / MARK).unlink(missing_ok=True)
+
+
+def is_emulated(directory: Path) -> bool:
+    """Whether the device that last used ``directory`` was an emulated board."""
+    return (directory / MARK).is_file()
 
 
 def set_emulated_load(directory: Path, times: float) -> None:

@@ -6,7 +6,6 @@ empty text or map) where the kernel does not tell: boards, containers and virtua
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 _PROCESSOR_ZONES = ("cpu", "x86_pkg", "soc")
@@ -83,12 +82,6 @@ def own_batteries(root: Path) -> list[Path]:
     """Folders of the machine's own batteries."""
     supplies = sorted((root / "sys/class/power_supply").glob("*"))
     return [s for s in supplies if text_of(s / "type") == "Battery" and text_of(s / "scope") != "Device"]
-
-
-def resident_bytes(root: Path) -> int | None:
-    """Memory of this process that is in RAM."""
-    words = text_of(root / "proc/self/statm").split()
-    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else None
 
 
 def _celsius(file: Path) -> float | None:

@@ -109,13 +109,6 @@ class ResourceReader:
             self._meters.close()
 
 
-def process_memory_bytes() -> int | None:
-    """Memory of this process that is in RAM; None where the system does not tell."""
-    if _psutil is not None:
-        return int(_psutil.Process().memory_info().rss)
-    return procfs.resident_bytes(Path("/"))
-
-
 def _counters(root: Path) -> _Counters:
     if _psutil is not None and root == Path("/"):
         return _PsutilCounters(_psutil)

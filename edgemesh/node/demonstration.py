@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from edgemesh.errors import DecodeError, EdgemeshError, NoRouteError
-from edgemesh.node.client import Client, Result
+from edgemesh.device.identity import cache_directory, data_directory
+from edgemesh.errors import EdgemeshError, NoRouteError
+from edgemesh.node import busy_board
+from edgemesh.node.busy_board import BusyBoard, BusyBoardTest
+from edgemesh.node.client import AsyncClient, Result
 from edgemesh.node.device_agent import device_directory
 from edgemesh.node.fleet import Fleet, device_names
-from edgemesh.node.shell import Shell
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.policy_change import whoever_runs_this
 from edgemesh.observe.plan_table import partition_texts
+from edgemesh.planning.goal import Goal
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
-from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.presence import Profile
-from edgemesh.protocol.requests import PlanRequest
-from edgemesh.protocol.topics import TOPICS, Topics
-from edgemesh.roles.actions import Action, Publish, SetTimer, Subscribe
-from edgemesh.roles.events import Connected, Event, MessageReceived, TimerFired
+from edgemesh.protocol.requests import Policy
+from edgemesh.protocol.what_if import FrontRequest, FrontResponse, PlannedRoute
 from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import SessionSettings
 
-_RUNS = 5
-_READY_SECONDS = 50.0
-_SETTLE_SECONDS = 3.0
-_ASK_SECONDS = 2.0
+_RUNS: Final = 5
+_READY_SECONDS: Final = 180.0
+_STALL_SECONDS: Final = 60.0
+"""Without a new measurement for so long the boards that are missing are done without."""
+_SETTLE_SECONDS: Final = 3.0
+"""Until heartbeats say that boards do not measure any more: until then they count as busy."""
+_ASK_SECONDS: Final = 2.0
+_BOUND_FACTOR: Final = Goal().bound_factor
+_OBJECTIVE: Final = "latency"
+"""Splits show best with it; by default a mesh saves energy within a bound."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,9 @@ class Comparison:
     label: str
     route: tuple[Hop, ...]
     predicted: float | None
+    """Seconds."""
+    joules: float | None
+    """Modelled: no board is metered here."""
     measured: float
     """Median seconds."""
     result: Result
@@ -61,48 +72,13 @@ class ModelDemonstration:
     """Each device's own time for the whole model."""
 
 
-class Observer:
-    """A role that keeps what the demonstration waits for: assignments and profiles of one camera."""
+@dataclass(frozen=True)
+class Acts:
+    """Everything that was found."""
 
-    def __init__(self, topics: Topics, camera: str, models: Sequence[str]) -> None:
-        self.assignments: dict[str, Assignment] = {}
-        self.profiles: dict[tuple[str, str], Profile] = {}
-        self._topics = topics
-        self._camera = camera
-        self._models = models
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """Subscribe, ask for plans, remember."""
-        if isinstance(event, Connected):
-            return [
-                Subscribe(self._topics.filter("assignment", origin=self._camera)),
-                Subscribe(self._topics.filter("profile")),
-                *self._ask(now),
-            ]
-        if isinstance(event, TimerFired):
-            return self._ask(now)
-        if isinstance(event, MessageReceived) and event.payload:
-            try:
-                self._remember(event)
-            except DecodeError:
-                return []  # only members of this private mesh write there
-        return []
-
-    def _ask(self, now: float) -> list[Action]:
-        """Again and again: the decision node may not have begun to listen when we first ask."""
-        missing = [model for model in self._models if model not in self.assignments]
-        topic = self._topics.build("request", verb="plan")
-        requests = [encode_json(PlanRequest("demo", model, self._camera)) for model in missing]
-        expiry = TOPICS["request"].expiry
-        timer: list[Action] = [SetTimer("ask", now + _ASK_SECONDS)] if missing else []
-        return [*(Publish(topic, request, qos=1, expiry=expiry) for request in requests), *timer]
-
-    def _remember(self, event: MessageReceived) -> None:
-        names = event.topic.names
-        if event.topic.kind == "assignment":
-            self.assignments[names["model"]] = decode_json(Assignment, event.payload)
-        elif event.topic.kind == "profile":
-            self.profiles[names["device"], names["model"]] = decode_json(Profile, event.payload)
+    models: tuple[ModelDemonstration, ...]
+    busy: BusyBoard
+    """A board gets busy under the model whose plan has most partitions."""
 
 
 @dataclass
@@ -117,7 +93,7 @@ class Demonstration:
     say: Callable[[str], None]
     quiet: bool = True
 
-    def run(self) -> list[ModelDemonstration]:
+    def run(self) -> Acts:
         """Build the mesh, run the photograph, tear the mesh down; raises EdgemeshError."""
         mesh = f"demo-{os.getpid()}"
         devices = list(device_names(self.boards))
@@ -126,12 +102,11 @@ class Demonstration:
             with Fleet(mesh, self.broker_url, self.broker.ca_file, quiet=self.quiet) as fleet:
                 self.say(f"starting a decision node, a gateway and {len(devices)} emulated boards")
                 fleet.start_mesh(self.boards)
-                for source in models.values():
-                    self._add(mesh, source)
-                observer = self._observe(mesh, devices, list(models))
-                return [self._model(mesh, model, devices, observer) for model in models]
+                self._add(mesh, list(models.values()))
+                return asyncio.run(self._acts(mesh, devices, list(models)))
         finally:
-            shutil.rmtree(device_directory(mesh, "x").parent, ignore_errors=True)
+            for directory in (cache_directory(), data_directory()):
+                shutil.rmtree(directory / mesh, ignore_errors=True)
 
     def _models(self) -> dict[str, str]:
         models = {"face": "zoo:face"}
@@ -139,104 +114,160 @@ class Demonstration:
             models["mobilenetv2"] = "zoo:mobilenetv2"
         return models
 
-    def _add(self, mesh: str, source: str) -> None:
-        self.say(f"adding {source}: every board fetches it over MQTT")
-        command = [sys.executable, "-m", "edgemesh.cli.main", "model", "add", source]
+    def _add(self, mesh: str, sources: list[str]) -> None:
+        self.say(f"adding {', '.join(sources)}: every board fetches what is added over MQTT")
         environment = {**os.environ, "EDGEMESH_MESH": mesh, "EDGEMESH_BROKER": self.broker_url}
         if self.broker.ca_file is not None:
             environment["EDGEMESH_CA"] = self.broker.ca_file
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-            raise EdgemeshError(f"cannot add {source}: {lines[-1].removeprefix('edgemesh: ')}")
-
-    def _observe(self, mesh: str, devices: list[str], models: list[str]) -> Observer:
-        self.say("measuring the models' units on every board")
-        return asyncio.run(self._until_ready(mesh, devices, models))
-
-    async def _until_ready(self, mesh: str, devices: list[str], models: list[str]) -> Observer:
-        loop = asyncio.get_running_loop()
-        topics = Topics(mesh)
-        observer = Observer(topics, devices[0], models)
-        shell = Shell(observer, topics, loop)
-        shell.connect(self.broker, f"{mesh}-observer", SessionSettings())
-        ends = loop.time() + _READY_SECONDS
-        wanted = {(device, model) for device in devices for model in models}
-        measured_at: float | None = None
-        while measured_at is None or loop.time() < measured_at + _SETTLE_SECONDS:
-            await asyncio.sleep(0.1)
-            if loop.time() > ends and not set(models) <= observer.assignments.keys():
-                missing = ", ".join(f"{d} ({m})" for d, m in sorted(wanted - observer.profiles.keys()))
-                raise NoRouteError(
-                    f"no plan after {_READY_SECONDS:.0f} s; not measured yet: {missing or 'none'}"
-                )
-            whole = wanted <= observer.profiles.keys() and set(models) <= observer.assignments.keys()
-            if measured_at is None and (whole or loop.time() > ends):
-                # The decision node plans at most every 2 s: let the last profile reach its plan.
-                measured_at = loop.time()
-        await shell.close([])
-        return observer
-
-    def _model(self, mesh: str, model: str, devices: list[str], observer: Observer) -> ModelDemonstration:
-        camera, assignment = devices[0], observer.assignments[model]
-        with Client(self.broker, mesh=mesh, origin=camera, timeout=20.0) as client:
-            manifest = client.manifest(model)
-            whole = {
-                device: sum(profile.seconds)
-                for device in devices
-                if (profile := observer.profiles.get((device, model))) is not None
+        command = [sys.executable, "-m", "edgemesh.cli.main", "model", "add"]
+        with contextlib.ExitStack() as running:
+            processes = {
+                source: running.enter_context(_process([*command, source], environment)) for source in sources
             }
-            fastest = min(whole, key=lambda device: whole[device])
-            everything = {
-                f"plan ({', '.join(partition_texts(assignment.route))})": assignment.route,
-                f"all on the camera ({camera})": (Hop(camera, manifest.unit_count),),
-                f"all on the fastest ({fastest})": (Hop(fastest, manifest.unit_count),),
-            }
-            self.say(f"{model}: running the photograph {_RUNS} times in each of {len(everything)} ways")
-            taken: dict[str, list[Result]] = {label: [] for label in everything}
-            for turn in range(_RUNS + 1):
-                for label, route in everything.items():
-                    result = client.infer(model, self.image, route=route)
-                    if turn > 0:  # the first loads the units
-                        taken[label].append(result)
-            ways = tuple(
-                _comparison(label, route, taken[label], assignment) for label, route in everything.items()
+            for source, process in processes.items():
+                _, said = process.communicate()
+                if process.returncode != 0:
+                    lines = said.strip().splitlines() or [f"status {process.returncode}"]
+                    raise EdgemeshError(f"cannot add {source}: {lines[-1].removeprefix('edgemesh: ')}")
+
+    async def _acts(self, mesh: str, devices: list[str], models: list[str]) -> Acts:
+        async with MeshReader(mesh, self.broker) as reader:
+            self.say(
+                f"objective of this mesh: least {_OBJECTIVE} (the default is least energy within a bound)"
             )
-            return ModelDemonstration(manifest, assignment, ways, whole)
+            for model in models:
+                policy = Policy(objective=_OBJECTIVE, changed_by=whoever_runs_this())
+                await reader.publish_retained("policy", encode_json(policy), model=model)
+            self.say("measuring the models' units on every board")
+            await self._until_measured(reader, {(device, model) for device in devices for model in models})
+            await asyncio.sleep(_SETTLE_SECONDS)
+            for model in models:
+                await self._until_planned(reader, model, devices[0])
+            async with AsyncClient(self.broker, mesh=mesh, origin=devices[0], timeout=20.0) as client:
+                found = tuple([await self._model(reader, client, model, devices) for model in models])
+                most_split = max(reversed(found), key=lambda each: len(each.assignment.route))
+                busy = await BusyBoardTest(
+                    reader,
+                    client,
+                    most_split.manifest.name,
+                    devices[0],
+                    self.image,
+                    lambda device: device_directory(mesh, device),
+                    self.say,
+                ).run()
+            return Acts(found, busy)
+
+    async def _until_measured(self, reader: MeshReader, wanted: set[tuple[str, str]]) -> None:
+        loop, profiles = asyncio.get_running_loop(), reader.reading.profiles
+        ends = loop.time() + _READY_SECONDS
+        while not wanted <= profiles.keys():
+            known = len(profiles)
+            wait = min(_STALL_SECONDS, ends - loop.time())
+            if not await reader.until(lambda: len(profiles) > known, wait):  # noqa: B023
+                missing = ", ".join(f"{d} ({m})" for d, m in sorted(wanted - profiles.keys()))
+                self.say(f"going on without what is not measured yet: {missing}")
+                return
+
+    async def _until_planned(self, reader: MeshReader, model: str, camera: str) -> None:
+        """A plan that was made with all measurements: asking has it made."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _STALL_SECONDS
+        while True:
+            try:
+                await reader.asked_plan(model, camera)
+                await reader.assignment(model, camera)
+                return
+            except NoRouteError as error:
+                if loop.time() > ends:
+                    raise NoRouteError(f"no plan of {model} after {_STALL_SECONDS:.0f} s: {error}") from None
+                await asyncio.sleep(_ASK_SECONDS)
+
+    async def _model(
+        self, reader: MeshReader, client: AsyncClient, model: str, devices: list[str]
+    ) -> ModelDemonstration:
+        camera = devices[0]
+        request = FrontRequest(reader.reading.requester, model, camera)
+        front = await reader.asked("front", request, FrontResponse)
+        assignment = reader.reading.view.assignments[model, camera]
+        manifest, profiles = await client.manifest(model), reader.reading.profiles
+        whole = {
+            device: sum(profiles[device, model].seconds) for device in devices if (device, model) in profiles
+        }
+        fastest = min(whole, key=lambda device: whole[device])
+        everything = {
+            f"plan ({', '.join(partition_texts(assignment.route))})": assignment.route,
+            f"all on the camera ({camera})": (Hop(camera, manifest.unit_count),),
+            f"all on the fastest ({fastest})": (Hop(fastest, manifest.unit_count),),
+        }
+        thrifty = thriftiest(front.points, _BOUND_FACTOR)
+        if thrifty is not None:
+            everything[f"least energy within {_BOUND_FACTOR:g} x"] = thrifty.route
+        self.say(f"{model}: running the photograph {_RUNS} times in each of {len(everything)} ways")
+        taken: dict[str, list[Result]] = {label: [] for label in everything}
+        for turn in range(_RUNS + 1):
+            for label, route in everything.items():
+                result = await client.infer(model, self.image, route=route)
+                if turn > 0:  # the first loads the units
+                    taken[label].append(result)
+        in_force = PlannedRoute(assignment.route, assignment.seconds, assignment.joules or 0.0)
+        known = [in_force, *front.points, *front.singles]
+        ways = [_comparison(label, route, taken[label], known) for label, route in everything.items()]
+        if assignment.joules is None:
+            ways = [replace(way, joules=None) for way in ways]  # no watts are known
+        return ModelDemonstration(manifest, assignment, tuple(ways), whole)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Killed when the context is left before it has ended."""
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdout=nothing, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def thriftiest(points: Sequence[PlannedRoute], factor: float) -> PlannedRoute | None:
+    """The plan of least energy of a front within ``factor`` times its least latency."""
+    if not points:
+        return None
+    bound = factor * min(point.seconds for point in points)
+    return min((point for point in points if point.seconds <= bound), key=lambda point: point.joules)
 
 
 def _comparison(
-    label: str, route: tuple[Hop, ...], results: list[Result], assignment: Assignment
+    label: str, route: tuple[Hop, ...], results: list[Result], known: Sequence[PlannedRoute]
 ) -> Comparison:
     results.sort(key=lambda result: result.seconds)
     middle = results[len(results) // 2]
     measured = statistics.median(result.seconds for result in results)
-    return Comparison(label, route, _predicted(route, assignment), measured, middle)
+    planned = next((each for each in known if each.route == route), None)
+    if planned is None:
+        return Comparison(label, route, None, None, measured, middle)
+    return Comparison(label, route, planned.seconds, planned.joules, measured, middle)
 
 
-def _predicted(route: tuple[Hop, ...], assignment: Assignment) -> float | None:
-    plain = [(hop.device, hop.stop) for hop in route]
-    if plain == [(hop.device, hop.stop) for hop in assignment.route]:
-        return assignment.seconds
-    others = [(other.route, other.seconds) for other in assignment.runners_up]
-    others += [(other.route, other.seconds) for other in assignment.fallbacks]
-    for other_route, seconds in others:
-        if plain == [(hop.device, hop.stop) for hop in other_route]:
-            return seconds
-    return None
-
-
-def as_plain(found: ModelDemonstration) -> dict[str, Any]:
+def as_plain(found: Acts) -> dict[str, Any]:
     """For ``--json``."""
+    return {
+        "models": [_model_as_plain(each) for each in found.models],
+        "busy": busy_board.as_plain(found.busy),
+    }
+
+
+def _model_as_plain(found: ModelDemonstration) -> dict[str, Any]:
     return {
         "model": found.manifest.name,
         "digest": found.manifest.digest,
+        "objective": found.assignment.objective,
         "emulated": list(found.assignment.emulated),
         "ways": [
             {
                 "label": way.label,
                 "route": [{"device": hop.device, "stop": hop.stop, "codec": hop.codec} for hop in way.route],
                 "predicted": way.predicted,
+                "joules": way.joules,
                 "measured": way.measured,
             }
             for way in found.ways

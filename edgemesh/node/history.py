@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.history import HistoryRecord
@@ -22,6 +22,7 @@ _PRUNE_EVERY: Final = 256
 _BUSY_SECONDS: Final = 5.0
 _DAY: Final = 86_400.0
 _log = logging.getLogger("edgemesh")
+T = TypeVar("T")
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS records (
@@ -39,6 +40,8 @@ class Found:
     records: tuple[tuple[float, HistoryRecord], ...]
     truncated: bool
     """Whether there are older ones that fit the question."""
+    error: str | None = None
+    """Why the file could not be read; nothing is found then, whatever it holds."""
 
 
 class HistoryStore:
@@ -66,8 +69,7 @@ class HistoryStore:
 
     def find(self, model: str | None, since: float | None, limit: int) -> Found:
         """The newest ``limit`` records of ``model`` (or of all) that are not before ``since``."""
-        found = self._guarded(lambda connection: _select(connection, model, since, limit))
-        return found if found is not None else Found((), False)
+        return self._guarded(lambda connection: _select(connection, model, since, limit))
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -76,7 +78,9 @@ class HistoryStore:
                 self._open.close()
             self._open = None
 
-    def _guarded(self, use: Callable[[sqlite3.Connection], Found | None]) -> Found | None:
+    def _guarded(self, use: Callable[[sqlite3.Connection], T]) -> T | Found:
+        """What ``use`` returns; where the file fails it, nothing found and why."""
+        failed = ""
         for _ in range(2):
             try:
                 return use(self._connection())
@@ -86,10 +90,12 @@ class HistoryStore:
                 if not self._complained:
                     _log.warning("the history in %s is not kept for now: %s", self.path, error)
                 self._complained = True
-                return None
+                failed = str(error)
+                break
             except sqlite3.DatabaseError as error:
+                failed = str(error)
                 self._put_aside(error)
-        return None
+        return Found((), False, f"the history in {self.path} cannot be read: {failed}")
 
     def _connection(self) -> sqlite3.Connection:
         if self._open is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgemesh.device.identity import data_directory
 from edgemesh.node.history import HistoryStore
+from edgemesh.observe.printable import printable
 from edgemesh.protocol import limits
 from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryRequest, HistoryResponse
 from edgemesh.protocol.jsontext import encode_json
@@ -21,6 +22,8 @@ from edgemesh.roles.actions import AnswerHistory, Publish, Remember
 
 _WAITING = 10_000
 """Records that wait for a disk that is slow or hangs; older ones are dropped."""
+_QUESTIONS = 32
+"""That wait for a disk that is slow or hangs; more are refused."""
 _ANSWER_BYTES = 512 * 1024
 _ENTRY_OVERHEAD = 40
 _log = logging.getLogger("edgemesh")
@@ -46,6 +49,7 @@ class HistoryActions:
         self._pool = ThreadPoolExecutor(1, "edgemesh-history")
         self._waiting: deque[tuple[float, HistoryRecord]] = deque(maxlen=_WAITING)
         self._writing = False
+        self._questions = 0
 
     def handlers(self, publish: Callable[[Publish], None]) -> dict[type, Callable[[Any], None]]:
         """What to carry out by action type; ``publish`` is called on the loop's thread."""
@@ -71,20 +75,32 @@ class HistoryActions:
             self._store.add(batch)
 
     def _answer(self, action: AnswerHistory, publish: Callable[[Publish], None]) -> None:
-        future = self._loop.run_in_executor(self._pool, self._response, action.request)
         topic = self._topics.build("response", verb="history")
 
-        def answered(done: asyncio.Future[HistoryResponse]) -> None:
-            if not done.cancelled():
-                payload = encode_json(done.result())
-                publish(Publish(topic, payload, qos=1, expiry=TOPICS["response"].expiry))
+        def tell(response: HistoryResponse) -> None:
+            publish(Publish(topic, encode_json(response), qos=1, expiry=TOPICS["response"].expiry))
 
+        def answered(done: asyncio.Future[HistoryResponse]) -> None:
+            self._questions -= 1
+            if not done.cancelled():
+                tell(done.result())
+
+        if self._questions >= _QUESTIONS:
+            why = f"{_QUESTIONS} questions about the history wait already: ask again in a minute"
+            tell(HistoryResponse(action.request.requester, error=why))
+            return
+        self._questions += 1
+        future = self._loop.run_in_executor(self._pool, self._response, action.request)
         future.add_done_callback(answered)
 
     def _response(self, request: HistoryRequest) -> HistoryResponse:
         now = self._clock()
         since = None if request.since is None else now - request.since
         found = self._store.find(request.model, since, min(max(request.limit, 1), limits.HISTORY))
+        if found.error is not None:
+            # The name of a file may hold what no message can.
+            text = printable(f"the decision node does not know: {found.error}")
+            return HistoryResponse(request.requester, error=text[: limits.TEXT_CHARS])
         entries: list[HistoryEntry] = []
         room = _ANSWER_BYTES
         for at, record in found.records:

@@ -10,6 +10,7 @@ from edgemesh.device.boards import Board, load_board
 from edgemesh.device.emulation import arithmetic_dtype
 from edgemesh.errors import DecodeError, NoRouteError, SettingsError, UnknownModelError
 from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.protocol.fields import from_plain, to_plain
 from edgemesh.protocol.history import HistoryRequest, HistoryResponse
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.manifest import Manifest
@@ -69,8 +70,9 @@ def asked_what_if(
                     tuple(batteries),
                     added,
                 )
+                from_plain(WhatIfRequest, to_plain(request))
             except DecodeError as error:
-                raise SettingsError(f"this question is too long: {error}") from None
+                raise SettingsError(f"the decision node would refuse this question: {error}") from None
             answers.append(await reader.asked("what-if", request, WhatIfResponse))
         return answers
 
@@ -81,28 +83,32 @@ def asked_front(
     mesh: str, address: BrokerAddress, model: str | None, origin: str | None
 ) -> list[FrontResponse]:
     """The front for each origin of the model, or for the one given; raises as ``asked_what_if``."""
-
-    async def ask(reader: MeshReader) -> list[FrontResponse]:
-        reading = reader.reading
-        name = _manifest(reading, model).name
-        return [
-            await reader.asked("front", FrontRequest(reading.requester, name, one), FrontResponse)
-            for one in origins(reading, name, origin)
-        ]
-
-    return _with_reader(mesh, address, ask)
+    return _asked_of_each(mesh, address, model, origin, "front", FrontRequest, FrontResponse)
 
 
 def asked_explanation(
     mesh: str, address: BrokerAddress, model: str | None, origin: str | None
 ) -> list[ExplainResponse]:
     """What binds, for each origin of the model, or for the one given; raises as ``asked_what_if``."""
+    return _asked_of_each(mesh, address, model, origin, "explain", ExplainRequest, ExplainResponse)
 
-    async def ask(reader: MeshReader) -> list[ExplainResponse]:
+
+def _asked_of_each(
+    mesh: str,
+    address: BrokerAddress,
+    model: str | None,
+    origin: str | None,
+    verb: str,
+    request: Callable[[str, str, str], object],
+    response: type[T],
+) -> list[T]:
+    """``request`` is made of requester, model and origin."""
+
+    async def ask(reader: MeshReader) -> list[T]:
         reading = reader.reading
         name = _manifest(reading, model).name
         return [
-            await reader.asked("explain", ExplainRequest(reading.requester, name, one), ExplainResponse)
+            await reader.asked(verb, request(reading.requester, name, one), response)
             for one in origins(reading, name, origin)
         ]
 

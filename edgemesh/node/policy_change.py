@@ -8,10 +8,12 @@ import socket
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from edgemesh.errors import NoRouteError, SettingsError
+from edgemesh.errors import DecodeError, NoRouteError, SettingsError
 from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.policy_resets import RESETS
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.assignment import Assignment, PlanFailure
+from edgemesh.protocol.fields import from_plain, to_plain
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
@@ -81,23 +83,6 @@ class PolicyChange:
 
 
 _NAMES: Final = frozenset(field.name for field in fields(Policy)) - {"changed_by"}
-RESETS: Final[dict[str, tuple[str, ...]]] = {
-    "accuracy": ("accuracy",),
-    "battery-floor": ("battery_floor",),
-    "battery-weight": ("battery_weight",),
-    "bound": ("bound_factor", "bound_seconds"),
-    "codecs": ("codecs",),
-    "exclude": ("exclude",),
-    "in-flight": ("in_flight",),
-    "keep-input": ("keep_input",),
-    "mains-weight": ("mains_weight",),
-    "max-temperature": ("max_temperature",),
-    "objective": ("objective",),
-    "pin": ("pins",),
-    "price": ("prices",),
-    "zone": ("zones",),
-}
-"""Fields of the policy by the option that sets them."""
 
 
 def is_default(policy: Policy) -> bool:
@@ -226,6 +211,11 @@ def check_policy(policy: Policy, manifest: Manifest, reading: MeshReading) -> No
     for pin in policy.pins:
         _check_pin(pin, policy, manifest, reading)
     _check_pins_together(policy, set(known))
+    try:
+        from_plain(Policy, to_plain(policy))
+    except DecodeError as error:
+        # The decision node would refuse it, too, where only its log says so.
+        raise SettingsError(f"this cannot be kept to: {error}") from None
 
 
 def _check_pin(pin: Pin, policy: Policy, manifest: Manifest, reading: MeshReading) -> None:

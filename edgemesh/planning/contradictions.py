@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgemesh.planning.instance import Instance, Pin
+from edgemesh.planning.wording import listed
 
 
 def contradictory_pins(instance: Instance) -> str:
@@ -15,15 +16,16 @@ def contradictory_pins(instance: Instance) -> str:
         common = frozenset.intersection(*(pin.devices for pin in pins))
         name = f"unit {unit} '{instance.unit_names[unit]}'"
         if not common:
-            each = " and ".join(
-                f"to {_devices(instance, pin)} (units {pin.start} to {pin.stop - 1})" for pin in pins
+            each = listed(
+                (f"to {_devices(instance, pin)} (units {pin.start} to {pin.stop - 1})" for pin in pins),
+                " and ",
             )
             return f"{name} is pinned {each}: no device satisfies all of these pins, take one of them away"
         if common <= instance.excluded:
-            names = ", ".join(instance.devices[device].id for device in sorted(common))
+            names = listed(instance.devices[device].id for device in sorted(common))
             return f"{name} is pinned to {names}, and that is excluded: lift the pin or the exclusion"
     return ""
 
 
 def _devices(instance: Instance, pin: Pin) -> str:
-    return " or ".join(instance.devices[device].id for device in sorted(pin.devices)) or "no device"
+    return listed((instance.devices[device].id for device in sorted(pin.devices)), " or ") or "no device"

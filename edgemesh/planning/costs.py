@@ -165,6 +165,22 @@ class Costs:
         ]
         return self._share(per_tick, moved, moved)
 
+    @cached_property
+    def coding(self) -> tuple[FloatArray, FloatArray]:
+        """``[C, P, K]`` each: ticks of encoding and of decoding."""
+        sides = self.instance.participants
+        return codec_ticks(self.instance, sides, "encode"), codec_ticks(self.instance, sides, "decode")
+
+    @property
+    def _nothing(self) -> Share:
+        """What costs nothing, where it is possible."""
+        leave, enter, fixed = (
+            np.where(np.isfinite(times), 0.0, np.inf)
+            for times in (self.seconds.leave, self.seconds.enter, self.seconds.fixed)
+        )
+        runs = {d: np.where(np.isfinite(times), 0.0, np.inf) for d, times in self.seconds.runs.items()}
+        return Share(np.zeros(self.seconds.before.shape), fixed, leave, enter, runs)
+
     def room(self, per_byte: FloatArray) -> Share:
         """What weights cost at a price ``per_byte`` (``[D]``) of each device's memory."""
         prices = np.zeros(len(self.seconds.fixed))
@@ -179,12 +195,12 @@ class Costs:
     def _share(self, per_tick: FloatArray, sent: Any, received: Any) -> Share:
         """What costs ``per_tick`` (``[P]``) of computing, ``sent`` and ``received`` (``[C, P, K]``)."""
         instance, seconds = self.instance, self.seconds
-        sides = instance.participants
+        if not (per_tick.any() or np.any(sent) or np.any(received)):
+            return self._nothing
         ends = [
             np.where(np.isfinite(times), np.rint(per_tick[:, None] * codec + moved), np.inf)
-            for times, codec, moved in (
-                (seconds.leave, codec_ticks(instance, sides, "encode"), sent),
-                (seconds.enter, codec_ticks(instance, sides, "decode"), received),
+            for times, codec, moved in zip(
+                (seconds.leave, seconds.enter), self.coding, (sent, received), strict=True
             )
         ]
         fixed, before = overhead_ticks(instance), seconds.before
@@ -215,8 +231,9 @@ def costs_of(instance: Instance) -> Costs:
     sizes = instance.cut_bytes[:, None, :]
     up = ticks(_column(links, "latency_up")[:, None] + sizes / _column(links, "rate_up")[:, None])
     down = ticks(_column(links, "latency_down")[:, None] + sizes / _column(links, "rate_down")[:, None])
-    leave = up + codec_ticks(instance, sides, "encode")
-    enter = down + (codec_ticks(instance, sides, "decode") + ticks(instance.broker_seconds))
+    coding = codec_ticks(instance, sides, "encode"), codec_ticks(instance, sides, "decode")
+    leave = up + coding[0]
+    enter = down + (coding[1] + ticks(instance.broker_seconds))
     leave[:, ~_known(instance, sides, "encode")] = np.inf
     enter[:, ~_known(instance, sides, "decode")] = np.inf
     leave.transpose(0, 2, 1)[~instance.codec_allowed] = np.inf
@@ -236,10 +253,13 @@ def costs_of(instance: Instance) -> Costs:
             before[:, index] = 0.0
     earliest, small = _earliest(instance, weights, peak)
     share = Share(before, fixed, leave, enter, runs)
-    return Costs(
+    requester = instance.origin if isinstance(instance.origin, int) else count
+    costs = Costs(
         instance, share, weights, peak, earliest, tuple(sorted({*small, *runs})), instance.cut_bytes,
-        _column(instance.devices, "memory_limit"), instance.origin if isinstance(instance.origin, int) else count,
+        _column(instance.devices, "memory_limit"), requester,
     )  # fmt: skip
+    costs.__dict__["coding"] = coding  # a cached property, at hand already
+    return costs
 
 
 def overhead_ticks(instance: Instance) -> FloatArray:
@@ -294,13 +314,17 @@ def _earliest(instance: Instance, weights: FloatArray, peak: FloatArray) -> tupl
     limits = _column(instance.devices, "memory_limit")
     small = np.flatnonzero((limits < weights[-1] + peak[-1, 0]) & may_run.any(axis=1))
     if small.size:
-        need = weights[:, None] - weights[None, :] + peak
-        cuts = np.arange(units + 1)
-        below = cuts[None, :] < cuts[:, None]
-        for device in small:
-            # Needs fall with the start, so the starts that need too much are the first ones.
-            too_much = ((need > limits[device]) & below).sum(axis=1)
-            np.maximum(earliest[:, device], too_much, out=earliest[:, device])
+        # Needs fall with the start, so the starts that need too much are the first ones: bisection.
+        stop = np.arange(units + 1)[:, None]
+        low = np.zeros((units + 1, len(small)), dtype=np.intp)
+        high = np.repeat(stop, len(small), axis=1)
+        while (low < high).any():
+            middle = (low + high) // 2
+            too_much = weights[stop] - weights[middle] + peak[stop, middle] > limits[small]
+            too_much &= low < high
+            low = np.where(too_much, middle + 1, low)
+            high = np.where(too_much, high, middle)
+        earliest[:, small] = np.maximum(earliest[:, small], low)
     return earliest, small.tolist()
 
 

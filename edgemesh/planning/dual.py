@@ -10,6 +10,7 @@ bound give the next price, until no plan is better at it than those two. Memory:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -29,50 +30,64 @@ CUTS: Final = 32
 """Cuts that the price is sought over: it hardly depends on the others."""
 
 
-def price_of_latency(
-    costs: Costs, cost: Share, bound: float, fast: Route | None
-) -> tuple[float, list[Route]]:
-    """``cost`` ticks per tick of latency at a ``bound`` in ticks, and the plans met.
+@dataclass
+class Bracket:
+    """Cost and seconds, in ticks, of a plan within the bound and of a cheaper one beyond it; None where
+    none is known."""
 
-    ``fast`` is a plan within the bound. First some cuts only are crossed, then all of them. The price is next
-    to nothing where the cheapest plan keeps the bound. Memory across several runs is left aside: the price
-    and the plans are guesses for a caller who proves the rest.
+    fast: tuple[float, ...] | None
+    cheap: tuple[float, ...] | None = None
+
+    def take(self, at: tuple[float, ...], bound: float) -> None:
+        """Let a plan replace the one on its side of the bound."""
+        if at[1] <= bound:
+            self.fast = at if self.fast is None else min(self.fast, at)
+        else:
+            self.cheap = at
+
+    @property
+    def price(self) -> float | None:
+        """At which both plans are as good; None where there is no such price."""
+        fast, cheap = self.fast, self.cheap
+        if fast is None or cheap is None or cheap[0] >= fast[0] or cheap[1] <= fast[1]:
+            return None
+        return (fast[0] - cheap[0]) / (cheap[1] - fast[1])
+
+
+def price_of_latency(
+    costs: Costs, cost: Share, bound: float, bracket: Bracket, *, few: bool
+) -> tuple[float, list[Route]]:
+    """``cost`` ticks per tick of latency at a ``bound`` in ticks, and the plans met; ``bracket`` is narrowed.
+
+    Over a ``few`` cuts only, or over all for some rounds more. The price is next to nothing where the
+    cheapest plan keeps the bound. Memory across several runs is left aside: the price and the plans are
+    guesses for a caller who proves the rest.
     """
-    few, every = _few_cuts(costs), np.arange(len(costs.weights))
+    cuts = _Cuts(costs, _few_cuts(costs) if few else np.arange(len(costs.weights)))
     tie = tie_price(costs, cost)
     routes: list[Route] = []
 
-    def met(cuts: IntArray, weighting: tuple[tuple[Share, float], ...]) -> tuple[float, ...] | None:
-        route = _best(costs, cuts, weighting)
+    def met(*weights: float) -> tuple[float, ...] | None:
+        """Cost and seconds of the best plan by what the two weigh."""
+        route = cuts.best(tuple(zip((cuts.share(cost), cuts.costs.seconds), weights, strict=True)))
         if route is None:
             return None
         routes.append(route)
         return costs.amounts((cost, costs.seconds), route)
 
-    fast_at = met(few, ((costs.seconds, 1.0),)) if fast is None else costs.amounts((cost, costs.seconds), fast)
-    cheap_at: tuple[float, ...] | None = None
+    if bracket.fast is None:
+        bracket.fast = met(0.0, 1.0)
+    if bracket.cheap is None and (cheapest := met(1.0, tie)) is not None:
+        bracket.take(cheapest, bound)
     price = tie
-    for cuts, rounds in ((few, ROUNDS), (every, WHOLE_ROUNDS)):
-        if cheap_at is None:
-            cheap = met(cuts, ((cost, 1.0), (costs.seconds, tie)))
-            if cheap is None or fast_at is None:
-                return tie, routes
-            if cheap[1] <= bound:
-                fast_at = min(fast_at, cheap)
-                continue
-            cheap_at = cheap
-        for _ in range(rounds):
-            if cheap_at[0] >= fast_at[0] or cheap_at[1] <= fast_at[1]:
-                break
-            price = (fast_at[0] - cheap_at[0]) / (cheap_at[1] - fast_at[1])
-            at = met(cuts, ((cost, 1.0), (costs.seconds, price)))
-            assert at is not None
-            if at[0] + price * at[1] >= (fast_at[0] + price * fast_at[1]) * (1.0 - 1e-9):
-                break
-            if at[1] <= bound:
-                fast_at = at
-            else:
-                cheap_at = at
+    for _ in range(ROUNDS if few else WHOLE_ROUNDS):
+        if (following := bracket.price) is None or bracket.fast is None:
+            break
+        price, line = following, bracket.fast[0] + following * bracket.fast[1]
+        at = met(1.0, price)
+        if at is None or at[0] + price * at[1] >= line * (1.0 - 1e-9):
+            break
+        bracket.take(at, bound)
     return price, routes
 
 
@@ -83,13 +98,14 @@ def prices_of_memory(
 
     "Best" is by ``cost`` plus ``price`` times latency.
     """
-    few = _few_cuts(costs)
+    few = _Cuts(costs, _few_cuts(costs))
+    main = few.share(cost)
     routes: list[Route] = []
     per_byte = np.zeros(costs.device_count)
 
     def excess(device: int, of_device: float) -> float:
         per_byte[device] = of_device
-        route = _best(costs, few, ((cost, 1.0), (costs.seconds, price), (costs.room(per_byte), 1.0)))
+        route = few.best(((main, 1.0), (few.costs.seconds, price), (few.costs.room(per_byte), 1.0)))
         if route is None:
             return -1.0
         routes.append(route)
@@ -111,16 +127,28 @@ def prices_of_memory(
     return per_byte, routes
 
 
-def _best(costs: Costs, cuts: IntArray, weighting: tuple[tuple[Share, float], ...]) -> Route | None:
-    whole = len(cuts) == len(costs.weights)
-    thin = costs if whole else costs.at(cuts)
-    steps = weighted_steps(thin, [tuple((share if whole else share.at(cuts), by) for share, by in weighting)])
-    (values,) = values_of(steps)
-    device, total = best_end(steps, values)
-    if not np.isfinite(total):
-        return None
-    route = route_of(steps, values, device)
-    return Route(tuple((int(cuts[a]), int(cuts[b]), d) for a, b, d in route.runs), route.codecs)
+class _Cuts:
+    """An instance at some of its cuts."""
+
+    def __init__(self, costs: Costs, cuts: IntArray) -> None:
+        self._cuts = cuts
+        self._whole = len(cuts) == len(costs.weights)
+        self.costs = costs if self._whole else costs.at(cuts)
+
+    def share(self, share: Share) -> Share:
+        """The same of a resource."""
+        return share if self._whole else share.at(self._cuts)
+
+    def best(self, weighting: tuple[tuple[Share, float], ...]) -> Route | None:
+        """The plan of least weighted sum of shares as ``share`` gives them, by the cuts of the whole."""
+        steps = weighted_steps(self.costs, [weighting])
+        (values,) = values_of(steps)
+        device, total = best_end(steps, values)
+        if not np.isfinite(total):
+            return None
+        route = route_of(steps, values, device)
+        cuts = self._cuts
+        return Route(tuple((int(cuts[a]), int(cuts[b]), d) for a, b, d in route.runs), route.codecs)
 
 
 def tie_price(costs: Costs, cost: Share) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -31,6 +31,7 @@ IdleKind = Literal[
     "costlier",
     "slower",
     "no-gain",
+    "unexamined",
 ]
 """``late`` breaks the latency bound, ``costlier`` keeps it and loses in what the goal minimises."""
 
@@ -63,13 +64,22 @@ _LATENCY: Final = Goal("latency")
 
 
 def why_idle(
-    instance: Instance, plan: Plan, using: Mapping[str, Plan | None], goal: Goal = _LATENCY
+    instance: Instance,
+    plan: Plan,
+    using: Mapping[str, Plan | None],
+    goal: Goal = _LATENCY,
+    unexamined: Collection[str] = (),
 ) -> tuple[Idle, ...]:
-    """One reason per device that ``plan`` does not use; ``using`` as in ``alternatives.Alternatives``."""
+    """One reason per device of ``using`` that ``plan`` does not use.
+
+    ``using`` and ``unexamined`` as in ``alternatives.Alternatives``.
+    """
     return tuple(
-        _idle(instance, index, plan, using[device.id], goal)
+        _unexamined(device.id, plan, using[device.id])
+        if device.id in unexamined
+        else _idle(instance, index, plan, using[device.id], goal)
         for index, device in enumerate(instance.devices)
-        if device.id not in plan.devices
+        if device.id in using and device.id not in plan.devices
     )
 
 
@@ -111,6 +121,14 @@ def _better(goal: Goal) -> Literal["faster", "cheaper"]:
 
 def _figure(prediction: Prediction, goal: Goal) -> str:
     return main_figure_in_words(value_of(prediction, goal)[0], goal)
+
+
+def _unexamined(name: str, plan: Plan, fastest: Plan | None) -> Idle:
+    text = f"not examined: with so many devices or units the search for plans that use {name} is left out"
+    if fastest is None:
+        return Idle(name, "unexamined", text)
+    text += f"; the fastest of them takes {as_milliseconds(fastest.total)}"
+    return Idle(name, "unexamined", text, fastest.total - plan.total)
 
 
 def _idle(instance: Instance, index: int, plan: Plan, other: Plan | None, goal: Goal) -> Idle:

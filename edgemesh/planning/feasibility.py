@@ -11,7 +11,7 @@ from edgemesh.planning.contradictions import contradictory_pins
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.plan import Infeasible
 from edgemesh.planning.sweep import best_end, latency_steps, values_of
-from edgemesh.planning.wording import as_bytes
+from edgemesh.planning.wording import as_bytes, listed
 
 
 def why_infeasible(instance: Instance) -> Infeasible:
@@ -74,15 +74,13 @@ def _unit_without_device(instance: Instance, unit: int) -> Infeasible | None:
         return Infeasible("incapable", f"no device can run {name}")
     present = {d for d in able if not instance.devices[d].unavailable}
     if not present:
-        reasons = ", ".join(
-            f"{instance.devices[d].id} {instance.devices[d].unavailable}" for d in sorted(able)
-        )
+        reasons = listed(f"{instance.devices[d].id} {instance.devices[d].unavailable}" for d in sorted(able))
         return Infeasible("unavailable", f"no device that can run {name} is available: {reasons}")
     wanted = {d for d in present if instance.pinned[d, unit]}
     if not wanted:
         pinned = [device.id for d, device in enumerate(instance.devices) if instance.pinned[d, unit]]
         return Infeasible(
-            "pinned", f"{name} is pinned to {', '.join(pinned) or 'no device'}, which cannot run it now"
+            "pinned", f"{name} is pinned to {listed(pinned) or 'no device'}, which cannot run it now"
         )
     included = wanted - instance.excluded
     if not included:
@@ -106,9 +104,9 @@ def _has_plan(instance: Instance) -> bool:
 
 
 def _ids(instance: Instance, devices: set[int]) -> str:
-    return ", ".join(instance.devices[device].id for device in sorted(devices))
+    return listed(instance.devices[device].id for device in sorted(devices))
 
 
 def _memories(instance: Instance) -> str:
     usable = [d for d in range(len(instance.devices)) if instance.may_run[d].any()]
-    return ", ".join(f"{instance.devices[d].id} {as_bytes(instance.devices[d].memory_limit)}" for d in usable)
+    return listed(f"{instance.devices[d].id} {as_bytes(instance.devices[d].memory_limit)}" for d in usable)

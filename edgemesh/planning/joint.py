@@ -1,12 +1,10 @@
 """Plans for several models and origins that share devices.
 
 Each (model, origin) is a task with a demand in jobs per second. What the plans of others run on a device
-makes a job wait there; the wait is that of a queue with Poisson arrivals and one server, ``sum(rate *
-seconds^2) / (2 * (1 - load))`` (Pollaczek and Khinchine; Kleinrock, "Queueing Systems", vol. 1, 1975, 5.7),
-and what they hold in memory is missing. Planning one task after the other lets the first take what a later
-one needs more, so plans are improved in rounds: each task answers the others with its best plan, with plans
-that leave a shared device to them, and pairs are planned anew together. Only what lowers the total is kept,
-so the result is never worse.
+makes a job wait there (``queueing.mean_wait``), and what they hold in memory is missing. Planning one task
+after the other lets the first take what a later one needs more, so plans are improved in rounds: each task
+answers the others with its best plan, with plans that leave a shared device to them, and pairs are planned
+anew together. Only what lowers the total is kept, so the result is never worse.
 """
 
 from __future__ import annotations
@@ -20,17 +18,14 @@ from typing import Final
 
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.objectives import solve
+from edgemesh.planning.objectives import solve, solve_plainly
 from edgemesh.planning.plan import Infeasible, Partition, Plan, Prediction
 from edgemesh.planning.prediction import memory_need, route_of_plan
+from edgemesh.planning.queueing import mean_wait
 from edgemesh.planning.value import value_of
 
 ROUNDS: Final = 3
 """Two are usual; each costs some solves per task."""
-SATURATED: Final = 0.95
-"""Load beyond which a queue only grows: there the formula is continued by ``OVERLOAD``."""
-OVERLOAD: Final = 20.0
-"""Seconds of wait for each unit of load beyond: no plan is fine there, and less load is better."""
 LATE: Final = 10.0
 """What breaking the latency bound by its own length costs, against 1 for all that the goal minimises."""
 NO_PLAN: Final = 1e6
@@ -64,8 +59,7 @@ class Load:
     @property
     def wait(self) -> float:
         """Seconds that a job waits."""
-        beyond = max(0.0, self.busy - SATURATED)
-        return self.squares / (2.0 * (1.0 - min(self.busy, SATURATED))) + OVERLOAD * beyond
+        return mean_wait(self.busy, self.squares)
 
     def plus(self, other: Load) -> Load:
         """Both."""
@@ -159,6 +153,7 @@ class _Tasks:
     ) -> None:
         self._instances, self._demands = instances, demands
         self._known: dict[tuple[int, tuple[Partition, ...]], dict[str, Load]] = {}
+        self._answers: dict[tuple[int, tuple[tuple[str, Load], ...], str], Plan | Infeasible] = {}
         alone = [solve(instance, goal) for instance, goal in zip(instances, goals, strict=True)]
         self._goals = [
             dataclasses.replace(goal, bound_seconds=plan.bound)
@@ -182,14 +177,21 @@ class _Tasks:
 
     def answer(self, task: int, others: Plans, without: str = "") -> Plan | Infeasible:
         """The best plan of a task beside the plans of others, maybe without a device."""
-        instance = under_load(self._instances[task], self._loads(others, task))
+        loads = self._loads(others, task)
+        asked = task, tuple(sorted(loads.items(), key=lambda item: item[0])), without
+        if asked not in self._answers:
+            self._answers[asked] = self._answer(task, loads, without)
+        return self._answers[asked]
+
+    def _answer(self, task: int, loads: Mapping[str, Load], without: str) -> Plan | Infeasible:
+        instance = under_load(self._instances[task], loads)
         if without:
             excluded = instance.excluded | {instance.indices[without]}
             instance = dataclasses.replace(instance, excluded=excluded)
-        plan = solve(instance, self._goals[task])
+        plan = solve_plainly(instance, self._goals[task])
         if isinstance(plan, Infeasible) and plan.kind == "deadline":
             # Others make it late: as fast as it can is the best that is left.
-            plan = solve(instance, Goal("latency"))
+            plan = solve_plainly(instance, Goal("latency"))
         return plan
 
     def total(self, plans: Plans) -> float:

@@ -62,6 +62,10 @@ class LinkEstimate:
     """Likely relative error of its times, on a log scale: 0.1 is about 10 %."""
     age: float
     """Seconds since the newest sample; infinite when all is default."""
+    up_error: float
+    """The same as ``uncertainty``, of what the device sends; jobs often show one direction only."""
+    down_error: float
+    """The same of what it receives."""
 
 
 class LinkEstimator:
@@ -112,10 +116,11 @@ class LinkEstimator:
             latency,
             clamped(1.0 / down.seconds, *RATE_RANGE),
         )
-        uncertainty = hypot(base.error if base is not None else UNKNOWN, max(up.error, down.error))
+        base_error = base.error if base is not None else UNKNOWN
+        up_error, down_error = (min(hypot(base_error, way.error), UNKNOWN) for way in (up, down))
         levels = [self._base, *(large.level for large in self._per_byte.values())]
         age = now - max(level.newest_at for level in levels)
-        return LinkEstimate(link, min(uncertainty, UNKNOWN), age)
+        return LinkEstimate(link, max(up_error, down_error), age, up_error, down_error)
 
     def _read(self, kind: SampleKind, now: float) -> _PerByte | None:
         large = self._per_byte.get(kind)

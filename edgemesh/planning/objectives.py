@@ -8,13 +8,29 @@ from typing import Final
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.latency import solve_latency
+from edgemesh.planning.lateness import with_what_to_lift
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.throughput import solve_throughput
 from edgemesh.planning.within import plan_within
 
 
 def solve(instance: Instance, goal: Goal) -> Plan | Infeasible:
-    """The best plan for ``goal``, with the latency bound that was applied, or why there is none."""
+    """The best plan for ``goal``, with the latency bound that was applied, or why there is none.
+
+    A latency bound that no plan keeps is answered with the constraint to lift. Searches end after an amount
+    of work (``labels.WORK``; ``memory.LABELS`` for latency), the same on every machine: ``Plan.proven`` is
+    false then, and the plan is the best one met, which may cost more than the best by whatever lies between
+    it and the bound of the relaxed problem. Latency has no gap unless memory binds over several runs of one
+    device.
+    """
+    answer = solve_plainly(instance, goal)
+    if isinstance(answer, Infeasible) and answer.kind == "deadline":
+        return with_what_to_lift(instance, answer, goal.bound_seconds)
+    return answer
+
+
+def solve_plainly(instance: Instance, goal: Goal) -> Plan | Infeasible:
+    """As ``solve``, without looking for the constraint to lift, which takes many solves."""
     return SOLVERS[goal.objective](instance, goal)
 
 

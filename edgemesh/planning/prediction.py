@@ -114,12 +114,14 @@ def _refusal(instance: Instance, partition: Partition) -> Infeasible | None:
         return Infeasible("unavailable", f"{device.id} {device.unavailable}")
     if index in instance.excluded:
         return Infeasible("excluded", f"{device.id} is excluded")
-    for unit in range(partition.start, partition.stop):
+    units = slice(partition.start, partition.stop)
+    able, free = np.isfinite(device.seconds[units]), instance.pinned[index, units]
+    if not (able & free).all():
+        unit = partition.start + int((able & free).argmin())
         name = f"unit {unit} '{instance.unit_names[unit]}'"
         if not np.isfinite(device.seconds[unit]):
             return Infeasible("incapable", f"{device.id} cannot run {name}")
-        if not instance.pinned[index, unit]:
-            return Infeasible("pinned", f"{name} is pinned to other devices than {device.id}")
+        return Infeasible("pinned", f"{name} is pinned to other devices than {device.id}")
     return None
 
 

@@ -6,6 +6,8 @@ import math
 from typing import Final
 
 MEMORY_SECONDS: Final = 15.0
+MOST_PER_SECOND: Final = 1000.0
+"""Far above what a mesh of small devices does: whoever tells of more is wrong, or lies."""
 
 
 class EventRate:
@@ -18,15 +20,16 @@ class EventRate:
         self._weight = 0.0
 
     def add(self, count: float, now: float) -> None:
-        """``count`` events happened since the last call."""
+        """``count`` events happened since the last call; no more are believed than may have in that time."""
+        count = min(count, MOST_PER_SECOND * max(1.0, now - self._at))
         self._fade(now)
-        self._weight += count
+        self._weight = min(self._weight + count, MOST_PER_SECOND * MEMORY_SECONDS)
 
     def per_second(self, now: float) -> float:
         """Events per second as of ``now``; in the first seconds as if it had gone on like that before."""
         self._fade(now)
         seen = MEMORY_SECONDS * -math.expm1(-max(now - self._began, 1.0) / MEMORY_SECONDS)
-        return self._weight / seen
+        return min(self._weight / seen, MOST_PER_SECOND)
 
     def _fade(self, now: float) -> None:
         self._weight *= math.exp(-max(0.0, now - self._at) / MEMORY_SECONDS)

@@ -25,9 +25,9 @@ class Windows:
     """Least values over a window of starts that ends before each cut, for all rows at once: the least of two
     overlapping stretches of a power of two (a sparse table)."""
 
-    def __init__(self, rows: Sequence[int], earliest: npt.NDArray[np.intp]) -> None:
+    def __init__(self, rows: npt.NDArray[np.intp], earliest: npt.NDArray[np.intp]) -> None:
         """``earliest`` is ``[C, R]`` by cut and row of ``[R, C]`` values; only ``rows`` are looked at."""
-        self.rows = np.array(rows, dtype=np.intp)
+        self.rows = rows
         edges = len(earliest)
         begin = earliest[:, self.rows].T
         length = np.arange(edges) - begin

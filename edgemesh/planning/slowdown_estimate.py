@@ -18,8 +18,18 @@ _FAIR_SHARE: Final = 0.5
 THROTTLED: Final = 1.5
 """A Pi 4 at its soft limit runs at 1.4 of 1.8 GHz (1.3 times slower), one short of voltage at 0.6 to 1.0 GHz
 (1.8 to 3 times): the low middle."""
-_ALWAYS_RUNNING: Final = 0.9
-"""Where our own runs fill the time, what others take cannot be told from a busy share."""
+_MOSTLY_RUNNING: Final = 0.75
+"""Where our own runs fill the time, what others take cannot be told from a busy share: an error of either
+share counts four times here."""
+
+
+def share_of_others(cpu: float, own: float) -> float | None:
+    """What others take of all cores where ``cpu`` of them are busy and our runs run for ``own`` of the time.
+
+    While one runs no core is idle: ``cpu = others + own * (1 - others)``. None where they run most of the
+    time.
+    """
+    return clamped((cpu - own) / (1.0 - own), 0.0, 1.0) if own < _MOSTLY_RUNNING else None
 
 
 class OthersLoad:
@@ -30,12 +40,13 @@ class OthersLoad:
         self._last = (0.0, 0.0)
 
     def observe(self, cpu: float, own: float) -> None:
-        """``cpu`` is the busy share of all cores, ``own`` the share of the time in which our runs ran.
+        """``cpu`` is the busy share of all cores, ``own`` the share of the same time in which our runs ran.
 
-        While one runs no core is idle: ``cpu = others + own * (1 - others)``.
+        Where nothing can be told from them they change nothing.
         """
-        if own < _ALWAYS_RUNNING:
-            self._last = self._last[1], clamped((cpu - own) / (1.0 - own), 0.0, 1.0)
+        others = share_of_others(cpu, own)
+        if others is not None:
+            self._last = self._last[1], others
 
     @property
     def share(self) -> float:

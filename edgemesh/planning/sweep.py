@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, Final
 
@@ -110,14 +111,10 @@ def weighted_steps(costs: Costs, weights: Sequence[tuple[tuple[Share, float], ..
     """
 
     def both(name: str) -> Array:
-        return np.stack(
-            [sum(_times(getattr(share, name), by) for share, by in pairs) for pairs in weights], axis=-1
-        )
+        return _weighted([[(getattr(share, name), by) for share, by in pairs] for pairs in weights])
 
     runs = {
-        device: np.stack(
-            [sum(_times(share.runs[device], by) for share, by in pairs) for pairs in weights], axis=-1
-        )
+        device: _weighted([[(share.runs[device], by) for share, by in pairs] for pairs in weights])
         for device in costs.seconds.runs
     }
     return _steps(costs, both("before"), both("fixed"), both("leave"), both("enter"), runs, ())
@@ -134,7 +131,15 @@ def latency_steps(costs: Costs) -> Steps:
     return _steps(costs, before, fixed, leave, enter, runs, costs.confined)
 
 
+def _weighted(terms: Sequence[Sequence[tuple[FloatArray, float]]]) -> Array:
+    """The sums of the weighted arrays of each of ``terms``, along a new last axis."""
+    sums = [reduce(np.add, [_times(values, by) for values, by in each]) for each in terms]
+    return sums[0][..., None] if len(sums) == 1 else np.stack(sums, axis=-1)
+
+
 def _times(values: FloatArray, by: float) -> FloatArray:
+    if by == 1.0:
+        return values
     # 0 * inf is not a number, and what is impossible stays so whatever it weighs.
     return values * by if by else np.where(np.isfinite(values), 0.0, np.inf)
 
@@ -242,7 +247,9 @@ def _by_cuts(steps: Sequence[Steps], through: tuple[int, Values] | None) -> tupl
         add(broker[cut][:, :, None], enter[cut], entered)
         least(entered, 1, None, arrive[cut])
         if confined.size:
-            for receiver in confined[(left[..., confined] == broker[cut][..., None]).any(axis=(0, 1))].tolist():
+            for receiver in confined[
+                (left[..., confined] == broker[cut][..., None]).any(axis=(0, 1))
+            ].tolist():
                 left[..., receiver] = np.inf
                 arrive[cut, :, receiver] = (least(left, 2) + enter[cut, :, :, receiver]).min(axis=1)
                 left[..., receiver] = running[cut, :, receiver, None] + leave[cut, :, :, receiver]

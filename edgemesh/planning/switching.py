@@ -32,7 +32,7 @@ _FORGET_SECONDS: Final = 60.0
 """A rival that was not the best for so long is not watched any more."""
 
 Source = tuple[str, str]
-"""What an error comes from: ``run``, ``queue`` or ``link``, and whose."""
+"""What an error comes from: ``run``, ``queue``, ``up`` or ``down`` (of the link), and whose."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,19 @@ class Errors:
     """Likely relative errors of estimates, on a log scale, by device (``app`` for the gateway's link)."""
 
     run: Mapping[str, float]
-    link: Mapping[str, float]
+    up: Mapping[str, float]
+    """Of what the device sends."""
     guessed: frozenset[Source] = frozenset()
     """What no measurement of this mesh stands behind: a profile that no job confirmed, a default link."""
+    down: Mapping[str, float] = field(default_factory=dict)
+    """Of what it receives."""
 
     def of(self, source: Source) -> float:
         """Of everything that ``source`` causes: one factor, the same in every plan."""
         kind, device = source
         if kind == "queue":
             return _QUEUE_ERROR
-        return (self.run if kind == "run" else self.link).get(device, 0.0)
+        return {"run": self.run, "up": self.up, "down": self.down}[kind].get(device, 0.0)
 
 
 def seconds_by_source(prediction: Prediction) -> dict[Source, float]:
@@ -59,8 +62,8 @@ def seconds_by_source(prediction: Prediction) -> dict[Source, float]:
         _add(terms, ("run", hop.partition.device), hop.run)
         _add(terms, ("queue", hop.partition.device), hop.queue)
     for crossing in prediction.crossings:
-        _add(terms, ("link", crossing.sender), crossing.up)
-        _add(terms, ("link", crossing.receiver), crossing.down)
+        _add(terms, ("up", crossing.sender), crossing.up)
+        _add(terms, ("down", crossing.receiver), crossing.down)
         _add(terms, ("run", crossing.sender), crossing.encode)
         _add(terms, ("run", crossing.receiver), crossing.decode)
     return terms
@@ -72,8 +75,8 @@ def joules_by_source(prediction: Prediction) -> dict[Source, float]:
     for hop in prediction.hops:
         _add(terms, ("run", hop.partition.device), hop.joules)
     for crossing in prediction.crossings:
-        _add(terms, ("link", crossing.sender), crossing.joules / 2.0)
-        _add(terms, ("link", crossing.receiver), crossing.joules / 2.0)
+        _add(terms, ("up", crossing.sender), crossing.joules / 2.0)
+        _add(terms, ("down", crossing.receiver), crossing.joules / 2.0)
     return terms
 
 

@@ -18,7 +18,6 @@ from edgemesh.planning.costs import (
     Route,
     Share,
     airtime_ticks,
-    codec_ticks,
     overhead_ticks,
 )
 from edgemesh.planning.instance import Instance
@@ -32,8 +31,8 @@ ROUNDS: Final = 24
 """Of prices; the bound is within some percent of its best then."""
 PARTICIPANTS: Final = 16
 """Whose loads labels carry; with more devices the ones that the priced plans use most are taken."""
-WIDTHS: Final = (40, 160)
-"""Labels at one cut, of the first search and of the last."""
+WIDTHS: Final = (40, 240)
+"""Labels that grow together, of the first search and of the last."""
 _STEP: Final = 0.4
 _TRACKING: Final = 8
 
@@ -73,7 +72,7 @@ class _Loads:
         instance = costs.instance
         self._overhead = overhead_ticks(instance)
         sides = instance.participants
-        self._encode, self._decode = (codec_ticks(instance, sides, way) for way in ("encode", "decode"))
+        self._encode, self._decode = costs.coding
         self._up, self._down = (airtime_ticks(instance, sides, rate) for rate in ("rate_up", "rate_down"))
 
     def mixed(self, prices: FloatArray) -> Share:

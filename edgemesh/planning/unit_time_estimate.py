@@ -32,6 +32,9 @@ TOLD_SECONDS: Final = 15.0
 each, and some."""
 _OWN_FACTOR_RANGE: Final = (0.8, 1.25)
 """Of a measured run to what the line through all of them says: beyond it is an outlier."""
+_ALONE_RANGE: Final = (0.1, 10.0)
+"""The same of a unit alone. The line is that of long runs: its error is small for them, and may be as much as
+a short unit takes."""
 _OWN_FACTOR_NOISE: Final = 0.05
 """Nearer to the line a run is on it."""
 
@@ -88,7 +91,8 @@ class UnitTimeEstimator:
         alone = [MeasuredRun(u, u + 1, float(s)) for u, s in enumerate(units)]
         self._own: dict[tuple[int, int], float] = {}
         for run in (*alone, *usable):
-            factor = clamped(run.seconds / self._line(run), *_OWN_FACTOR_RANGE) if self._usable(run) else 1.0
+            within = _ALONE_RANGE if run.stop - run.start == 1 else _OWN_FACTOR_RANGE
+            factor = clamped(run.seconds / self._line(run), *within) if self._usable(run) else 1.0
             if abs(factor - 1.0) > _OWN_FACTOR_NOISE:
                 self._own[run.start, run.stop] = factor
 

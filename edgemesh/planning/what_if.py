@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgemesh.planning.instance import FloatArray, Instance, Link, PlanningDevice, Requester
+from edgemesh.planning.wording import listed
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.what_if import AddedBoard, LinkChange, LoadChange, WhatIfRequest
 
@@ -83,7 +84,7 @@ def _check_names(instance: Instance, request: WhatIfRequest) -> None:
     for name in sorted(linked | named | set(request.off)):
         if name not in known:
             raise ContradictionError(
-                f"no device {name} in this mesh (known: {', '.join(sorted(known)) or 'none'})"
+                f"no device {name} in this mesh (known: {listed(sorted(known)) or 'none'})"
             )
     if instance.origin_name in request.off:
         raise ContradictionError(

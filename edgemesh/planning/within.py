@@ -10,17 +10,17 @@ from typing import Final
 import numpy as np
 
 from edgemesh.planning.costs import TICKS, Costs, Route, Share, bound_ticks
-from edgemesh.planning.dual import price_of_latency, prices_of_memory
+from edgemesh.planning.dual import Bracket, price_of_latency, prices_of_memory
 from edgemesh.planning.feasibility import why_infeasible
 from edgemesh.planning.forced_use import best_plans_using
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.labels import Found, Limits, Search
 from edgemesh.planning.latency import solve_latency
+from edgemesh.planning.lateness import too_late
 from edgemesh.planning.narrowing import Part, all_of, part_within
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.prediction import can_hold, crowded_devices, plan_of_route, route_of_plan
 from edgemesh.planning.sweep import best_end, route_of, route_through, values_of, weighted_steps
-from edgemesh.planning.wording import as_milliseconds
 
 _TRACKING: Final = 8
 """Rounds of tracking more devices whose memory the best plan overfills; one or two are usual."""
@@ -79,15 +79,6 @@ def _fastest_within(instance: Instance, bound_of: BoundOf) -> Plan | Infeasible:
     if bound is not None and bound_ticks(bound) < round(plan.total * TICKS):
         return too_late(bound, plan.total)
     return dataclasses.replace(plan, bound=bound)
-
-
-def too_late(bound: float, best: float) -> Infeasible:
-    """No plan keeps a latency bound."""
-    return Infeasible(
-        "deadline",
-        f"no plan keeps the latency bound of {as_milliseconds(bound)}: the best possible latency is "
-        f"{as_milliseconds(best)}; raise the bound to that, or lift what makes plans slow",
-    )
 
 
 class _Within:
@@ -156,7 +147,9 @@ class _Within:
         costs, main = self._costs, self._shares[0]
         if main is costs.seconds:
             return all_of(costs), 0.0, None
-        price, met = price_of_latency(costs, main, bound, self._met[0] if self._met else None)
+        both = main, costs.seconds
+        bracket = Bracket(costs.amounts(both, self._met[0]) if self._met else None)
+        price, met = price_of_latency(costs, main, bound, bracket, few=True)
         self._met += met
         # Without a bound on latency no price limits anything.
         counted = price if bound < inf else 0.0
@@ -171,7 +164,17 @@ class _Within:
         most = least + counted * bound if counted else least
         if wanted is not None or most == inf:
             return all_of(costs), price, cheapest
-        return part_within(costs, steps, values, back, most), price, cheapest
+        part = part_within(costs, steps, values, back, most)
+        if bound < inf:
+            bracket.take(costs.amounts(both, cheapest), bound)
+            if bracket.price is not None:
+                price, met = price_of_latency(part.costs, part.share(main), bound, bracket, few=False)
+                self._met += [part.widened(route) for route in met]
+                # A better plan known narrows further, by the same sweeps.
+                now = self._best_known(bound, wanted)[1][0]
+                if now < least:
+                    part = part_within(costs, steps, values, back, now + counted * bound)
+        return part, price, cheapest
 
     def _best_known(self, bound: float, wanted: int | None) -> tuple[Route | None, tuple[float, ...]]:
         """The best plan met so far, and its amounts: infinite when there is none."""

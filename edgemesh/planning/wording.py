@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
+NAMED: Final = 8
+"""Names in one sentence: a mesh may have thousands of devices, and a text that is too long is refused."""
+
+
+def listed(names: Iterable[str], between: str = ", ") -> str:
+    """``a, b, c``; of many the first eight, ``and 12 others``."""
+    every = list(names)
+    told = between.join(every[:NAMED])
+    if len(every) <= NAMED:
+        return told
+    return f"{told} and {len(every) - NAMED} other{'s' * (len(every) > NAMED + 1)}"
+
 
 def as_milliseconds(seconds: float) -> str:
     """``0.01234`` as ``12.3 ms``; more digits when it is short."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
-from edgemesh.protocol.fields import Amount, Check, Digest, Id
+from edgemesh.protocol.fields import Amount, Check, Digest, Id, Seconds
 from edgemesh.protocol.frame import ACTIVATION, REPLY, decode_frame, encode_frame
 from edgemesh.protocol.tensors import CODECS, Part
 
@@ -50,9 +50,9 @@ class Timing:
     device: Id
     start: Cut
     stop: Cut
-    queue: Amount
-    run: Amount
-    code: Amount
+    queue: Seconds
+    run: Seconds
+    code: Seconds
     """Decoding the input and encoding the output."""
 
     def __post_init__(self) -> None:

@@ -41,6 +41,8 @@ Digest = Annotated[str, Check("64 lower-case hexadecimal digits", DIGEST.fullmat
 Count = Annotated[int, Check("0 or more", range(1 << 53).__contains__)]
 Amount = Annotated[float, Check("0 or more", (0.0).__le__)]
 Fraction = Annotated[float, Check("between 0 and 1", lambda x: 0.0 <= x <= 1.0)]
+Seconds = Annotated[float, Check("between 0 and 86,400 (a day)", lambda x: 0.0 <= x <= 86_400.0)]
+"""Something measured: sums and medians of any number of them are finite."""
 
 
 def from_plain(cls: type[T], value: object) -> T:

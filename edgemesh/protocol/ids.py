@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgemesh.errors import DecodeError, SettingsError
+from edgemesh.errors import SettingsError
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,11 +29,4 @@ def checked_id(text: str, what: str) -> str:
         raise SettingsError(
             f"{what} {text[:80]!r} is no valid name: use 1 to 63 of a-z, 0-9 and '-', not starting with '-'"
         )
-    return text
-
-
-def received_id(text: str, what: str) -> str:
-    """``text`` itself; raises DecodeError when a received id is malformed."""
-    if not is_id(text):
-        raise DecodeError(f"{what} {text[:80]!r} is not a valid id")
     return text

@@ -51,9 +51,25 @@ def plain_json(payload: bytes | bytearray | memoryview) -> object:
     if _depth_exceeds(structure, limits.JSON_DEPTH):
         raise DecodeError(f"JSON is nested deeper than {limits.JSON_DEPTH}")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"not JSON: {str(error)[:100]}") from None
+    if _SURROGATE.search(text) is not None and not _is_utf8(value):
+        # Half a surrogate pair: it would break whoever passes it on, or only names it in an error.
+        raise DecodeError("JSON has text that UTF-8 cannot write")
+    return value
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape that may be half a pair; most are whole pairs."""
+
+
+def _is_utf8(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
 from edgemesh.protocol.activation import Cut, Timing, check_units
-from edgemesh.protocol.fields import Amount, Count, Digest, Id
+from edgemesh.protocol.fields import Check, Count, Digest, Id, Seconds
+
+MORE_JOBS: Final = 10_000
+MoreJobs = Annotated[int, Check("0 to 10,000", range(MORE_JOBS + 1).__contains__)]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Transfer:
 
     kind: Literal["acknowledged", "echoed", "tail", "received"]
     nbytes: Count
-    seconds: Amount
+    seconds: Seconds
     peer: Id | None = None
 
 
@@ -43,7 +46,7 @@ class RunReport:
     digest: Digest
     start: Cut
     stop: Cut
-    seconds: Amount
+    seconds: Seconds
     probe: bool = False
     """Whether no job needed it."""
 
@@ -62,12 +65,12 @@ class JobReport:
     term: Count
     sequence: Count
     """Epoch of the assignment whose route, or one of whose other routes, it took last."""
-    seconds: Amount
+    seconds: Seconds
     """From submission to result or error, on the requester's clock."""
     attempts: Count = 1
     timings: tuple[Timing, ...] = ()
     """Of the attempt that won: what each device says it took, on its own clock."""
-    arrived: Amount | None = None
+    arrived: Seconds | None = None
     """From sending to the first device's receipt, on the requester's clock, where one was asked for."""
     code: str | None = None
     """Of the error it ended in."""
@@ -97,5 +100,5 @@ class LinkReport:
     transfers: tuple[Transfer, ...]
     runs: tuple[RunReport, ...] = ()
     jobs: tuple[JobReport, ...] = ()
-    more_jobs: Count = 0
+    more_jobs: MoreJobs = 0
     """Jobs that ended and are not listed."""

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
 from edgemesh.protocol.activation import Cut, check_units
-from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id
+from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id, Seconds
 from edgemesh.protocol.meter import PlugStatus
 
 State = Literal["online", "stopped", "offline"]
@@ -37,8 +37,8 @@ class CodecSpeed:
 
     codec: str
     """As in a route, ``+zstd`` included. A reader ignores one that it does not know."""
-    encode: Amount
-    decode: Amount
+    encode: Seconds
+    decode: Seconds
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class Resources:
     plug: PlugStatus | None = None
     power_notes: tuple[str, ...] = ()
     """Why a meter is not used, or what its figure leaves out."""
+    own: Fraction | None = None
+    """Share of the time that ``cpu`` covers in which its executor was at work; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class MeasuredRun:
 
     start: Cut
     stop: Cut
-    seconds: Amount
+    seconds: Seconds
 
     def __post_init__(self) -> None:
         """Raise DecodeError where it holds no unit."""
@@ -160,7 +162,7 @@ class Profile:
     threads: Count
     seconds: tuple[Annotated[float, Check("more than 0, at most a day", lambda x: 0.0 < x <= 86_400.0)], ...]
     """Median per unit."""
-    spread: tuple[Amount, ...] = ()
+    spread: tuple[Seconds, ...] = ()
     """Half the interquartile range per unit, in seconds."""
     runs: tuple[MeasuredRun, ...] = ()
     emulated: bool = False

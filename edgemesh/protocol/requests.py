@@ -8,8 +8,10 @@ from typing import Annotated, Final, Literal
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.activation import CodecName, Cut, check_units
-from edgemesh.protocol.fields import Amount, Check, Fraction, Id
+from edgemesh.protocol.fields import Check, Fraction, Id
 
+Factor = Annotated[float, Check("between 0 and 1,000,000", lambda x: 0.0 <= x <= 1e6)]
+"""A weight or price: planning multiplies and adds them up."""
 ObjectiveName = Literal["latency", "energy", "bounded-energy", "throughput", "money"]
 OBJECTIVE_NAMES: Final[tuple[ObjectiveName, ...]] = (
     "latency",
@@ -68,9 +70,9 @@ class Policy:
     """A device on battery below this charge gets no new work."""
     max_temperature: Annotated[float, Check("0 to 150", lambda x: 0.0 <= x <= 150.0)] | None = None
     """Degrees Celsius: a device that is hotter gets no new work."""
-    battery_weight: Amount | None = None
+    battery_weight: Factor | None = None
     """How often a joule counts that comes from a battery; None leaves it to the decision node."""
-    mains_weight: Amount | None = None
+    mains_weight: Factor | None = None
     """The same of a joule from the mains, which may be 0; None counts it once."""
     prices: tuple[Price, ...] = ()
     """What devices cost that somebody is paid for."""
@@ -97,9 +99,9 @@ class Price:
     """What a device costs, in any one currency."""
 
     device: Id
-    per_second: Amount = 0.0
+    per_second: Factor = 0.0
     """Of running units, encoding and decoding."""
-    per_gigabyte: Amount = 0.0
+    per_gigabyte: Factor = 0.0
     """Of bytes in and out (10^9)."""
 
 

@@ -11,7 +11,6 @@ from edgemesh.protocol.ids import checked_id, is_digest
 
 MAJOR: Final = 1
 """Major version of the wire contract; a reader refuses any other."""
-MINOR: Final = 0
 
 Payload = Literal["json", "msgpack", "text", "any"]
 

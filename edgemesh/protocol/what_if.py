@@ -10,8 +10,10 @@ from edgemesh.protocol import limits
 from edgemesh.protocol.activation import Hop, check_route
 from edgemesh.protocol.assignment import HopPrediction
 from edgemesh.protocol.fields import Amount, Check, Count, Fraction, Id
+from edgemesh.protocol.presence import Watts
 
-Rate = Annotated[float, Check("more than 0, at most 1e18", lambda x: 0.0 < x <= 1e18)]
+Rate = Annotated[float, Check("between 0.001 and 1e18", lambda x: 0.001 <= x <= 1e18)]
+Delay = Annotated[float, Check("between 0 and 10", lambda x: 0.0 <= x <= 10.0)]
 
 # --- what would be different -----------------------------------------------------------------------------
 
@@ -23,7 +25,7 @@ class LinkChange:
     device: Id
     direction: Literal["both", "up", "down"] = "both"
     bytes_per_second: Rate | None = None
-    delay: Amount | None = None
+    delay: Delay | None = None
     """Seconds, one way."""
 
 
@@ -61,12 +63,12 @@ class AddedBoard:
     """For models."""
     macs_per_second: Rate
     """For the model's runtime and dtype."""
-    idle_watts: Amount
-    busy_watts: Amount
-    radio_watts: Amount
+    idle_watts: Watts
+    busy_watts: Watts
+    radio_watts: Watts
     up_bytes_per_second: Rate
     down_bytes_per_second: Rate
-    delay: Amount
+    delay: Delay
     """Seconds, one way."""
     faster_than: tuple[SpeedRatio, ...] = ()
     """Devices whose measured times may be scaled to this board."""

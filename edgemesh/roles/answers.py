@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemesh.planning.alternatives import all_on_one_device, alternatives
+from edgemesh.planning.alternatives import all_on_one_device, plans_using
 from edgemesh.planning.explanation import why_changed, why_idle
 from edgemesh.planning.front import pareto_front
 from edgemesh.planning.goal import Goal
@@ -13,7 +13,7 @@ from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Plan, Prediction
 from edgemesh.planning.prediction import predicted_latency
 from edgemesh.planning.what_if import BatteryEffect, ContradictionError, changed
-from edgemesh.planning.wording import as_joules, as_milliseconds, as_money
+from edgemesh.planning.wording import as_joules, as_milliseconds, as_money, listed
 from edgemesh.protocol import limits
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Resources
@@ -128,14 +128,14 @@ def _unused(request: WhatIfRequest, instance: Instance, best: Plan, goal: Goal) 
     unused = [board.device for board in request.added if board.device not in best.devices]
     if not unused:
         return ()
-    others = alternatives(instance, best, runner_ups=0, goal=goal)
-    told = {idle.device: idle.text for idle in why_idle(instance, best, others.using, goal)}
+    using, unexamined = plans_using(instance, best, unused, goal)
+    told = {idle.device: idle.text for idle in why_idle(instance, best, using, goal, unexamined)}
     return tuple(f"{name} would be idle: {told[name]}" for name in unused)
 
 
 def _weights(instance: Instance) -> tuple[str, ...]:
     weighted = [f"{d.id} {d.energy_weight:g}" for d in instance.devices if d.energy_weight != 1.0]
-    return (f"joules are weighted: {', '.join(weighted)} times",) if weighted else ()
+    return (f"joules are weighted: {listed(weighted)} times",) if weighted else ()
 
 
 def _difference(now: Plan | None, then: Plan, before: Instance, after: Instance, goal: Goal) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from edgemesh.planning.wording import listed
 from edgemesh.protocol.presence import Resources
 from edgemesh.protocol.requests import Policy
 
@@ -120,10 +121,8 @@ def conditions(
             "median of the others",
         )
         if silent:
-            names = ", ".join(silent[:8]) + " and others" * (len(silent) > 8)
-            notes.append(
-                f"no watts are known of {names}: counted with the median of the others, {usual.busy:.1f} W"
-            )
+            counted = f"counted with the median of the others, {usual.busy:.1f} W"
+            notes.append(f"no watts are known of {listed(silent)}: {counted}")
     elif devices:
         notes.append("no device tells its watts: energy counts nothing, so the fastest plan is taken")
     prices = {price.device: price for price in policy.prices}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final
 
 from edgemesh.errors import DecodeError
+from edgemesh.planning.alternatives import alternatives_work
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.plan import Infeasible
 from edgemesh.protocol.assignment import Holder
@@ -50,6 +52,7 @@ _ROUND_WORK: Final = 4_000_000
 """Units squared times devices that are planned in one go, some 50 ms; then messages have their turn."""
 _ORIGINS: Final = 1024
 _POLICIES: Final = 1024
+_ERROR_CHARS: Final = 400
 _LAST_TERM: Final = 1 << 40
 """A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
 _KINDS: Final = (
@@ -60,6 +63,7 @@ _KINDS: Final = (
     "profile",
     "assignment",
     "failure",
+    "outcome",
     "heartbeat",
     "resources",
     "link",
@@ -165,8 +169,8 @@ class Decider:
                 return self._policy_changed(event, now)
             if kind == "assignment":
                 return self._assignment(event, now)
-            if kind == "failure":
-                self._news.heard_failure((event.topic.names["model"], event.topic.names["origin"]), event)
+            if kind in ("failure", "outcome"):
+                self._news.heard(event)
                 return []
             steps = self.estimates.steps
             relevant = self.view.learn(event, now) or self.estimates.learn(event, now)
@@ -190,15 +194,14 @@ class Decider:
     def _heartbeat(self, device: str, now: float) -> list[Action]:
         heartbeat = self.view.devices[device].heartbeat
         assert heartbeat is not None
-        before = self.estimates.queue(device)
+        before = self.estimates.queue(device, now)
         self.estimates.observe_queue(device, heartbeat.queued_seconds)
-        return self._soon(now) if abs(self.estimates.queue(device) - before) > _QUEUE_STEP else []
+        return self._soon(now) if abs(self.estimates.queue(device, now) - before) > _QUEUE_STEP else []
 
     def _resources(self, device: str) -> None:
         view = self.view.devices[device]
         if view.resources is not None:
-            own = view.heartbeat.busy if view.heartbeat is not None else 0.0
-            self.estimates.observe_resources(device, view.resources, own)
+            self.estimates.observe_resources(device, view.resources)
 
     def _request(self, event: MessageReceived, now: float) -> list[Action]:
         verb = event.topic.names["verb"]
@@ -227,7 +230,10 @@ class Decider:
 
     def _policy_changed(self, event: MessageReceived, now: float) -> list[Action]:
         model = event.topic.names["model"]
-        policy = decode_json(Policy, event.payload) if event.payload else None
+        try:
+            policy = decode_json(Policy, event.payload) if event.payload else None
+        except DecodeError as error:
+            raise DecodeError(f"the policy of {model} is not kept to, the one before is: {error}") from None
         if policy == self._policies.get(model):
             return []
         if policy is None:
@@ -266,12 +272,15 @@ class Decider:
         for key in gone:
             self.plans.forget(key)
             self._failures.pop(key, None)
-        keys = sorted({*gone, *self._orphans(model)})
-        return [action for key in keys for action in (self._cleared(key), *self._news.withdrawn(key))]
+        return self._withdrawn({*gone, *(key for key in self._retained() if key[0] == model)})
 
-    def _orphans(self, model: str) -> list[Key]:
-        """Retained assignments of ``model``."""
-        return [key for key in self.view.assignments if key[0] == model]
+    def _retained(self) -> set[Key]:
+        """Of all assignments, failures and outcomes that the broker holds."""
+        return {*self.view.assignments, *self._news.keys()}
+
+    def _withdrawn(self, keys: Collection[Key]) -> list[Action]:
+        """Nothing of ``keys`` stays retained."""
+        return [action for key in sorted(keys) for action in (self._cleared(key), *self._news.withdrawn(key))]
 
     def _cleared(self, key: Key) -> Publish:
         return Publish(self._topics.build("assignment", model=key[0], origin=key[1]), b"", qos=1, retain=True)
@@ -326,25 +335,46 @@ class Decider:
             if now - self._connected_at >= _GRACE_SECONDS:
                 actions += self._cleared_orphans()
             self._todo = sorted(self._origins, reverse=True)
-        work = 0
+        work = 0.0
         while self._todo and work < _ROUND_WORK:
             model, origin = self._todo.pop()
             manifest = self.view.manifests.get(model)
             if manifest is not None and (model, origin) in self._origins:
                 work += manifest.unit_count**2 * max(1, len(self.view.devices))
-                actions += self._decide(manifest, origin, now)
+                done = self._guarded((model, origin), partial(self._decide, manifest, origin, now), now)
+                actions += done
+                if any(isinstance(action, Publish) and action.payload for action in done):
+                    work += alternatives_work(manifest.unit_count, len(self.view.devices))
         if self._todo:
             return [*actions, *self._plan_by(now)]
         asked, self._asked = self._asked, {}
+        actions += self._guarded(None, partial(self._planned_together, now), now)
+        actions += self._guarded(None, partial(self._news.outcomes, now), now)
+        return [*actions, *(self._answer(request, now) for request in asked)]
+
+    def _planned_together(self, now: float) -> list[Action]:
+        actions: list[Action] = []
         for situation, chosen in self._crowd.better(now):
-            actions += self._take_over(situation, chosen, now)
-        return [*actions, *self._news.outcomes(now), *(self._answer(request, now) for request in asked)]
+            key = situation.manifest.name, situation.origin
+            actions += self._guarded(key, partial(self._take_over, situation, chosen, now), now)
+        return actions
+
+    def _guarded(self, key: Key | None, step: Callable[[], list[Action]], now: float) -> list[Action]:
+        """What ``step`` does; an error in it is told, and takes nothing from the rest of the round."""
+        try:
+            return step()
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"[:_ERROR_CHARS]
+            if key is None:
+                return self._refusals.tell("planning", f"a step of planning failed: {why}", now)
+            self._failures[key] = f"planning failed: {why}"
+            text = f"planning of {key[0]} for {key[1]} failed: {why}"
+            return self._refusals.tell(f"planning of {key[0]} for {key[1]}", text, now)
 
     def _cleared_orphans(self) -> list[Action]:
-        """Assignments of models that were removed while nobody decided."""
+        """What is retained of models that were removed while nobody decided."""
         self._origins = {key for key in self._origins if key[0] in self.view.manifests}
-        orphans = [key for key in self.view.assignments if key[0] not in self.view.manifests]
-        return [self._cleared(key) for key in orphans]
+        return self._withdrawn([key for key in self._retained() if key[0] not in self.view.manifests])
 
     def _decide(self, manifest: Manifest, origin: str, now: float) -> list[Action]:
         key = manifest.name, origin
@@ -359,10 +389,16 @@ class Decider:
 
     def _take_over(self, situation: Situation, chosen: Switch, now: float) -> list[Action]:
         entry = self.plans.take_over(situation, chosen, self._news.time_of_day(now), now)
-        errors = self.plans.errors(situation, now)
-        return self._news.assignment(
-            situation, entry, chosen.reason, errors, self._holder.term, self.view, now
-        )
+        try:
+            errors = self.plans.errors(situation, now)
+            return self._news.assignment(
+                situation, entry, chosen.reason, errors, self._holder.term, self.view, now
+            )
+        except Exception:
+            # Nobody was told of it.
+            key = situation.manifest.name, situation.origin
+            self.plans.renew(key, "the plan before could not be published")
+            raise
 
     def _failed(self, key: Key, why: Infeasible, now: float) -> list[Action]:
         # The last good assignment stays: it may be right again before anybody acts.

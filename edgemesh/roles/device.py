@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Hop
@@ -28,6 +28,7 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.meter import Meter
+from edgemesh.roles.own_work import OwnWork
 from edgemesh.roles.power import Power
 from edgemesh.roles.preparer import Preparer
 from edgemesh.roles.profiler import Profiler, Scale
@@ -98,10 +99,9 @@ class Device:
             threads=settings.threads,
             is_idle=lambda: self.worker.idle,
             emulate=emulate,
+            is_disturbed=lambda: self.speed_check.is_disturbed,
         )
-        self.meter = Meter(
-            settings.device, settings.boot, topics, origin=settings.device, size_of=size_of
-        )
+        self.meter = Meter(settings.device, settings.boot, topics, origin=settings.device, size_of=size_of)
         self.speed_check = SpeedCheck(
             self.profiler.profiles,
             self.profiler.published,
@@ -117,6 +117,7 @@ class Device:
         self.busy_fraction = 0.0
         """Share of the time before the last heartbeat in which units ran."""
         self._running: RunUnits | None = None
+        self._own_work = OwnWork()
         self._was_connected = False
         self._asks_memory = False
         """Whether it is not known yet if the broker still has what it retained."""
@@ -134,6 +135,7 @@ class Device:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to anything; actions that stay on this device have been followed up already."""
+        self._own_work.answered(event, now)
         actions = self._one(event, now)
         outcome: list[Action] = []
         # Grows while it is gone through: what stays on this device is an event at once.
@@ -151,6 +153,7 @@ class Device:
             elif isinstance(action, JobEnded):
                 self.meter.ended(action)
             outcome.append(action)
+        self._own_work.asked(outcome, now)
         return outcome
 
     def _one(self, event: Event, now: float) -> list[Action]:
@@ -168,7 +171,10 @@ class Device:
         if isinstance(event, TimerFired) and event.name == "resources":
             return [ReadResources(), SetTimer("resources", now + _LOOK_SECONDS)]
         if isinstance(event, ResourcesRead):
-            return [*self._resources(event.resources, now), *self.speed_check.handle(event, now)]
+            # What an emulated board tells as busy is made of the share in its last heartbeat.
+            share = self._own_work.take_share(now)
+            told = replace(event.resources, own=self.busy_fraction if self.settings.emulated else share)
+            return [*self._resources(told, now), *self.speed_check.handle(ResourcesRead(told), now)]
         if isinstance(event, ForeignMessageReceived):
             return self.power.handle(event, now)
         if isinstance(event, RangeLoaded):
@@ -325,6 +331,7 @@ class Device:
         run = self._running
         if run is None or run.run != event.run:
             return []
+        self.profiler.ran(now)
         reported = self.meter.ran(run.digest, run.start, run.stop, event.run_seconds, now)
         surprising = self.meter.doubts(run.digest, run.start, run.stop)
         return [*reported, *self.speed_check.ran(run.digest, now, surprising=surprising)]

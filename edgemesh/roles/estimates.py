@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from edgemesh.errors import DecodeError
 from edgemesh.planning.link_estimate import LinkEstimate, LinkEstimator, SampleKind, receiver_share
+from edgemesh.planning.queue_estimate import QueueEstimates
 from edgemesh.planning.rate_estimate import EventRate
 from edgemesh.planning.slowdown_estimate import OthersLoad, expected_slowdown
 from edgemesh.planning.unexplained_estimate import UnexplainedTime
@@ -19,11 +20,10 @@ from edgemesh.roles.events import MessageReceived
 from edgemesh.roles.prediction_error import PredictionErrors, took_own_route
 
 _PARTICIPANTS = 8192
+_CONTENTS = 2
+"""Of one device under one model's name: the last ones, as an old plan may still be in force."""
 _READ = 256
 """Transfers, runs and jobs that are taken from one report."""
-_QUEUE_FLOOR = 0.02
-"""Seconds of waiting that are noise: a job under way when the heartbeat was made."""
-_LONGEST_QUEUE = 60.0
 
 
 class MeshEstimates:
@@ -35,8 +35,9 @@ class MeshEstimates:
         self._links: dict[str, LinkEstimator] = {}
         self._times: dict[tuple[str, str], UnitTimeEstimator] = {}
         self._profiles: dict[tuple[str, str], Profile] = {}
-        self._queues: dict[str, tuple[float, float]] = {}
-        """What the last two heartbeats of a device said."""
+        self._contents: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Digests that a device has told of under a model's name."""
+        self._queues = QueueEstimates()
         self._load: dict[str, OthersLoad] = {}
         self._slowdown: dict[str, float] = {}
         self._unexplained: dict[str, UnexplainedTime] = {}
@@ -56,7 +57,7 @@ class MeshEstimates:
         """Take in a profile or link report; True when it was one. Raises DecodeError."""
         kind, names = event.topic.kind, event.topic.names
         if kind == "profile":
-            self._learn_profile(names["device"], event)
+            self._learn_profile(names["device"], names["model"], event)
         elif kind == "link":
             self._learn_report(names["requester"], decode_json(LinkReport, event.payload), now)
         else:
@@ -65,24 +66,20 @@ class MeshEstimates:
 
     def observe_queue(self, device: str, seconds: float) -> None:
         """Predicted waiting time from a heartbeat."""
-        _, before = self._queues.get(device, (0.0, 0.0))
-        self._queues[device] = before, min(seconds, _LONGEST_QUEUE)
+        self._queues.heard(device, seconds)
 
-    def observe_resources(self, device: str, resources: Resources, own: float) -> None:
-        """A reading of the device's machine, and the share of the time in which our own units ran there."""
+    def observe_resources(self, device: str, resources: Resources) -> None:
+        """A reading of the device's machine; one that does not tell our own share says nothing of others'."""
         if device not in self._load and len(self._load) >= _PARTICIPANTS:
             return
         load = self._load.setdefault(device, OthersLoad())
-        load.observe(resources.cpu, own)
+        if resources.own is not None:
+            load.observe(resources.cpu, resources.own)
         self._slowdown[device] = expected_slowdown(load.share, resources.throttled)
 
-    def queue(self, device: str) -> float:
-        """Seconds that a job is likely to wait on the device: what both of its last two heartbeats show.
-
-        One alone may have been made just after a job came in.
-        """
-        seconds = min(self._queues.get(device, (0.0, 0.0)))
-        return seconds if seconds >= _QUEUE_FLOOR else 0.0
+    def queue(self, device: str, now: float) -> float:
+        """Seconds that a job is likely to wait on the device."""
+        return self._queues.seconds(device, now)
 
     def link(self, participant: str, now: float) -> LinkEstimate:
         """The link of a device or gateway; the default where nothing was measured."""
@@ -119,47 +116,32 @@ class MeshEstimates:
         ages = [age for d in devices if math.isfinite(age := self.link(d, now).age)]
         return max(ages, default=0.0)
 
-    def uncertainty(
-        self,
-        participants: Collection[str],
-        digest: str,
-        now: float,
-        shares: Mapping[str, tuple[float, float]] | None = None,
-    ) -> float:
-        """Likely relative error of the latency of a plan, on a log scale: 0.1 is about 10 %.
-
-        ``participants`` are its devices and its requester. ``shares`` has for each the predicted seconds of
-        its runs and of its crossings: independent errors of the parts add up in squares, each by its share of
-        the total. Without, it is the largest error of any part, which that of no sum of parts exceeds.
-        """
-        parts: list[tuple[float, float]] = []
-        for participant in participants:
-            run, crossings = (1.0, 1.0) if shares is None else shares.get(participant, (0.0, 0.0))
-            estimator = self._times.get((participant, digest))
-            if estimator is not None and run > 0.0:
-                slowdown = self.slowdown(participant)
-                parts.append((run, estimator.estimate(now, slowdown).uncertainty))
-            if len(participants) > 1 and crossings > 0.0:
-                parts.append((crossings, self.link(participant, now).uncertainty))
-        if shares is None:
-            return max((error for _, error in parts), default=0.0)
-        total = sum(seconds for seconds, _ in parts)
-        return math.sqrt(sum((seconds / total * error) ** 2 for seconds, error in parts))
-
     # --- profiles and reports ----------------------------------------------------------------------------
 
-    def _learn_profile(self, device: str, event: MessageReceived) -> None:
+    def _learn_profile(self, device: str, model: str, event: MessageReceived) -> None:
+        name = device, model
+        before = self._contents.pop(name, ())
         if not event.payload:
+            self._forget_contents(device, before)
             return
         profile = decode_json(Profile, event.payload)
-        key = device, profile.digest
-        if self._profiles.get(key) == profile:
-            return
-        if key not in self._profiles and len(self._profiles) >= _PARTICIPANTS:
+        if not before and len(self._contents) >= _PARTICIPANTS:
             raise DecodeError(f"more than {_PARTICIPANTS} profiles; that of {device} is not taken in")
-        self._profiles[key] = profile
-        runs = [MeasuredRun(r.start, r.stop, r.seconds) for r in profile.runs]
-        self._times[key] = UnitTimeEstimator(profile.seconds, runs)
+        kept = (*(digest for digest in before if digest != profile.digest), profile.digest)
+        self._contents[name] = kept[-_CONTENTS:]
+        self._forget_contents(device, kept[:-_CONTENTS])
+        key = device, profile.digest
+        if self._profiles.get(key) != profile:
+            self._profiles[key] = profile
+            runs = [MeasuredRun(r.start, r.stop, r.seconds) for r in profile.runs]
+            self._times[key] = UnitTimeEstimator(profile.seconds, runs)
+
+    def _forget_contents(self, device: str, digests: Collection[str]) -> None:
+        """What it does not tell of any more, under no name."""
+        for digest in digests:
+            if not any(name[0] == device and digest in told for name, told in self._contents.items()):
+                self._profiles.pop((device, digest), None)
+                self._times.pop((device, digest), None)
 
     def _learn_report(self, participant: str, report: LinkReport, now: float) -> None:
         for transfer in report.transfers[:_READ]:
@@ -174,6 +156,8 @@ class MeshEstimates:
         jobs = report.jobs[:_READ]
         for job in jobs:
             self.outcomes.observe(job)
+            for timing in job.timings:
+                self._queues.waited(timing.device, timing.queue, now)
             self._charge_unexplained(participant, job, now)
             # Jobs that are not listed were of the same models as those that are.
             self._count(job, 1.0 + report.more_jobs / len(jobs), now)
@@ -185,15 +169,24 @@ class MeshEstimates:
             self._sample(sender, "echo", transfer.nbytes, transfer.seconds, now)
         elif transfer.kind == "tail":
             self._sample(sender, "tail", transfer.nbytes, transfer.seconds, now)
-        elif transfer.peer is not None:
+        elif transfer.peer is not None and self._knows(transfer.peer):
             link = self.link(sender, now).link
             share = receiver_share(transfer.nbytes, transfer.seconds, link)
             self._sample(transfer.peer, "down", transfer.nbytes, share, now)
 
+    def _knows(self, participant: str) -> bool:
+        """Whether it has spoken itself: others can make up any name."""
+        return participant in self._links or self._queues.knows(participant)
+
     def _sample(self, participant: str, kind: SampleKind, nbytes: int, seconds: float, now: float) -> None:
-        if participant not in self._links and len(self._links) >= _PARTICIPANTS:
-            raise DecodeError(f"more than {_PARTICIPANTS} links; that of {participant} is not taken in")
-        estimator = self._links.setdefault(participant, LinkEstimator())
+        estimator = self._links.pop(participant, None)
+        if estimator is None:
+            estimator = LinkEstimator()
+            if len(self._links) >= _PARTICIPANTS:
+                # Clients come and go under new names: they make room before any device does.
+                strangers = (name for name in self._links if not self._queues.knows(name))
+                del self._links[next(strangers, next(iter(self._links)))]
+        self._links[participant] = estimator  # whoever was measured last comes last
         before = estimator.steps
         estimator.observe(kind, nbytes, seconds, now)
         self._steps += estimator.steps - before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from edgemesh.protocol import limits
 from edgemesh.protocol.assignment import Assignment, PlanFailure
 from edgemesh.protocol.history import HistoryRecord
 from edgemesh.protocol.outcome import Outcome
@@ -15,7 +18,7 @@ def assignment_record(assignment: Assignment) -> HistoryRecord:
     return HistoryRecord(
         "assignment",
         a.model,
-        a.reason,
+        _bounded(a.reason),
         origin=a.origin,
         term=a.term,
         sequence=a.sequence,
@@ -28,7 +31,8 @@ def assignment_record(assignment: Assignment) -> HistoryRecord:
 
 def failure_record(failure: PlanFailure) -> HistoryRecord:
     """No plan can be made."""
-    return HistoryRecord("failure", failure.model, failure.reason, origin=failure.origin, route=failure.kept)
+    f = failure
+    return HistoryRecord("failure", f.model, _bounded(f.reason), origin=f.origin, route=f.kept)
 
 
 def outcome_record(outcome: Outcome, assignment: Assignment | None) -> HistoryRecord:
@@ -57,4 +61,13 @@ def outcome_record(outcome: Outcome, assignment: Assignment | None) -> HistoryRe
 def policy_record(model: str, policy: Policy | None) -> HistoryRecord:
     """A person changed what is kept to; None where the policy was cleared. The store adds what was before."""
     who = policy.changed_by if policy is not None else None
-    return HistoryRecord("policy", model, policy_text(policy or Policy()), who=who)
+    return HistoryRecord("policy", model, _bounded(policy_text(policy or Policy())), who=who)
+
+
+def _bounded(text: str) -> str:
+    """``text`` as a reader takes it; the digest tells apart two long ones that begin alike."""
+    if len(text) <= limits.TEXT_CHARS:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    end = f"... ({len(text)} characters, {digest})"
+    return text[: limits.TEXT_CHARS - len(end)] + end

@@ -13,6 +13,7 @@ from edgemesh.model.codec_sizes import carried_bytes
 from edgemesh.planning.instance import FloatArray, Instance, Pin, PlanningDevice, Requester
 from edgemesh.planning.plan import Infeasible
 from edgemesh.planning.unit_time_estimate import UnitTimes
+from edgemesh.planning.wording import listed
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.manifest import Boundary, Manifest
 from edgemesh.protocol.presence import About
@@ -25,8 +26,6 @@ from edgemesh.roles.mesh_view import MeshView
 
 GATEWAY_PARTICIPANT = "gateway-0"
 """Whose link stands for all inputs that arise on a topic."""
-_NAMED = 4
-"""Devices named in a sentence."""
 _ZSTD_RATIO = 0.9
 """Float activations hardly compress."""
 
@@ -108,9 +107,8 @@ def planning_instance(
         for device in known
     )
     if all(device.unavailable for device in devices):
-        reasons = ", ".join(f"{device.id} {device.unavailable}" for device in devices[:_NAMED])
-        more = " and others" * (len(devices) > _NAMED)
-        return Infeasible("unavailable", f"no device can run {manifest.name}: {reasons}{more}")
+        reasons = listed(f"{device.id} {device.unavailable}" for device in devices)
+        return Infeasible("unavailable", f"no device can run {manifest.name}: {reasons}")
     if origin != APP_ORIGIN and origin not in known:
         return Infeasible("unavailable", f"the origin {origin} is no device of this mesh")
     pins = _pins(manifest, policy, known)
@@ -168,7 +166,7 @@ def _pins(manifest: Manifest, policy: Policy, known: Sequence[str]) -> list[Pin]
         if pin.never:
             here = set(range(len(known))) - here
         if not here:
-            whom = ", ".join(sorted(named))
+            whom = listed(sorted(named))
             if pin.never:
                 text = f"{units} may not run on {whom}, and there is no other device: add one, or lift that"
                 return Infeasible("pinned", text)
@@ -204,7 +202,7 @@ def _device(
         None if times is None else times.runs,
         memory_limit=max(0.0, about.memory_bytes - others.memory_bytes.get(device, 0.0)),
         # The queue that a device tells of holds the jobs of all: what others are likely to add is in it.
-        queue_seconds=max(estimates.queue(device), others.waiting.get(device, 0.0)),
+        queue_seconds=max(estimates.queue(device, now), others.waiting.get(device, 0.0)),
         encode=costs.encode,
         decode=costs.decode,
         unavailable=unavailable,

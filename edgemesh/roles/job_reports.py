@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from edgemesh.protocol.link import JobReport
+from edgemesh.protocol.link import MORE_JOBS, JobReport
 from edgemesh.roles.actions import JobEnded
 
 LISTED: Final = 8
@@ -53,6 +53,6 @@ class JobReports:
 
     def take(self) -> tuple[tuple[JobReport, ...], int]:
         """Jobs since the last call, and how many more."""
-        jobs, more = tuple(self._jobs), self._more
+        jobs, more = tuple(self._jobs), min(self._more, MORE_JOBS)
         self._jobs, self._more = [], 0
         return jobs, more

@@ -33,7 +33,7 @@ _SUMMARY_SECONDS: Final = 60.0
 _EXPLAINED_WORK: Final = 1_000_000
 """Units squared times devices up to which the binding constraint is looked for with every assignment: that
 takes a search per constraint. Beyond it only who asks is told."""
-_FAILURES: Final = 4096
+_SEEN: Final = 8192
 _FIGURES: Final = re.compile(r"\d+(\.\d+)?")
 
 
@@ -49,6 +49,8 @@ class News:
         self._unix_time = unix_time
         self._failures: dict[Key, PlanFailure] = {}
         """What is retained, as far as this node knows."""
+        self._seen: set[tuple[str, Key]] = set()
+        """Topics of failures and outcomes that retain something, perhaps of an earlier leader."""
         self._newest: dict[Key, tuple[Assignment, float]] = {}
         """Published last, and when."""
         self._outcomes: dict[Key, Outcome] = {}
@@ -59,6 +61,7 @@ class News:
     def clear(self) -> None:
         """Begin with what the broker retains."""
         self._failures.clear()
+        self._seen.clear()
 
     def time_of_day(self, now: float) -> float | None:
         """Unix time, where it is known."""
@@ -83,7 +86,6 @@ class News:
         energy = situation.goal.objective in ("energy", "bounded-energy")
         by = Goal("latency") if energy and not situation.conditions.watts_known else situation.goal
         others = alternatives(instance, plan, runner_ups=_RUNNER_UPS, goal=by)
-        ended = self._summary(key, now) if key in self._newest else []
         self.sequence += 1
         abouts = {device: view.about(device) for device in view.devices}
         small = instance.unit_count**2 * len(instance.devices) <= _EXPLAINED_WORK
@@ -92,7 +94,7 @@ class News:
             situation.origin,
             plan,
             others,
-            why_idle(instance, plan, others.using, by),
+            why_idle(instance, plan, others.using, by, others.unexamined),
             instance,
             situation.conditions,
             Circumstances(
@@ -108,6 +110,8 @@ class News:
                 since=entry.since,
             ),
         )
+        payload = encode_json(message)  # what cannot be encoded leaves all as it was
+        ended = self._summary(key, now) if key in self._newest else []
         self._estimates.outcomes.assigned(message)
         self._newest[key] = message, now
         topic = self._topics.build("assignment", model=key[0], origin=key[1])
@@ -116,7 +120,7 @@ class News:
             figures += f", {message.joules:.3g} J"
         return [
             *ended,
-            Publish(topic, encode_json(message), qos=1, retain=True),
+            Publish(topic, payload, qos=1, retain=True),
             Remember(assignment_record(message)),
             Log("info", f"{key[0]} for {key[1]}: {route_label(plan)}, {figures}; {reason}", key[0]),
             *self.planned(key),
@@ -130,14 +134,21 @@ class News:
 
     # --- failures ----------------------------------------------------------------------------------------
 
-    def heard_failure(self, key: Key, event: MessageReceived) -> None:
-        """One that is retained, perhaps by an earlier leader. Raises DecodeError."""
+    def heard(self, event: MessageReceived) -> None:
+        """A failure or outcome that is retained, perhaps by an earlier leader. Raises DecodeError."""
+        kind, key = event.topic.kind, (event.topic.names["model"], event.topic.names["origin"])
         if not event.payload:
+            self._seen.discard((kind, key))
             return
-        failure = decode_json(PlanFailure, event.payload)
-        if key not in self._failures and len(self._failures) >= _FAILURES:
-            raise DecodeError(f"more than {_FAILURES} failures; that of {key[0]} is not taken in")
-        self._failures.setdefault(key, failure)
+        if (kind, key) not in self._seen and len(self._seen) >= _SEEN:
+            raise DecodeError(f"more than {_SEEN} failures and outcomes; that of {key[0]} is not taken in")
+        self._seen.add((kind, key))
+        if kind == "failure":
+            self._failures.setdefault(key, decode_json(PlanFailure, event.payload))
+
+    def keys(self) -> set[Key]:
+        """Of all that is retained of failures and outcomes."""
+        return {key for _, key in self._seen}
 
     def failure(self, key: Key, why: Infeasible, entry: InForce | None, now: float) -> list[Action]:
         """Say why there is no plan, unless it was said already."""
@@ -147,8 +158,9 @@ class News:
         if before is not None and same and before.reason == why.reason:
             return []
         since = before.since if before is not None and same else self.time_of_day(now)
-        failure = self._failures[key] = PlanFailure(key[0], key[1], why.kind, why.reason, kept, since)
+        failure = PlanFailure(key[0], key[1], why.kind, why.reason, kept, since)
         told = self._retained("failure", key, encode_json(failure))
+        self._failures[key] = failure
         # The charge of a battery is another every minute; that is no other failure.
         if before is not None and same and _shape(before.reason) == _shape(why.reason):
             return [told]
@@ -168,8 +180,8 @@ class News:
             self._outcome_at[key] = now
             if outcome is None or not outcome.jobs or outcome == self._outcomes.get(key):
                 continue
-            self._outcomes[key] = outcome
             actions.append(self._retained("outcome", key, encode_json(outcome)))
+            self._outcomes[key] = outcome
             if now - self._summary_at.setdefault(key, now) >= _SUMMARY_SECONDS:
                 actions += self._summary(key, now)
         return actions
@@ -188,10 +200,16 @@ class News:
         self._newest.pop(key, None)
         self._outcome_at.pop(key, None)
         self._summary_at.pop(key, None)
-        told = self._outcomes.pop(key, None) is not None
-        return [*([self._retained("outcome", key, b"")] if told else []), *self.planned(key)]
+        self._outcomes.pop(key, None)
+        self._failures.pop(key, None)
+        kinds = [kind for kind in ("failure", "outcome") if (kind, key) in self._seen]
+        return [self._retained(kind, key, b"") for kind in kinds]
 
     def _retained(self, kind: str, key: Key, payload: bytes) -> Publish:
+        if payload:
+            self._seen.add((kind, key))
+        else:
+            self._seen.discard((kind, key))
         return Publish(self._topics.build(kind, model=key[0], origin=key[1]), payload, qos=1, retain=True)
 
 

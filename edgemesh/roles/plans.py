@@ -246,7 +246,8 @@ class Plans:
     def errors(self, situation: Situation, now: float) -> Errors:
         """How wrong the estimates behind ``situation`` are likely to be."""
         run: dict[str, float] = {}
-        link: dict[str, float] = {}
+        up: dict[str, float] = {}
+        down: dict[str, float] = {}
         guessed: set[Source] = set()
         manifest = situation.manifest
         for device in situation.instance.devices:
@@ -255,18 +256,15 @@ class Plans:
                 run[device.id] = times.uncertainty
                 if times.age > _FRESH_SECONDS:
                     guessed.add(("run", device.id))
-            self._note_link(device.id, device.id, link, guessed, now)
+        participants = {device.id: device.id for device in situation.instance.devices}
         if isinstance(situation.instance.origin, Requester):
-            self._note_link(APP_ORIGIN, GATEWAY_PARTICIPANT, link, guessed, now)
-        return Errors(run, link, frozenset(guessed))
-
-    def _note_link(
-        self, name: str, participant: str, link: dict[str, float], guessed: set[Source], now: float
-    ) -> None:
-        estimate = self._estimates.link(participant, now)
-        link[name] = estimate.uncertainty
-        if estimate.age > _FRESH_SECONDS:
-            guessed.add(("link", name))
+            participants[APP_ORIGIN] = GATEWAY_PARTICIPANT
+        for name, participant in participants.items():
+            estimate = self._estimates.link(participant, now)
+            up[name], down[name] = estimate.up_error, estimate.down_error
+            if estimate.age > _FRESH_SECONDS:
+                guessed |= {("up", name), ("down", name)}
+        return Errors(run, up, frozenset(guessed), down)
 
     def _all_as_before(self, situation: Situation, now: float) -> bool:
         """Whether nothing has moved since the plan in force was found to be the best, and no rival waits."""

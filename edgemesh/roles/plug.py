@@ -13,6 +13,8 @@ from edgemesh.roles.refusals import Refusals
 
 STALE_SECONDS = 900.0
 """A plug that reports on a change only may be silent for long: three periods of Tasmota's default."""
+_PROBLEM_CHARS = 1000
+"""Far within what readers of ``Resources`` take."""
 _ASK_SECONDS = 60.0
 """Without a report for this long the plug is asked, where its kind can be."""
 _ABSENT_SECONDS = 10.0
@@ -140,7 +142,7 @@ class Plug:
                     "something else hangs on that plug, or it is wrong"
                 )
         except DecodeError as error:
-            self._problem = str(error)
+            self._problem = str(error)[:_PROBLEM_CHARS]
             return self._refusals.log(f"the plug {self.setting.topic}", error, now)
         if report.online is not None:
             self._online = report.online

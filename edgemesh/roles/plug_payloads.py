@@ -21,6 +21,8 @@ REPORT_BYTES: Final = 16 * 1024
 PLUG_WATTS: Final = 4000.0
 """No plug carries more (16 A at 250 V): a larger figure is a fault."""
 _LARGEST_JOULES: Final = 1e15
+_KEY_CHARS: Final = 40
+"""Of a foreign key that an error names, escaped: keys may be anything."""
 _KILOWATT_HOUR, _WATT_HOUR, _WATT_MINUTE = 3.6e6, 3600.0, 60.0
 
 
@@ -186,7 +188,7 @@ def _read_zigbee(given: str, topic: str, payload: bytes) -> PlugReport:
         if payload[:1] != b"{":
             return PlugReport(online=_word(payload, "online", "offline"))
         state = _map(plain_json(payload), "an availability").get("state")
-        return PlugReport(online=_word(str(state).encode(), "online", "offline"))
+        return PlugReport(online=_one_of_two(str(state)[:16], "online", "offline"))
     told = _map(plain_json(payload), "a report of zigbee2mqtt")
     return PlugReport(_amount(told, "power"), _amount(told, "energy", _KILOWATT_HOUR))
 
@@ -205,7 +207,8 @@ def _read_any(given: str, topic: str, payload: bytes) -> PlugReport:
         return _read_shelly(given, topic, payload)
     if "power" in told:
         return _read_zigbee(given, topic, payload)
-    raise DecodeError(f"no power in a report with {', '.join(map(str, list(told)[:8])) or 'nothing'}")
+    keys = ", ".join(ascii(key)[:_KEY_CHARS] for key in list(told)[:8])
+    raise DecodeError(f"no power in a report with {keys or 'nothing'}")
 
 
 FORMATS: Final[dict[PlugKind, PlugFormat]] = {
@@ -233,9 +236,13 @@ def _map(value: object, what: str) -> dict[str, object]:
 
 
 def _word(payload: bytes, yes: str, no: str) -> bool:
-    text = payload[:16].decode("ascii", "replace").strip()
+    return _one_of_two(payload[:16].decode("ascii", "replace"), yes, no)
+
+
+def _one_of_two(text: str, yes: str, no: str) -> bool:
+    text = text.strip()
     if text not in (yes, no):
-        raise DecodeError(f"neither {yes} nor {no}: {text!r}")
+        raise DecodeError(f"neither {yes} nor {no}: {text!a}")
     return text == yes
 
 
@@ -254,7 +261,7 @@ def _amount(told: dict[str, object], key: str, unit: float = 1.0) -> float | Non
     if isinstance(value, list):
         raise DecodeError(f"{key} of {len(value)} channels: a plug of one channel is wanted")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DecodeError(f"{key} must be a number, not {str(value)[:40]!r}")
+        raise DecodeError(f"{key} must be a number, not {str(value)[:40]!a}")
     # NaN and infinity compare false; a whole number may be too large for a float.
     if not 0.0 <= value <= _LARGEST_JOULES:
         raise DecodeError(f"{key} must be 0 or more, not {str(value)[:40]}")

@@ -1,9 +1,15 @@
-"""Profiler: measures a model's units on this device while it is idle."""
+"""Profiler: measures a model's units on this device while it is idle.
+
+Nothing interrupts a measurement, so it is made in pieces: a job that comes waits for one run of one unit, or
+for about a tenth of a second where units are shorter than that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
 
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
@@ -27,6 +33,17 @@ What changes between is seen by jobs and speed checks."""
 _PREFIXES = 8
 _TIMER = "profile"
 _POLL_SECONDS = 0.5
+_PIECE_SECONDS: Final = 0.1
+"""What nothing interrupts is about as long at most, or else one run of one unit."""
+_LONGEST_SECONDS: Final = 1.0
+"""Of a run of several units when the model is measured for the first time: no job of it runs here yet. What
+takes longer is taken for the sum of its units; jobs show by how much that is wrong."""
+_SHORT_SECONDS: Final = _PIECE_SECONDS / 4
+"""Up to here the executor repeats the run as it likes: one to warm and three to count fit into a piece."""
+_SAMPLES: Final = 3
+"""Of a longer run, each a piece of its own."""
+_QUIET_SECONDS: Final = 2.0
+"""Without a job before a model is measured again."""
 _LOSSES = 3
 """Measurements of one model that may take the executor with them before it is given up."""
 Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
@@ -36,10 +53,61 @@ Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
 @dataclass
 class _Measuring:
     manifest: Manifest
+    earlier: Profile | None
+    """What was measured the last time."""
     todo: list[tuple[int, int]]
     spent: float = 0.0
     """Seconds of measuring so far."""
+    samples: list[float] = field(default_factory=list)
+    """Of the range at hand."""
     done: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    """Range to seconds and spread."""
+
+    def expected(self, start: int, stop: int) -> float | None:
+        """Seconds of a run, as far as known yet."""
+        if stop - start == 1:
+            return self.earlier.seconds[start] if self.earlier is not None else None
+        return sum(self.done[unit, unit + 1][0] for unit in range(start, stop))
+
+    def following(self) -> MeasureUnits:
+        """The next piece of the work."""
+        start, stop = self.todo[0]
+        expected = self.samples[0] if self.samples else self.expected(start, stop)
+        is_short = expected is not None and expected <= _SHORT_SECONDS
+        return MeasureUnits(self.manifest.digest, start, stop, 0 if is_short else 1)
+
+    def take(self, asked: MeasureUnits, seconds: float, spread: float) -> None:
+        """What a piece took."""
+        if asked.runs == 1:
+            self.samples.append(seconds)
+            if self.samples[0] <= _SHORT_SECONDS or len(self.samples) < _SAMPLES:
+                return
+            seconds, spread = median(self.samples), (max(self.samples) - min(self.samples)) / 2.0
+        self.samples.clear()
+        self.done[self.todo.pop(0)] = seconds, spread
+        while self.todo and self.is_too_long(*self.todo[0]):
+            self.todo.pop(0)
+
+    def is_too_long(self, start: int, stop: int) -> bool:
+        """Whether a job could not be asked to wait for a run of these units."""
+        if stop - start == 1:
+            return False
+        seconds = self.expected(start, stop)
+        longest = max(taken for (first, last), (taken, _) in self.done.items() if last - first == 1)
+        most = _LONGEST_SECONDS if self.earlier is None else _PIECE_SECONDS
+        return seconds is not None and seconds > max(most, longest)
+
+    def earlier_runs(self) -> list[MeasuredRun]:
+        """What was not measured this time: as the last time, changed as its units have."""
+        if self.earlier is None:
+            return []
+        runs = []
+        for run in self.earlier.runs:
+            if run.stop - run.start > 1 and (run.start, run.stop) not in self.done:
+                before = max(sum(self.earlier.seconds[run.start : run.stop]), 1e-7)
+                changed = (self.expected(run.start, run.stop) or before) / before
+                runs.append(MeasuredRun(run.start, run.stop, run.seconds * changed))
+        return runs
 
 
 class Profiler:
@@ -54,7 +122,9 @@ class Profiler:
         threads: int,
         is_idle: Callable[[], bool],
         emulate: Scale | None = None,
+        is_disturbed: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``is_disturbed`` says whether others load the machine, or heat slows it down."""
         self.profiles: dict[str, Profile] = {}
         """By digest; what this machine measured, before an emulated board's factors."""
         self.published: dict[str, Profile] = {}
@@ -66,17 +136,24 @@ class Profiler:
         self._threads = threads
         self._is_idle = is_idle
         self._emulate = emulate
+        self._is_disturbed = is_disturbed
         self._queue: list[Manifest] = []
         self._measuring: _Measuring | None = None
-        self._asked: tuple[int, int] | None = None
+        self._asked: MeasureUnits | None = None
         self._asked_at = 0.0
         self._connected = False
         self._losses: dict[str, int] = {}
+        self._ran_at = float("-inf")
+        """When a job ran here last."""
 
     @property
     def measuring(self) -> bool:
         """Whether a measurement is under way."""
         return self._asked is not None
+
+    def ran(self, now: float) -> None:
+        """A job ran units here."""
+        self._ran_at = now
 
     def add(self, manifest: Manifest) -> list[Action]:
         """A model is held now: take its profile from the cache, or measure it."""
@@ -133,20 +210,27 @@ class Profiler:
             if not self._queue:
                 return []
             manifest = self._queue.pop(0)
-            self._measuring = _Measuring(manifest, _ranges(manifest.unit_count))
-        if not self._is_idle():
-            return [SetTimer(_TIMER, now + _POLL_SECONDS)]
-        self._asked = self._measuring.todo.pop(0)
+            earlier = self.profiles.get(manifest.digest)
+            self._measuring = _Measuring(manifest, earlier, _ranges(manifest.unit_count))
+        measuring = self._measuring
+        wait = 0.0 if measuring.earlier is None else self._seconds_until_quiet(now)
+        if wait > 0.0 or not self._is_idle():
+            return [SetTimer(_TIMER, now + max(_POLL_SECONDS, wait))]
+        self._asked = measuring.following()
         self._asked_at = now
-        return [MeasureUnits(self._measuring.manifest.digest, *self._asked)]
+        return [self._asked]
+
+    def _seconds_until_quiet(self, now: float) -> float:
+        """Before a model may be measured again: its profile is to tell of the idle machine, and can wait."""
+        return _QUIET_SECONDS if self._is_disturbed() else self._ran_at + _QUIET_SECONDS - now
 
     def _measured(self, event: RunMeasured, now: float) -> list[Action]:
         measuring = self._measuring
         if measuring is None or self._asked is None or not self._awaits(event):
             return []
-        measuring.done[self._asked] = (max(event.seconds, 1e-7), event.spread)
+        asked, self._asked = self._asked, None
         measuring.spent += now - self._asked_at
-        self._asked = None
+        measuring.take(asked, max(event.seconds, 1e-7), event.spread)
         if measuring.todo:
             return self._next(now)
         self._measuring = None
@@ -164,7 +248,8 @@ class Profiler:
         return (
             measuring is not None
             and measuring.manifest.digest == event.digest
-            and self._asked == (event.start, event.stop)
+            and self._asked is not None
+            and (self._asked.start, self._asked.stop) == (event.start, event.stop)
         )
 
     def _lost(self, text: str, now: float) -> list[Action]:
@@ -174,7 +259,6 @@ class Profiler:
         losses = self._losses[digest] = self._losses.get(digest, 0) + 1
         if losses >= _LOSSES:
             return self._give_up(text, now)
-        self._measuring.todo.insert(0, self._asked)
         self._asked = None
         return [SetTimer(_TIMER, now + _POLL_SECONDS)]
 
@@ -194,6 +278,7 @@ class Profiler:
             for (start, stop), (seconds, _) in measuring.done.items()
             if stop - start > 1
         ]
+        runs += measuring.earlier_runs()
         return Profile(
             manifest.digest,
             manifest.format,

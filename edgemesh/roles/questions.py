@@ -22,7 +22,7 @@ from edgemesh.protocol.what_if import (
     WhatIfRequest,
     WhatIfResponse,
 )
-from edgemesh.roles.actions import Action, AnswerHistory, Publish, SetTimer
+from edgemesh.roles.actions import Action, AnswerHistory, Log, Publish, SetTimer
 from edgemesh.roles.answers import front_response, what_if_response
 from edgemesh.roles.events import MessageReceived
 from edgemesh.roles.plans import Plans
@@ -40,6 +40,7 @@ _ASKED: Final[dict[str, type[Question]]] = {
     "explain": ExplainRequest,
 }
 VERBS: Final = (*_ASKED, "history")
+_WHY_CHARS: Final = 300
 
 
 class Questions:
@@ -47,15 +48,14 @@ class Questions:
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
-        self._waiting: dict[tuple[str, Question], None] = {}
+        self._waiting: dict[tuple[str, Question | HistoryRequest], None] = {}
         self._answered_at = float("-inf")
 
     def ask(self, event: MessageReceived, now: float) -> list[Action]:
         """Take a request of one of ``VERBS``; raises DecodeError."""
         verb = event.topic.names["verb"]
-        if verb == "history":
-            return [AnswerHistory(decode_json(HistoryRequest, event.payload))]
-        question = decode_json(_ASKED[verb], event.payload)
+        asked: type[Question | HistoryRequest] = HistoryRequest if verb == "history" else _ASKED[verb]
+        question = decode_json(asked, event.payload)
         if len(self._waiting) >= _WAITING:
             raise DecodeError(f"{_WAITING} questions wait already")
         self._waiting[verb, question] = None
@@ -64,20 +64,37 @@ class Questions:
     def answer(
         self, plans: Plans, manifests: Mapping[str, Manifest], policies: Callable[[str], Policy], now: float
     ) -> list[Action]:
-        """The answer to the oldest question that waits."""
+        """The answer to the oldest question that waits; those behind it have their turn whatever it does."""
         if not self._waiting:
             return []
         self._answered_at = now
         verb, question = next(iter(self._waiting))
         del self._waiting[verb, question]
-        manifest = manifests.get(question.model)
-        if manifest is None:
-            response = _refused(question, f"no model {question.model} in this mesh")
-        else:
-            response = _response(question, manifest, plans, policies(question.model), now)
-        topic, expiry = self._topics.build("response", verb=verb), TOPICS["response"].expiry
         again: list[Action] = [SetTimer(TIMER, now + _PAUSE_SECONDS)] if self._waiting else []
-        return [Publish(topic, encode_json(response), qos=1, expiry=expiry), *again]
+        if isinstance(question, HistoryRequest):
+            return [AnswerHistory(question), *again]
+        topic, expiry = self._topics.build("response", verb=verb), TOPICS["response"].expiry
+        told: list[Action] = []
+        try:
+            payload = encode_json(_answered(question, plans, manifests, policies, now))
+        except Exception as error:  # absurd figures: whatever arithmetic, the planner or the encoder raises
+            kind = type(error).__name__
+            payload = encode_json(_refused(question, f"this cannot be computed: {ascii(error)[:_WHY_CHARS]}"))
+            told = [Log("error", f"a question {verb} about {question.model} failed ({kind}): {error}", "ask")]
+        return [Publish(topic, payload, qos=1, expiry=expiry), *told, *again]
+
+
+def _answered(
+    question: Question,
+    plans: Plans,
+    manifests: Mapping[str, Manifest],
+    policies: Callable[[str], Policy],
+    now: float,
+) -> FrontResponse | WhatIfResponse | ExplainResponse:
+    manifest = manifests.get(question.model)
+    if manifest is None:
+        return _refused(question, f"no model {question.model} in this mesh")
+    return _response(question, manifest, plans, policies(question.model), now)
 
 
 def _response(

@@ -17,6 +17,10 @@ class Refusals:
 
     def log(self, subject: str, error: EdgemeshError, now: float) -> list[Action]:
         """The line for a refused message on topic kind ``subject``, or nothing while it is quiet."""
+        return self.tell(subject, f"refused a message on {subject}: {error}", now)
+
+    def tell(self, subject: str, text: str, now: float) -> list[Action]:
+        """The line ``text`` about ``subject``, or nothing while it is quiet."""
         last = self._last.get(subject)
         if last is not None and now - last < _QUIET_SECONDS:
             self._left_out[subject] = self._left_out.get(subject, 0) + 1
@@ -24,4 +28,4 @@ class Refusals:
         self._last[subject] = now
         left_out = self._left_out.pop(subject, 0)
         also = f" (and {left_out} more like it)" if left_out else ""
-        return [Log("warning", f"refused a message on {subject}: {error}{also}", subject)]
+        return [Log("warning", f"{text}{also}", subject)]

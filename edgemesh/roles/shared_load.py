@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from edgemesh.planning.plan import Plan
+from edgemesh.planning.queueing import mean_wait
 from edgemesh.roles.instances import OtherWork
 from edgemesh.roles.switching import InForce
 
-FULL: Final = 0.95
-"""Share of its time beyond which a device counts as full: any queue at it grows."""
-OVERLOADED_SECONDS: Final = 60.0
-"""What a job waits at a device that is full."""
 Key = tuple[str, str]
 
 
@@ -35,18 +31,11 @@ def other_work(
 
 
 def waiting_seconds(plans: Iterable[tuple[Plan, float]]) -> dict[str, float]:
-    """Mean seconds that a job finds the devices occupied by jobs of ``plans``, each with jobs per second.
-
-    Mean wait in a queue with Poisson arrivals and service times ``s`` of any distribution (M/G/1;
-    Pollaczek-Khinchine): ``sum(rate * s^2) / 2 / (1 - load)`` with ``load = sum(rate * s)``.
-    """
+    """Mean seconds that a job finds the devices occupied by jobs of ``plans``, each with jobs per second."""
     load: defaultdict[str, float] = defaultdict(float)
-    residual: defaultdict[str, float] = defaultdict(float)
+    squares: defaultdict[str, float] = defaultdict(float)
     for plan, rate in plans:
         for hop in plan.prediction.hops:
             load[hop.partition.device] += rate * hop.run
-            residual[hop.partition.device] += rate * hop.run**2 / 2.0
-    return {
-        device: residual[device] / (1.0 - busy) if busy < FULL else OVERLOADED_SECONDS
-        for device, busy in load.items()
-    }
+            squares[hop.partition.device] += rate * hop.run**2
+    return {device: mean_wait(busy, squares[device]) for device, busy in load.items()}

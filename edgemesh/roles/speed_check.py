@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from edgemesh.planning.level import Level
 from edgemesh.planning.robust import is_positive
+from edgemesh.planning.slowdown_estimate import LOAD_NOISE, share_of_others
 from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.roles.actions import Action, MeasureUnits, SetTimer
 from edgemesh.roles.events import (
@@ -36,10 +37,12 @@ _SAVED_SECONDS: Final = 1.5
 _RUNS: Final = 2
 _WANTED_SECONDS: Final = 0.005
 """Of one run: much shorter ones are all overhead and scheduling, longer ones keep a job waiting."""
+_LONG_SECONDS: Final = 0.05
+"""A run that takes longer is made once: a job may come."""
 _LOST_SECONDS: Final = 60.0
 _BUSY_SECONDS: Final = 0.5
 _LOAD_STEP: Final = 0.25
-"""Change of the processor's load that may change the speed."""
+"""Change of what others take of the processor that may change the speed."""
 _DOUBTS: Final = 4
 """Checks that one doubt is worth: as many samples as a step takes at most."""
 _TIMER: Final = "speed-check"
@@ -117,6 +120,11 @@ class SpeedCheck:
         self._load = 0.0
         self._throttled: frozenset[str] = frozenset()
 
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the last reading showed load of others or throttling."""
+        return self._load > LOAD_NOISE or bool(self._throttled)
+
     def ran(self, digest: str, now: float, *, surprising: bool) -> list[Action]:
         """A job ran units of the model; ``surprising`` when they did not take what they usually take."""
         self._ran_at[digest] = now
@@ -141,9 +149,11 @@ class SpeedCheck:
 
     def _read(self, resources: Resources, now: float) -> list[Action]:
         throttled = frozenset(resources.throttled)
-        if throttled == self._throttled and abs(resources.cpu - self._load) < _LOAD_STEP:
+        others = share_of_others(resources.cpu, resources.own or 0.0)
+        load = self._load if others is None else others
+        if throttled == self._throttled and abs(load - self._load) < _LOAD_STEP:
             return []
-        self._throttled, self._load = throttled, resources.cpu
+        self._throttled, self._load = throttled, load
         return [action for digest in self._told for action in self._doubt(digest, now)]
 
     def _doubt(self, digest: str, now: float) -> list[Action]:
@@ -166,7 +176,8 @@ class SpeedCheck:
             return self._wake(now + max(DOUBT_SECONDS, min(budget.debt, CHECK_SECONDS)))
         start, stop, expected = _short_run(self._profiles[digest])
         self._asked = _Asked(digest, start, stop, now, expected, _seconds_of(self._told[digest], start, stop))
-        return [MeasureUnits(digest, start, stop, _RUNS), *self._wake(now + _LOST_SECONDS)]
+        runs = _RUNS if expected <= _LONG_SECONDS else 1
+        return [MeasureUnits(digest, start, stop, runs), *self._wake(now + _LOST_SECONDS)]
 
     def _due(self, now: float) -> str | None:
         """The model that was not run for the longest time, those in doubt before all others."""

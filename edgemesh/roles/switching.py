@@ -13,7 +13,7 @@ from edgemesh.planning.plan import Infeasible, Plan, Prediction
 from edgemesh.planning.prediction import predicted_latency
 from edgemesh.planning.switching import Errors, Rivalry
 from edgemesh.planning.value import value_of
-from edgemesh.planning.wording import as_milliseconds
+from edgemesh.planning.wording import as_milliseconds, listed
 from edgemesh.protocol.manifest import Manifest
 
 _DRIFT: Final = 0.25
@@ -145,7 +145,7 @@ def _why(current: InForce, kept: Prediction, plan: Plan, instance: Instance, goa
 def _who_changed(before: frozenset[str], now: frozenset[str]) -> str:
     parts = []
     if now - before:
-        parts.append(f"{', '.join(sorted(now - before))} can be used now")
+        parts.append(f"{listed(sorted(now - before))} can be used now")
     if before - now:
-        parts.append(f"{', '.join(sorted(before - now))} cannot be used now")
+        parts.append(f"{listed(sorted(before - now))} cannot be used now")
     return ", ".join(parts)

@@ -65,7 +65,7 @@ class BoardDevice(DeviceNode):
     def become(self, state: DeviceState) -> None:
         """Be as ``state`` from now on; leaving is sudden, as when the plug is pulled."""
         before, self._state = self._state, state
-        self._board_speed.slowdown, self._board_speed.clock = state.slowdown, state.clock
+        self._board_speed.slowdown = state.slowdown
         set_link(self.link, link_in(state, self._start_link), self._random, self._scenario.link_jitter)
         if before.present and not state.present:
             self._close_meters()

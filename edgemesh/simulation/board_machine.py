@@ -44,7 +44,7 @@ class BoardSpeed:
     def __init__(self, board: Board, manifests: Iterable[Manifest], jitter: float) -> None:
         self.jitter = jitter
         self.load_seconds = LOAD_SECONDS
-        self.slowdown = self.clock = 1.0
+        self.slowdown = 1.0
         # Before each cut: the sum of the units before it.
         self._before = {
             m.digest: np.concatenate(([0.0], np.cumsum(unit_seconds(m, board)))).tolist() for m in manifests
@@ -54,11 +54,11 @@ class BoardSpeed:
     def effort(self) -> float:
         """Share of the watts above idle that count while a run lasts.
 
-        At a lower clock the processor draws at least in proportion less, so a run costs no more joules. Where
-        other programs take cores the whole machine stays busy for as long as the run lasts, and all of that
-        counts, as in the planner's cost model, though the others are as much to blame for it.
+        At a lower clock the processor draws at least in proportion less. Where other programs take a share of
+        the machine it draws that without the run as well, so only the rest is the run's. Either way a run
+        that takes longer costs as many joules as before.
         """
-        return self.clock
+        return 1.0 / self.slowdown
 
     def of(self, digest: str, start: int, stop: int) -> float:
         """Seconds of a run now."""

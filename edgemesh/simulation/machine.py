@@ -227,6 +227,9 @@ class Executor:
         """Run it as often as an executor does, one run to warm it; all of them together take the answer."""
         warm = self._run_seconds(action)
         most = max(_MEASURE_RUNS[0], min(_MEASURE_RUNS[1], int(_MEASURE_SECONDS / max(warm, 1e-6)) + 1))
+        if action.runs == 1 and warm >= _MEASURE_SECONDS:
+            self._measured = warm, 0.0
+            return warm
         runs = sorted(self._run_seconds(action) for _ in range(action.runs or most))
         middle = runs[len(runs) // 2]
         self._measured = middle, (runs[len(runs) * 3 // 4] - runs[len(runs) // 4]) / 2.0

@@ -16,14 +16,13 @@ from edgemesh.planning.instance import Instance
 from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Partition, Plan
 from edgemesh.planning.prediction import predicted_latency
+from edgemesh.roles.shared_load import waiting_seconds
 from edgemesh.simulation.scenario import Scenario, Stream, states_at
 from edgemesh.simulation.truth import goal_of, mean_instance, true_instance
 from edgemesh.simulation.unit_tables import unit_table
 
 _ROUNDS = 3
 """Of planning the streams one after another, each with the load of the others."""
-_OVERLOADED_SECONDS = 60.0
-_FULL = 0.95
 
 Key = tuple[str, str]
 """Model and origin."""
@@ -159,18 +158,8 @@ def _best(case: Case, at: float) -> dict[Key, Chosen]:
 
 
 def _waiting(plans: Mapping[Key, Plan], rates: Mapping[Key, float]) -> dict[str, float]:
-    """Seconds that a job waits on each device for jobs of ``plans``: mean wait of an M/G/1 queue."""
-    load: dict[str, float] = {}
-    residual: dict[str, float] = {}
-    for key, plan in plans.items():
-        for hop in plan.prediction.hops:
-            device = hop.partition.device
-            load[device] = load.get(device, 0.0) + rates[key] * hop.run
-            residual[device] = residual.get(device, 0.0) + rates[key] * hop.run**2 / 2.0
-    return {
-        device: residual[device] / (1.0 - busy) if busy < _FULL else _OVERLOADED_SECONDS
-        for device, busy in load.items()
-    }
+    """Seconds that a job waits on each device for jobs of ``plans``."""
+    return waiting_seconds((plan, rates[key]) for key, plan in plans.items())
 
 
 def _hindsight(case: Case, key: Key) -> Chosen:

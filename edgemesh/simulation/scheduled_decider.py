@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from edgemesh.planning.plan import Plan
-from edgemesh.protocol.activation import Hop
-from edgemesh.protocol.assignment import Assignment, Fallback, Holder, HopPrediction
+from edgemesh.protocol.assignment import Assignment, Fallback, Holder
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.presence import State
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Publish
+from edgemesh.roles.announcements import hop_predictions, route_of
 from edgemesh.roles.events import Connected, Event
 from edgemesh.simulation.plans import Chosen, Phase
 from edgemesh.simulation.unit_tables import unit_table
@@ -58,31 +57,14 @@ class ScheduledDecider:
             unit_table(model).digest,
             origin,
             "baseline",
-            _route(plan),
-            _hops(plan),
+            route_of(plan),
+            hop_predictions(plan.prediction),
             result.seconds if result is not None else 0.0,
             plan.total,
             "a baseline of the simulation",
-            tuple(Fallback(device, _route(other), other.total) for device, other in chosen.fallbacks.items()),
+            tuple(
+                Fallback(device, route_of(other), other.total) for device, other in chosen.fallbacks.items()
+            ),
         )
         topic = self._topics.build("assignment", model=model, origin=origin)
         return Publish(topic, encode_json(message), qos=1, retain=True)
-
-
-def _route(plan: Plan) -> tuple[Hop, ...]:
-    return tuple(Hop(p.device, p.stop, p.codec) for p in plan.partitions)
-
-
-def _hops(plan: Plan) -> tuple[HopPrediction, ...]:
-    return tuple(
-        HopPrediction(
-            hop.partition.device,
-            hop.partition.start,
-            hop.partition.stop,
-            hop.arrival.seconds if hop.arrival is not None else 0.0,
-            hop.queue,
-            hop.run,
-            hop.arrival.nbytes if hop.arrival is not None else 0,
-        )
-        for hop in plan.prediction.hops
-    )

@@ -93,7 +93,7 @@ def _device(
         queue_seconds=waiting,
         unavailable=unavailable,
         # As in BoardSpeed.effort.
-        busy_watts=((board.busy_watts or 0.0) - (board.idle_watts or 0.0)) * state.clock,
+        busy_watts=((board.busy_watts or 0.0) - (board.idle_watts or 0.0)) / state.slowdown,
         radio_watts=board.radio_watts or 0.0,
         energy_weight=1.0 if weight is None else weight,
         price_per_second=price.per_second if price is not None else 0.0,

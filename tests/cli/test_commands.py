@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,16 @@ from pathlib import Path
 import click
 import pytest
 
-from edgemesh.cli.main import COMMANDS, run
+from edgemesh.cli.device_power import power_text
+from edgemesh.cli.main import COMMANDS, PrintableFormatter, run
 from edgemesh.cli.main import cli as program
+from edgemesh.cli.output import Progress, print_text, table_text
+from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated
+from edgemesh.errors import NoRouteError
+from edgemesh.node.device_agent import device_directory
+from edgemesh.node.power_setting import DevicePower
+from edgemesh.protocol.meter import PlugStatus
+from edgemesh.protocol.presence import PowerFigures
 from tests.cli.conftest import Commands, Ran
 
 
@@ -173,6 +182,102 @@ def test_a_file_that_is_no_model_is_exit_status_1(
 
     assert ran.status == 1
     assert_one_sentence(ran)
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e308", "-1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "plan face --battery-weight={}",
+        "plan face --mains-weight={}",
+        "plan face --max-temperature={}",
+        "model add zoo:face --wait={}",
+        "infer face photo.jpg --timeout={}",
+        "simulate wifi-swings --hours={}",
+        "device load desk -- {}",
+    ],
+)
+def test_a_number_that_is_none_or_has_no_bound_is_wrong_usage(
+    offline: Commands, arguments: str, number: str
+) -> None:
+    directory = device_directory("home", "desk")
+    directory.mkdir(parents=True, exist_ok=True)
+    mark_emulated(directory, emulated=True)
+
+    ran = offline(*arguments.format(number).split())
+
+    assert ran.status == 2
+    assert "Traceback" not in ran.err
+    assert "is not " in ran.err.splitlines()[-1]
+
+
+def test_a_load_is_refused_where_it_would_do_nothing(
+    offline: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = device_directory("home", "attic")
+    directory.mkdir(parents=True)
+    mark_emulated(directory, emulated=False)
+
+    real = offline("device", "load", "attic", 4)
+
+    assert real.status == 2
+    assert_one_sentence(real, "attic is not emulated here", "--emulate")
+    assert list(directory.iterdir()) == []
+
+    mark_emulated(directory, emulated=True)
+    assert offline("device", "load", "attic", 4).status == 0
+    assert EmulatedLoad(directory).times == 4.0
+    (directory / FILE).with_suffix(".new").mkdir()  # in the way of the next one
+
+    unwritable = offline("device", "load", "attic", 2)
+
+    assert unwritable.status == 2
+    assert_one_sentence(unwritable, "cannot write to", "attic")
+
+
+def test_what_other_machines_say_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "fine\x1b[2J\x9b31m\r\nedgemesh: gone \ud800"
+
+    table = table_text(("device", "board"), [("pi", hostile)])
+    print_text("a: \x1b[2J")
+    with Progress() as progress:
+        progress.say(hostile)
+    power = DevicePower(
+        "pi",
+        True,
+        4.0,
+        hostile,
+        PowerFigures(1.0, 2.0, 0.1, hostile),
+        None,
+        PlugStatus("plug/status", "auto", "silent", problem=hostile),
+        None,
+        None,
+        (hostile,),
+    )
+    log = logging.LogRecord("x", logging.WARNING, "", 0, "no: %s", (hostile,), None)
+    line = PrintableFormatter("%(message)s").format(log)
+
+    for text, lines in (
+        (table, 2),
+        (power_text(power), 4),
+        (line, 1),
+        *((t, 2) for t in capsys.readouterr()),
+    ):
+        assert len(text.split("\n")) <= lines
+        assert all(each.isprintable() for each in text.split("\n")), text
+    assert line == "no: fine [2J 31m  edgemesh: gone  "
+
+
+def test_an_error_that_quotes_another_machine_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise NoRouteError("it says \x1b]0;owned\x07\nroot#")
+
+    monkeypatch.setattr(program, "main", fails)
+
+    assert run(["devices"]) == 1
+    assert capsys.readouterr().err == "edgemesh: it says  ]0;owned  root#\n"
 
 
 def test_an_empty_mesh_is_listed_as_empty(cli: Commands) -> None:

@@ -165,6 +165,7 @@ def test_the_plan_is_shown_and_can_be_held_to_something(mesh: Commands, small: s
         (("--pin", "0-7:bench"), "has the units 0-6"),
         (("--exclude", "bench"), "excludes every device online"),
         (("--codecs", "mp3"), "no codec 'mp3': there are raw"),
+        (("--price", "bench=9000000/s"), "cannot be kept to: Policy.prices[0].per_second must be"),
         (("--clear", "--keep-input"), "--clear forgets everything"),
         (("--origin", "nobody"), "no device of mesh cli"),
     ],

@@ -182,3 +182,21 @@ def test_what_another_version_wrote_is_left_out(store: HistoryStore) -> None:
         )
 
     assert texts(store) == ["known"]
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    store: HistoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemesh.node.history._BUSY_SECONDS", 0.0)
+    store.add([(1.0, assignment("there"))])
+    store.close()
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    found = store.find(None, None, 9)
+    other.close()
+
+    assert found.records == ()
+    assert found.error is not None and "locked" in found.error and str(store.path) in found.error
+    assert store.find(None, None, 9).error is None
+    assert texts(store) == ["there"]

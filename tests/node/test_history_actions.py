@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from edgemesh.node.history_actions import HistoryActions
 from edgemesh.protocol import limits
 from edgemesh.protocol.history import HistoryRecord, HistoryRequest, HistoryResponse
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.requests import Policy
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import AnswerHistory, Publish, Remember
+from edgemesh.roles.history_records import policy_record
 
 TOPICS = Topics("home")
 
@@ -105,3 +108,51 @@ def test_a_bug_in_writing_is_no_secret(caplog: pytest.LogCaptureFixture) -> None
         answered(Broken(Path("nowhere")), [record("a")], HistoryRequest("r"))
 
     assert "the history was not written" in caplog.text
+
+
+def test_whoever_asks_is_told_that_the_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+
+    response = answered(HistoryStore(tmp_path / "file" / "\udcff.sqlite"), [], HistoryRequest("r"))
+
+    assert response.entries == ()
+    assert response.error is not None and "cannot be read" in response.error
+
+
+def test_a_change_of_a_policy_that_names_many_devices_is_remembered(store: HistoryStore) -> None:
+    names = [f"device-{n:03d}-of-a-large-mesh" for n in range(300)]
+    one = policy_record("face", Policy(exclude=tuple(names), changed_by="eva"))
+    other = policy_record(
+        "face", Policy(exclude=(*names[:-1], "device-999-of-a-large-mesh"), changed_by="tom")
+    )
+
+    response = answered(store, [one, other], HistoryRequest("r"))
+
+    assert [entry.record.who for entry in response.entries] == ["tom", "eva"]
+    newest = response.entries[0].record
+    assert newest.before == one.text != other.text == newest.text
+    assert newest.text.startswith("never device-000") and len(newest.text) == limits.TEXT_CHARS
+
+
+def test_a_disk_that_hangs_has_few_questions_waiting_and_the_others_are_refused(tmp_path: Path) -> None:
+    async def ask() -> list[Publish]:
+        go = threading.Event()
+
+        class Hanging(HistoryStore):
+            def find(self, *question: object) -> Found:
+                assert go.wait(20)
+                return Found((), False)
+
+        actions = HistoryActions(Hanging(tmp_path / "h"), TOPICS, asyncio.get_running_loop(), Clock())
+        published: list[Publish] = []
+        answer = actions.handlers(published.append)[AnswerHistory]
+        for number in range(100):
+            answer(AnswerHistory(HistoryRequest(f"r-{number}")))
+        refused = list(published)
+        go.set()
+        await actions.close()
+        return refused
+
+    refused = [decode_json(HistoryResponse, message.payload) for message in asyncio.run(ask())]
+    assert 50 <= len(refused) < 100
+    assert all("wait already" in (response.error or "") for response in refused)

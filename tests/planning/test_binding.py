@@ -67,6 +67,16 @@ def test_a_bound_that_no_plan_keeps_names_the_best_latency() -> None:
 
     assert isinstance(answer, Infeasible) and answer.kind == "deadline"
     assert "5.00 ms" in answer.reason and "10.0 ms" in answer.reason
+    assert answer.reason.endswith("raise the bound to 10.0 ms; no other constraint makes plans slow")
+
+
+def test_a_bound_that_no_plan_keeps_names_the_constraint_to_lift() -> None:
+    pinned = slow_and_cheap(pins=(Pin(1, 2, frozenset({0})),))
+
+    answer = solve(pinned, Goal(bound_seconds=0.012))
+
+    assert isinstance(answer, Infeasible) and answer.kind == "deadline"
+    assert "or lift the pin of units 1 to 1 to pi: 10.0 ms would be possible then" in answer.reason
 
 
 def test_contradictory_pins_are_named_with_their_unit() -> None:

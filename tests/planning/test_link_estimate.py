@@ -160,3 +160,15 @@ def test_no_samples_whatever_give_an_absurd_link(samples: list) -> None:
     assert 1e3 <= estimate.link.rate_up <= 1e10
     assert 1e3 <= estimate.link.rate_down <= 1e10
     assert 0.0 <= estimate.uncertainty <= UNKNOWN
+
+
+def test_a_direction_that_jobs_show_is_known_though_the_other_is_not() -> None:
+    estimator = LinkEstimator()
+    for second in range(12):
+        estimator.observe("up", 64, 0.004, float(second))
+        estimator.observe("up", 100_000, 0.104, float(second))
+
+    estimate = estimator.estimate(12.0)
+
+    assert estimate.up_error < 0.1 and estimate.down_error == UNKNOWN
+    assert estimate.uncertainty == estimate.down_error

@@ -67,7 +67,7 @@ def look(
 
 
 def test_what_two_plans_have_in_common_cannot_be_wrong_between_them() -> None:
-    errors = Errors({"pi": 0.5}, {"pi": 0.1})
+    errors = Errors({"pi": 0.5}, {"pi": 0.1}, down={"pi": 0.1})
     slow_link, fast_link = plan("pi", 1.0, link=0.2), plan("pi", 1.0, link=0.1)
 
     doubt = doubt_about(

@@ -135,3 +135,13 @@ def test_a_run_that_was_measured_off_the_line_is_predicted_as_it_was_measured() 
     assert times.runs[1, 4] == pytest.approx(2.0 * off.seconds, rel=0.02)
     assert times.runs[0, 4] == pytest.approx(2.0 * measured(0, 4).seconds, rel=0.02)
     assert np.isinf(times.runs[4, 5]) and np.isinf(times.runs[0, 5]) and np.isinf(times.runs[2, 2])
+
+
+def test_a_short_unit_that_takes_what_its_profile_says_does_not_make_the_device_faster() -> None:
+    # Noise of the long runs makes the line through them start at 0.1 s, many times what the last unit takes.
+    long = [MeasuredRun(0, 3, 3.0), MeasuredRun(0, 2, 2.05), MeasuredRun(1, 3, 2.05), MeasuredRun(1, 4, 2.06)]
+    estimator = UnitTimeEstimator([1.0, 1.0, 1.0, 0.02], long)
+    for second in range(10):
+        estimator.observe(MeasuredRun(3, 4, 0.02), float(second))
+
+    assert estimator.estimate(10.0).correction == pytest.approx(1.0, rel=0.02)

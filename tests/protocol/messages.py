@@ -132,6 +132,7 @@ JSON_MESSAGES: dict[str, Any] = {
         power=PowerFigures(2.5, 6.25, 0.5, "plug tasmota", True, error=0.0625, check=1.125),
         plug=PlugStatus("tele/desk/SENSOR", "tasmota", "reporting", 4.5, 11_466_000.0, 12.5, "no number"),
         power_notes=("rapl: only root may read it",),
+        own=0.125,
     ),
     "meter-setting": MeterSetting("zigbee2mqtt/desk", "zigbee2mqtt"),
     "resources-least": Resources(0.0, 0, 0),

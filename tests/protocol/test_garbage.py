@@ -461,3 +461,11 @@ def test_every_truncation_and_flip_of_a_compressed_activation_is_refused_or_read
         damaged[position] ^= 0x55
         outcome(DECODERS["activation"], bytes(damaged))
         damaged[position] ^= 0x55
+
+
+@pytest.mark.parametrize("text", ['{"\\ud800": 1}', '{"a": ["\\uDFFF"]}', '"\\udc00\\ud800"'])
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(text: str) -> None:
+    with pytest.raises(DecodeError, match="UTF-8"):
+        plain_json(text.encode())
+    whole = '{"\\ud83d\\ude00": "\\\\ud800"}'
+    assert plain_json(whole.encode()) == {"\U0001f600": "\\ud800"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from edgemesh.errors import DecodeError, SettingsError
-from edgemesh.protocol.ids import checked_id, is_digest, is_id, received_id
+from edgemesh.protocol.ids import checked_id, is_digest, is_id
 from edgemesh.protocol.topics import TOPICS, ParsedTopic, Topics, topic_matches
 from tests.protocol.strategies import DIGESTS, IDS
 
@@ -128,13 +128,11 @@ def test_filters_match_as_in_paho(wanted: list[str], found: list[str]) -> None:
 
 
 def test_ids_and_digests() -> None:
-    assert checked_id("a-1", "device") == received_id("a-1", "device") == "a-1"
+    assert checked_id("a-1", "device") == "a-1"
     for bad in BAD_NAMES:
         assert not is_id(bad)
         with pytest.raises(SettingsError, match="device"):
             checked_id(bad, "device")
-        with pytest.raises(DecodeError, match="device"):
-            received_id(bad, "device")
     assert is_digest("0a" * 32)
     assert not is_digest("0A" * 32)
     assert not is_digest("0a" * 32 + "\n")

@@ -16,7 +16,7 @@ import pytest
 from edgemesh.errors import ERRORS
 from edgemesh.protocol import frame, limits
 from edgemesh.protocol.activation import Attempt, CodecName, Cut
-from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id, to_plain
+from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id, Seconds, to_plain
 from edgemesh.protocol.manifest import DTYPE_BYTES
 from edgemesh.protocol.tensors import ALIGN, CODECS
 from edgemesh.protocol.topics import TOPICS
@@ -31,6 +31,7 @@ _WORDS = {
     Count: "count",
     Amount: "amount",
     Fraction: "fraction",
+    Seconds: "seconds",
     Cut: "cut",
     CodecName: "codec",
     Attempt: "attempt",

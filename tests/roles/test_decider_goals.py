@@ -25,7 +25,7 @@ from edgemesh.protocol.what_if import (
     WhatIfRequest,
     WhatIfResponse,
 )
-from edgemesh.roles.actions import Action, AnswerHistory, Remember
+from edgemesh.roles.actions import Action, AnswerHistory, Log, Remember
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.events import Connected, MessageReceived
 from tests.roles.build import DIGEST, FACE, TOPICS, about, heartbeat, manifest, message, profile, state
@@ -400,14 +400,59 @@ def test_a_question_about_an_unknown_model_is_answered_with_the_reason(
 
 def test_a_question_about_history_goes_to_the_disk(decider: DrivenDecider) -> None:
     request = HistoryRequest("asker", "face")
-    done = decider.take(message("request", request, verb="history"))
-    assert only(AnswerHistory, done) == [AnswerHistory(request)]
+    decider.take(message("request", request, verb="history"))
+    assert only(AnswerHistory, decider.pass_until(decider.now + 1.0)) == [AnswerHistory(request)]
 
 
 def test_a_flood_of_questions_is_bounded(decider: DrivenDecider) -> None:
     for number in range(1000):
         decider.take(message("request", FrontRequest(f"asker-{number}", "ghost", "app"), verb="front"))
     assert 1 <= len(sent("response", decider.pass_until(20.0))) <= 33
+
+
+def test_a_flood_of_questions_about_history_is_bounded(decider: DrivenDecider) -> None:
+    first = decider.now
+    for number in range(1000):
+        decider.take(message("request", HistoryRequest(f"asker-{number}"), verb="history"))
+    assert len(only(AnswerHistory, decider.done)) <= 1
+    assert len(only(AnswerHistory, decider.pass_until(first + 1.0))) <= 11
+    assert len(only(AnswerHistory, decider.pass_until(first + 20.0))) <= 32
+
+
+def test_a_question_that_cannot_be_computed_is_refused_and_those_behind_it_are_answered(
+    decider: DrivenDecider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> Any:
+        raise FloatingPointError("\ud800" * 5000)
+
+    join(decider, "fast", 0.01)
+    beat(decider, 4.0)
+    monkeypatch.setattr("edgemesh.roles.questions.what_if_response", fails)
+    decider.take(message("request", WhatIfRequest("first", "face", "app"), verb="what-if"))
+    decider.take(message("request", FrontRequest("second", "face", "app"), verb="front"))
+
+    refused, answered = sent("response", decider.pass_until(decider.now + 1.0))
+
+    assert "cannot be computed" in (decode_json(WhatIfResponse, refused.payload).error or "")
+    assert decode_json(FrontResponse, answered.payload).error is None
+
+
+@pytest.mark.parametrize("field", ["battery_weight", "mains_weight", "per_second", "per_gigabyte"])
+def test_a_policy_of_absurd_weights_is_refused_and_the_one_before_stays(
+    decider: DrivenDecider, field: str
+) -> None:
+    join(decider, "fast", 0.01)
+    given = Policy(battery_weight=0.5, mains_weight=0.5, prices=(Price("fast", 0.5, 0.5),))
+    good = message("policy", given, model="face", retained=True)
+    bad = bytes(good.payload).replace(f'"{field}":0.5'.encode(), f'"{field}":1e308'.encode())
+    assert bad != good.payload
+    decider.take(good)
+
+    refused = decider.take(message("policy", bad, model="face", retained=True))
+
+    (line,) = only(Log, refused)
+    assert "policy of face" in line.text and field in line.text and "between 0 and 1,000,000" in line.text
+    assert plans(beat(decider, 8.0, "fast"))
 
 
 # --- bad input -------------------------------------------------------------------------------------------

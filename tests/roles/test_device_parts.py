@@ -10,7 +10,7 @@ import pytest
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.presence import Profile, ReadyPartition
+from edgemesh.protocol.presence import MeasuredRun, Profile, ReadyPartition
 from edgemesh.roles.actions import (
     Action,
     FindProfile,
@@ -209,6 +209,69 @@ def test_measures_again_every_half_hour(profiler: DrivenProfiler) -> None:
     profiler.pass_until(REFRESH_SECONDS + 1.0)
     profiler.measure(seconds=0.02)
     assert profiler.role.published[DIGEST].seconds == pytest.approx((0.018,) * 4)
+
+
+class SlowBoard(DrivenProfiler):
+    """Takes ``seconds[u]`` for unit ``u``, and notes how long a job would have waited for each piece."""
+
+    def __init__(self, seconds: tuple[float, ...]) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.pieces: list[float] = []
+        self.take(Connected(), at=0.0)
+        self.role.add(FACE)
+
+    def measure_all(self, until: float) -> None:
+        answered = 0
+        while True:
+            asked = only(MeasureUnits, self.done)
+            if answered < len(asked):
+                action = asked[answered]
+                answered += 1
+                run = sum(self.seconds[action.start : action.stop])
+                once = action.runs == 1
+                took = run if once and run >= 0.12 else 2 * run if once else max(0.12, 4 * run)
+                self.pieces.append(took)
+                self.take(RunMeasured(DIGEST, action.start, action.stop, run, 0.0), at=self.now + took)
+            elif self.timers and min(self.timers.values()) <= until:
+                self.pass_until(min(self.timers.values()))
+            else:
+                return
+
+
+def test_a_long_model_is_measured_again_in_pieces_of_one_unit() -> None:
+    board = SlowBoard((0.06, 1.8, 0.9, 0.01))
+    runs = (MeasuredRun(0, 4, 2.5), MeasuredRun(0, 3, 2.4))
+    earlier = Profile(DIGEST, "tflite", "1", 4, (0.03, 0.9, 0.9, 0.01), runs=runs)
+    board.take(ProfileFound(DIGEST, earlier), at=0.1)
+    board.measure_all(REFRESH_SECONDS + 30.0)
+
+    published = board.role.published[DIGEST]
+    assert published.seconds == pytest.approx(board.seconds)
+    assert max(board.pieces) <= 1.8
+    # What a job would wait too long for was not measured: it changed as its units did.
+    told = {(run.start, run.stop): run.seconds for run in published.runs}
+    assert told[0, 4] == pytest.approx(2.5 * 2.77 / 1.84)
+
+
+def test_a_short_model_is_measured_as_before_in_a_tenth_of_a_second_each() -> None:
+    board = SlowBoard((0.001, 0.002, 0.001, 0.002))
+    board.take(ProfileFound(DIGEST, None), at=0.1)
+    board.measure_all(60.0)
+
+    assert {(0, 4), (0, 2), (2, 4)} <= {(run.start, run.stop) for run in board.role.published[DIGEST].runs}
+    assert max(board.pieces) <= 0.12
+
+
+def test_a_model_is_measured_again_only_when_no_job_came_for_a_while() -> None:
+    board = SlowBoard((0.01,) * 4)
+    board.take(ProfileFound(DIGEST, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)), at=0.1)
+    for second in range(20):
+        board.pass_until(REFRESH_SECONDS - 5.0 + second)
+        board.role.ran(board.now)
+    assert not only(MeasureUnits, board.done)
+    board.pass_until(board.now + 5.0)
+    assert only(MeasureUnits, board.done)
 
 
 def test_an_executor_lost_while_measuring_is_measured_again_but_not_for_ever(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Timing
 from edgemesh.protocol.assignment import Assignment, HopPrediction
 from edgemesh.protocol.link import JobReport, LinkReport, RunReport, Transfer
@@ -24,7 +25,7 @@ from tests.roles.build import DIGEST, ROUTE, message, profile
 
 FACE, CONTENT = made_up_model()
 UNITS = FACE.unit_count
-AMOUNT = st.floats(0.0, 1e300)
+AMOUNT = st.floats(0.0, 86_400.0)  # the wire contract lets no more in
 
 
 def run_seconds(
@@ -55,7 +56,7 @@ def test_load_and_throttling_count_before_any_run_shows_them_and_no_longer_than_
     estimates = knowing("pi")
     seen = []
     for cpu, flags in ((0.1, ()), (1.0, ()), (1.0, ()), (0.1, ("under-voltage",)), (0.1, ())):
-        estimates.observe_resources("pi", Resources(cpu, 1 << 30, 1 << 29, throttled=flags), own=0.0)
+        estimates.observe_resources("pi", Resources(cpu, 1 << 30, 1 << 29, throttled=flags, own=0.0))
         seen.append(run_seconds(estimates, "pi", 10.0) / 0.04)
 
     assert seen == pytest.approx([1.0, 1.0, 2.0, 1.5, 1.0])
@@ -66,11 +67,11 @@ def test_what_runs_show_under_load_is_not_counted_twice_and_is_dropped_with_it()
     for second in range(10):
         ran(estimates, "pi", 0.04, float(second))
     for _ in range(2):
-        estimates.observe_resources("pi", Resources(1.0, 1 << 30, 1 << 29), own=0.0)
+        estimates.observe_resources("pi", Resources(1.0, 1 << 30, 1 << 29, own=0.0))
     for second in range(10, 20):
         ran(estimates, "pi", 0.08, float(second))
     loaded = run_seconds(estimates, "pi", 20.0)
-    estimates.observe_resources("pi", Resources(0.1, 1 << 30, 1 << 29), own=0.0)
+    estimates.observe_resources("pi", Resources(0.1, 1 << 30, 1 << 29, own=0.0))
 
     assert loaded == pytest.approx(0.08)
     assert run_seconds(estimates, "pi", 20.0) == pytest.approx(0.04)
@@ -84,7 +85,7 @@ def test_load_that_runs_showed_before_the_device_told_of_it_is_not_counted_twice
             now += 1.0
             ran(estimates, "pi", seconds, now)
             if number in (7, 12):  # long after the jobs, as readings come
-                estimates.observe_resources("pi", Resources(cpu, 1 << 30, 1 << 29), own=0.0)
+                estimates.observe_resources("pi", Resources(cpu, 1 << 30, 1 << 29, own=0.0))
             if number >= 3:
                 seen.append(run_seconds(estimates, "pi", now) / seconds)
 
@@ -101,16 +102,6 @@ def test_a_correction_that_nothing_confirms_heals_and_one_that_is_confirmed_stay
     assert run_seconds(estimates, "forgotten", 80.0) == pytest.approx(0.12)
     assert run_seconds(estimates, "forgotten", 1800.0) == pytest.approx(0.04, rel=0.1)
     assert run_seconds(estimates, "checked", 1800.0) == pytest.approx(0.12)
-
-
-def test_a_queue_counts_when_two_heartbeats_in_a_row_show_it() -> None:
-    estimates = MeshEstimates()
-    seen = []
-    for seconds in (0.0, 0.4, 0.0, 0.4, 0.5, 0.01, 0.01):
-        estimates.observe_queue("pi", seconds)
-        seen.append(estimates.queue("pi"))
-
-    assert seen == [0.0, 0.0, 0.0, 0.0, 0.4, 0.0, 0.0]
 
 
 # --- lies and nonsense -----------------------------------------------------------------------------------
@@ -184,19 +175,6 @@ def test_whatever_devices_claim_the_estimates_stay_sane(transfers: list, runs: l
     link = estimates.link("two", 40.0).link
     assert 1e3 <= link.rate_up <= 1e10 and 1e3 <= link.rate_down <= 1e10
     assert 0.04 * 0.019 <= run_seconds(estimates, "two", 40.0) <= 0.04 * 51.0
-    assert 0.0 <= estimates.uncertainty(["two", "gateway-0"], DIGEST, 40.0) <= 1.5
-
-
-def test_uncertainty_weighs_each_part_by_its_share() -> None:
-    estimates = knowing("pi", "laptop")
-    for second in range(20):
-        ran(estimates, "pi", 0.04, float(second))
-    known, unknown = (estimates.uncertainty([d], DIGEST, 20.0) for d in ("pi", "laptop"))
-
-    mixed = estimates.uncertainty(["pi", "laptop"], DIGEST, 20.0, {"pi": (0.9, 0.0), "laptop": (0.1, 0.0)})
-
-    assert known < 0.05 and unknown == pytest.approx(0.3)
-    assert mixed == pytest.approx(math.hypot(0.9 * known, 0.1 * unknown))
 
 
 # --- through a whole mesh --------------------------------------------------------------------------------
@@ -294,3 +272,62 @@ def test_a_noisy_mesh_is_predicted_well_and_takes_no_step() -> None:
     outcome: Any = home.estimates.outcomes.outcome("face", "app")
     assert outcome.mape < 0.15 and outcome.compared == 100
     assert home.estimates.steps - before <= 1
+
+
+# --- lies ------------------------------------------------------------------------------------------------
+
+
+def told(estimates: MeshEstimates, sender: str, now: float, *transfers: Transfer, **more: Any) -> None:
+    estimates.learn(message("link", LinkReport("b-1", transfers, **more), requester=sender), now)
+
+
+def test_one_report_cannot_make_up_a_demand_that_no_mesh_has() -> None:
+    estimates = MeshEstimates()
+    job = JobReport("face", DIGEST, "app", 0, 0, 0.1)
+    told(estimates, "liar", 1.0, jobs=(job,), more_jobs=10_000)
+    assert estimates.demand("face", "app", 1.0) <= 1000.0
+    assert estimates.demand("face", "app", 60.0) < 2.0
+    for number in range(1000):
+        told(estimates, f"liar-{number}", 60.0, jobs=(job,), more_jobs=10_000)
+    assert estimates.demand("face", "app", 60.0) <= 1000.0
+    assert estimates.demand("face", "app", 180.0) < 1.0
+
+    with pytest.raises(DecodeError, match="more_jobs must be 0 to 10,000"):
+        told(estimates, "liar", 60.0, jobs=(job,), more_jobs=(1 << 53) - 1)
+
+
+def test_made_up_peers_and_passing_clients_take_no_place_from_devices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgemesh.roles.estimates._PARTICIPANTS", 4)
+    estimates = MeshEstimates()
+    slow = Transfer("acknowledged", 1 << 20, 10.0)
+    for device in ("pi", "laptop"):
+        estimates.observe_queue(device, 0.0)
+        told(estimates, device, 1.0, slow)
+    for number in range(20):
+        told(estimates, f"client-{number}", 2.0, Transfer("received", 1 << 20, 1.0, f"nobody-{number}"), slow)
+    estimates.observe_queue("new", 0.0)
+    told(estimates, "new", 3.0, slow)
+
+    measured = [d for d in ("pi", "laptop", "new", "client-19") if math.isfinite(estimates.link(d, 4.0).age)]
+    assert measured == ["pi", "laptop", "new", "client-19"]
+    strangers = [f"nobody-{number}" for number in range(20)]
+    assert not any(math.isfinite(estimates.link(stranger, 4.0).age) for stranger in strangers)
+
+
+def test_a_profile_is_forgotten_with_its_topic_and_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemesh.roles.estimates._PARTICIPANTS", 2)
+    estimates = knowing("one", "two")
+    for digest in ("e" * 64, "f" * 64):  # contents that follow each other under one name take one place
+        later = bytes(profile("one").payload).replace(DIGEST.encode(), digest.encode())
+        estimates.learn(message("profile", later, device="one", model="face"), 1.0)
+    assert [estimates.has_profile("one", digest) for digest in (DIGEST, "e" * 64, "f" * 64)] == [0, 1, 1]
+    with pytest.raises(DecodeError, match="more than 2 profiles"):
+        estimates.learn(profile("three"), 2.0)
+
+    estimates.learn(message("profile", b"", device="one", model="face"), 3.0)
+    estimates.learn(profile("three"), 4.0)
+
+    assert not estimates.has_profile("one", "f" * 64) and estimates.has_profile("two", DIGEST)
+    assert estimates.has_profile("three", DIGEST)

@@ -1,6 +1,7 @@
 """Whatever the mesh says within the limits of its messages, the decision node goes on; its plans are sound.
 
-Every message drawn here is one that the decoders accept: figures of zero, of 1e300, and everything between.
+Figures are zero, the largest that there are, and everything between: what a decoder refuses is lost, and what
+it accepts must not harm.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgemesh.protocol.activation import check_route
+from edgemesh.protocol.activation import Timing, check_route
 from edgemesh.protocol.assignment import Assignment
-from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.link import JobReport, LinkReport, RunReport, Transfer
+from edgemesh.protocol.outcome import Outcome
 from edgemesh.protocol.presence import (
     About,
     CodecSpeed,
@@ -35,7 +37,7 @@ from tests.roles.driven import Driven, sent
 
 DEVICES = ("one", "two")
 UNITS = FACE.unit_count
-WILD = st.sampled_from([0.0, 5e-324, 1e-12, 1e-3, 1.0, 1e4, 1e12, 1e300]) | st.floats(0.0, 1e300)
+WILD = st.sampled_from([0.0, 5e-324, 1e-12, 1e-3, 1.0, 86_400.0, 1e12, 1.7e308]) | st.floats(0.0, 86_400.0)
 ABOVE_ZERO = st.sampled_from([5e-324, 1e-12, 1e-3, 1.0, 86_400.0]) | st.floats(5e-324, 86_400.0)
 COUNTS = st.sampled_from([0, 1, 1000, 1 << 40, (1 << 53) - 1])
 
@@ -159,6 +161,20 @@ def test_nonsense_neither_stops_the_decision_node_nor_its_plans(told: list[Any])
     assert sent("decision", decider.done[seen:])
     in_force = plans(decider.done)[-1]
     assert_sound(in_force)
+
+
+@pytest.mark.parametrize("seconds", [86_400.0, 86_401.0, 1.7e308])
+def test_jobs_said_to_have_taken_for_ever_are_compared_all_the_same(seconds: float) -> None:
+    decider = running()
+    plan = plans(decider.done)[-1]
+    timings = tuple(Timing(hop.device, hop.start, hop.stop, seconds, seconds, seconds) for hop in plan.hops)
+    job = JobReport("face", DIGEST, "app", *plan.epoch, seconds, timings=timings, arrived=0.0)
+    for _ in range(2):
+        decider.take(message("link", LinkReport("b-1", (), (), (job, job)), requester="gateway-0"))
+
+    outcome = decode_json(Outcome, encode_json(decider.role.estimates.outcomes.outcome("face", "app")))
+    assert outcome.jobs == (4 if seconds <= 86_400.0 else 0)
+    assert outcome.seconds == (seconds if seconds <= 86_400.0 else None)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf, 1e9])

@@ -178,3 +178,23 @@ def test_any_bytes_are_a_report_within_limits_or_the_one_error(
         return
     assert report.watts is None or 0.0 <= report.watts <= PLUG_WATTS
     assert report.joules is None or 0.0 <= report.joules <= 1e15
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"\\ud800": 1}',
+        b'{"state": "\\ud800"}',
+        json.dumps({"\x1b[2J" + "k" * 9000 + str(number): 1 for number in range(1)}).encode(),
+        json.dumps({"\u202e\x1b[31m": 1}, ensure_ascii=True).encode(),
+    ],
+)
+@pytest.mark.parametrize("topic", ["desk/power", "zigbee2mqtt/desk/availability", "tele/desk/SENSOR"])
+def test_what_errors_say_of_foreign_text_is_short_and_harmless(payload: bytes, topic: str) -> None:
+    kind = plug_kind("auto", topic)
+    try:
+        plug_report(kind, topic, topic, payload)
+    except DecodeError as error:
+        assert str(error).isascii() and str(error).isprintable() and len(str(error)) < 500
+    else:
+        assert kind == "tasmota"  # other sensors of the same plug

@@ -37,7 +37,10 @@ def _check_shape(finished: subprocess.CompletedProcess[str], claims: int) -> Non
     assert len(report["claims"]) == claims
     for claim in report["claims"]:
         assert {"claim", "value", "limit", "holds"} <= claim.keys()
-        assert claim["holds"] == (claim["value"] <= claim["limit"])
+        if claim["value"] is None:
+            assert claim["holds"] and "not reachable" in claim["note"]
+        else:
+            assert claim["holds"] == (claim["value"] <= claim["limit"])
     # Whether a claim holds depends on what else the machine does; that the status says so does not.
     holds = all(claim["holds"] for claim in report["claims"]) and not report["failures"]
     assert finished.returncode == (0 if holds else 1)
@@ -90,4 +93,4 @@ def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() ->
     report = _report(finished)
     assert not report["failures"], finished.stderr
     # Modelled, hence the same on every machine.
-    assert report["figures"]["latency: laptop-bursts, vgg16, static, modelled ms"] > 1000.0
+    assert report["figures"]["latency: cloud-latency, vgg16, static, modelled ms"] > 500.0

@@ -115,11 +115,15 @@ def _compared(networkx: Any, report: Report, instance: Instance) -> float:
 def _edges(instance: Instance) -> Iterator[tuple[Any, Any, float]]:
     """The star: a cut is left to the broker under a codec and entered from there; runs are edges."""
     units, origin = instance.unit_count, instance.devices[0]
+    weights = np.concatenate(([0.0], np.cumsum(instance.weight_bytes)))
     for d, device in enumerate(instance.devices):
         before = np.concatenate(([0.0], np.cumsum(device.seconds * device.run_factor)))
         fixed = device.queue_seconds + device.run_overhead
         for start in range(units):
             for stop in range(start + 1, units + 1):
+                need = weights[stop] - weights[start] + instance.peak_bytes[start:stop].max()
+                if need > device.memory_limit:
+                    break
                 yield ("in", d, start), ("out", d, stop), fixed + float(before[stop] - before[start])
         for cut in range(1, units):
             for k in range(CODECS):

@@ -22,13 +22,15 @@ class Claim:
     """A figure with the bound that is promised for it; ``value <= limit`` holds."""
 
     claim: str
-    value: float
+    value: float | None
+    """None where there is nothing to claim it of: it holds then, and ``note`` says why."""
     limit: float
     unit: str = "x"
+    note: str = ""
 
     @property
     def holds(self) -> bool:
-        return self.value <= self.limit
+        return self.value is None or self.value <= self.limit
 
 
 @dataclass
@@ -51,6 +53,10 @@ class Report:
         """Note a claim."""
         self.claims.append(Claim(text, round(value, 4), limit, unit))
 
+    def claim_nothing(self, text: str, limit: float, note: str) -> None:
+        """Note a claim that cannot be made here, and why."""
+        self.claims.append(Claim(text, None, limit, note=note))
+
     def figure(self, name: str, value: float) -> None:
         """Note a measurement and show it at once: a long run must not look dead."""
         self.figures[name] = round(value, 4)
@@ -61,8 +67,9 @@ class Report:
         lines = [f"{'claim':66} {'value':>9} {'limit':>9}"]
         for claim in self.claims:
             verdict = "holds" if claim.holds else "DOES NOT HOLD"
-            figures = f"{claim.value:8.3f}{claim.unit:2} {claim.limit:7.2f}{claim.unit:2}"
-            lines.append(f"{claim.claim:66} {figures}  {verdict}")
+            value = f"{'-':>10}" if claim.value is None else f"{claim.value:8.3f}{claim.unit:2}"
+            note = f" ({claim.note})" if claim.note else ""
+            lines.append(f"{claim.claim:66} {value} {claim.limit:7.2f}{claim.unit:2}  {verdict}{note}")
         lines += [f"not measured: {failure}" for failure in self.failures]
         return "\n".join(lines)
 
