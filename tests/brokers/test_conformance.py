@@ -183,7 +183,7 @@ def test_three_hundred_retained_messages_reach_a_subscriber_at_qos_0(
 @on_both()
 def test_a_retained_message_expires(broker: BrokerAddress, root: str) -> None:
     with Peer(broker) as speaks:
-        # Brokers count whole seconds: one second may be over at once, so the other topic shows that it is kept.
+        # Brokers count whole seconds, and one may be over at once: the other topic shows that it is kept.
         speaks.publish(f"{root}/brief", b"old", retain=True, MessageExpiryInterval=1)
         speaks.publish(f"{root}/lasting", b"old", retain=True, MessageExpiryInterval=3600)
         deadline = time.monotonic() + WAIT
