@@ -14,8 +14,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 from typing import Final
 
+from edgemesh.planning.effort import search_work_of
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.objectives import solve, solve_plainly
@@ -96,37 +98,35 @@ def under_load(instance: Instance, loads: Mapping[str, Load]) -> Instance:
 def plan_jointly(
     instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float], *, rounds: int = ROUNDS
 ) -> Joint:
+    """As ``planned_jointly``, for tasks that are made for it."""
+    return planned_jointly(Tasks(instances, goals, demands), rounds=rounds)
+
+
+def planned_jointly(tasks: Tasks, *, rounds: int = ROUNDS, work: float = inf) -> Joint:
     """Plans for all tasks; never worse in total than planning them one by one in the given order.
 
-    ``demands`` are jobs per second. Waits in the instances are those that these tasks do not cause. The
-    latency bound of a task is what it is without the others.
+    Once the searches, those that ``tasks`` made before among them, took ``work`` (see ``effort``), the best
+    plans met so far are taken; each task is planned once in any case.
     """
-    assert len(instances) == len(goals) == len(demands)
-    tasks = _Tasks(instances, goals, demands)
-    order = list(range(len(instances)))
+    order = list(range(len(tasks)))
     plans = tasks.one_by_one(order)
     one_by_one = total = tasks.total(plans)
     heaviest = sorted(order, key=lambda task: -tasks.weight(task))
     for other in (heaviest, heaviest[::-1]):
-        if other != order:
+        if other != order and tasks.spent < work:
             again = tasks.one_by_one(other)
             if (cost := tasks.total(again)) < total:
                 plans, total = again, cost
     for _ in range(rounds):
         before = total
         for candidate in tasks.changes(order, plans):
+            if tasks.spent >= work:
+                break
             if (cost := tasks.total(changed := {**plans, **candidate(plans)})) < total:
                 plans, total = changed, cost
         if total >= before:
             break
     return Joint(tuple(tasks.final(plans)), total, one_by_one)
-
-
-def total_cost(
-    instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float], plans: Sequence[Plan]
-) -> float:
-    """What ``plans``, one per task, come to beside each other, as ``Joint.total``."""
-    return _Tasks(instances, goals, demands).total(dict(enumerate(plans)))
 
 
 Plans = dict[int, Plan | Infeasible]
@@ -135,7 +135,7 @@ Plans = dict[int, Plan | Infeasible]
 class _Change:
     """Tasks to plan anew one after the other, without a device."""
 
-    def __init__(self, tasks: _Tasks, order: tuple[int, ...], without: str = "") -> None:
+    def __init__(self, tasks: Tasks, order: tuple[int, ...], without: str = "") -> None:
         self._tasks, self._order, self._without = tasks, order, without
 
     def __call__(self, plans: Plans) -> Plans:
@@ -147,10 +147,20 @@ class _Change:
         return made
 
 
-class _Tasks:
+class Tasks:
+    """Tasks with what each comes to alone, and the answers found so far."""
+
     def __init__(
         self, instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float]
     ) -> None:
+        """Plans each alone. ``demands`` are jobs per second.
+
+        Waits in the instances are those that these tasks do not cause. The latency bound of a task is what
+        it is without the others.
+        """
+        assert len(instances) == len(goals) == len(demands)
+        self.spent = sum(map(search_work_of, instances))
+        """Work of the searches so far."""
         self._instances, self._demands = instances, demands
         self._known: dict[tuple[int, tuple[Partition, ...]], dict[str, Load]] = {}
         self._answers: dict[tuple[int, tuple[tuple[str, Load], ...], str], Plan | Infeasible] = {}
@@ -163,13 +173,17 @@ class _Tasks:
         ]
         self._alone = alone
 
+    def __len__(self) -> int:
+        return len(self._instances)
+
     def weight(self, task: int) -> float:
-        """Seconds of work per second."""
+        """Its seconds of work per second, planned alone."""
         plan = self._alone[task]
         busy = sum(hop.run for hop in plan.prediction.hops) if isinstance(plan, Plan) else 0.0
         return busy * self._demands[task]
 
     def one_by_one(self, order: Sequence[int]) -> Plans:
+        """Each task planned beside those before it in ``order``."""
         plans: Plans = {}
         for task in order:
             plans[task] = self.answer(task, plans)
@@ -180,6 +194,7 @@ class _Tasks:
         loads = self._loads(others, task)
         asked = task, tuple(sorted(loads.items(), key=lambda item: item[0])), without
         if asked not in self._answers:
+            self.spent += search_work_of(self._instances[task])
             self._answers[asked] = self._answer(task, loads, without)
         return self._answers[asked]
 

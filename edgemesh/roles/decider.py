@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -15,18 +16,19 @@ from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import State
-from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
+from edgemesh.protocol.requests import PlanRequest
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles import questions
 from edgemesh.roles.actions import Action, Log, Publish, Remember, SetTimer, Subscribe
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, TimerFired
 from edgemesh.roles.history_records import policy_record
-from edgemesh.roles.instances import may_become_plannable
 from edgemesh.roles.joint_plans import Crowd
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.news import News
+from edgemesh.roles.plan_responses import plan_response
 from edgemesh.roles.plans import Key, Plans, Situation
+from edgemesh.roles.policies import Policies
 from edgemesh.roles.questions import Questions
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.switching import Switch
@@ -51,25 +53,14 @@ _GRACE_SECONDS: Final = 3.0
 _ROUND_WORK: Final = 4_000_000
 """Units squared times devices that are planned in one go, some 50 ms; then messages have their turn."""
 _ORIGINS: Final = 1024
-_POLICIES: Final = 1024
 _ERROR_CHARS: Final = 400
 _LAST_TERM: Final = 1 << 40
 """A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
 _KINDS: Final = (
-    "state",
-    "about",
-    "model",
-    "policy",
-    "profile",
-    "assignment",
-    "failure",
-    "outcome",
-    "heartbeat",
-    "resources",
-    "link",
-)
+    "state", "about", "model", "policy", "profile", "assignment", "failure", "outcome", "heartbeat",
+    "resources", "link",
+)  # fmt: skip
 """What it listens to, beside requests."""
-_NO_POLICY: Final = Policy()
 
 
 class Decider:
@@ -83,21 +74,25 @@ class Decider:
         topics: Topics,
         goal: Goal = Goal(),  # noqa: B008 (frozen)
         unix_time: float | None = None,
+        *,
+        plans_app: bool = True,
     ) -> None:
         """``term`` is greater than that of every leader before.
 
         ``goal`` counts where a policy does not say otherwise. ``unix_time`` is the time of day at
-        ``now == 0``, for what people read; without it none is told.
+        ``now == 0``, for what people read; without it none is told. ``plans_app`` keeps every model planned
+        for inputs from applications before one comes: their first job does not wait, devices load for it.
         """
         self.view = MeshView()
         self.estimates = MeshEstimates()
         self.plans = Plans(self.view, self.estimates, goal)
-        self._crowd = Crowd(self.plans, self._policy)
+        self._policies = Policies()
+        self._crowd = Crowd(self.plans, self._policies.of)
         self._holder = Holder("online", holder, boot, term)
         self._topics = topics
+        self._plans_app = plans_app
         self._news = News(topics, self.estimates, unix_time)
         self._questions = Questions(topics)
-        self._policies: dict[str, Policy] = {}
         self._origins: set[Key] = set()
         self._failures: dict[Key, str] = {}
         self._asked: dict[PlanRequest, None] = {}
@@ -133,7 +128,7 @@ class Decider:
         if isinstance(event, TimerFired) and event.name == "tick":
             return [*self._tick(now), SetTimer("tick", now + _TICK_SECONDS)]
         if isinstance(event, TimerFired) and event.name == questions.TIMER and self._connected_at is not None:
-            return self._questions.answer(self.plans, self.view.manifests, self._policy, now)
+            return self._questions.answer(self.plans, self.view.manifests, self._policies.of, now)
         return []
 
     def _connect(self, now: float) -> list[Action]:
@@ -225,28 +220,15 @@ class Decider:
         if len(self._origins) < _ORIGINS:
             self._origins.add((model, origin))
 
-    def _policy(self, model: str) -> Policy:
-        return self._policies.get(model, _NO_POLICY)
-
     def _policy_changed(self, event: MessageReceived, now: float) -> list[Action]:
-        model = event.topic.names["model"]
-        try:
-            policy = decode_json(Policy, event.payload) if event.payload else None
-        except DecodeError as error:
-            raise DecodeError(f"the policy of {model} is not kept to, the one before is: {error}") from None
-        if policy == self._policies.get(model):
+        if not self._policies.learn(event):
             return []
-        if policy is None:
-            del self._policies[model]
-        elif model in self._policies or len(self._policies) < _POLICIES:
-            self._policies[model] = policy
-        else:
-            raise DecodeError(f"more than {_POLICIES} policies; that of {model} is not taken in")
+        model = event.topic.names["model"]
         for key in [key for key in self.plans.in_force if key[0] == model]:
             self.plans.renew(key, "the policy changed")  # what is in force may break the new one
         # A retained one was set before this node came, and is in the history of whoever decided then.
-        told: list[Action] = [] if event.retained else [Remember(policy_record(model, policy))]
-        return [*told, *self._soon(now)]
+        record = policy_record(model, self._policies.told(model))
+        return [*([] if event.retained else [Remember(record)]), *self._soon(now)]
 
     def _assignment(self, event: MessageReceived, now: float) -> list[Action]:
         """Retained ones of an earlier leader: keep planning their origins, and stay above their epochs."""
@@ -261,8 +243,7 @@ class Decider:
         if known.term > _LAST_TERM:
             return [self._cleared(key), *self._soon(now)]
         if known.term >= self._holder.term:
-            h = self._holder
-            self._holder = Holder("online", h.holder, h.boot, known.term + 1)
+            self._holder = replace(self._holder, term=known.term + 1)
         self.plans.renew(key, f"another decision node published epoch {known.term}.{known.sequence}")
         return self._soon(now)
 
@@ -330,11 +311,12 @@ class Decider:
         self._planned_at = now
         actions: list[Action] = []
         if not self._todo:
-            for model in self.view.manifests:
+            for model in self.view.manifests if self._plans_app else ():
                 self._keep_planned(model, APP_ORIGIN)
             if now - self._connected_at >= _GRACE_SECONDS:
                 actions += self._cleared_orphans()
             self._todo = sorted(self._origins, reverse=True)
+        self._crowd.begin()
         work = 0.0
         while self._todo and work < _ROUND_WORK:
             model, origin = self._todo.pop()
@@ -350,7 +332,14 @@ class Decider:
         asked, self._asked = self._asked, {}
         actions += self._guarded(None, partial(self._planned_together, now), now)
         actions += self._guarded(None, partial(self._news.outcomes, now), now)
-        return [*actions, *(self._answer(request, now) for request in asked)]
+        for request in asked:
+            actions += self._guarded(None, partial(self._answered, request, now), now)
+        return actions
+
+    def _answered(self, request: PlanRequest, now: float) -> list[Action]:
+        key = request.model, request.origin
+        state = key in self.plans.in_force, self._failures.get(key)
+        return [plan_response(request, *state, self._topics, self.view, self.estimates, now)]
 
     def _planned_together(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -365,11 +354,10 @@ class Decider:
             return step()
         except Exception as error:
             why = f"{type(error).__name__}: {error}"[:_ERROR_CHARS]
-            if key is None:
-                return self._refusals.tell("planning", f"a step of planning failed: {why}", now)
-            self._failures[key] = f"planning failed: {why}"
-            text = f"planning of {key[0]} for {key[1]} failed: {why}"
-            return self._refusals.tell(f"planning of {key[0]} for {key[1]}", text, now)
+            what = "a step of planning" if key is None else f"planning of {key[0]} for {key[1]}"
+            if key is not None:
+                self._failures[key] = f"planning failed: {why}"
+            return self._refusals.tell(what, f"{what} failed: {why}", now)
 
     def _cleared_orphans(self) -> list[Action]:
         """What is retained of models that were removed while nobody decided."""
@@ -378,7 +366,7 @@ class Decider:
 
     def _decide(self, manifest: Manifest, origin: str, now: float) -> list[Action]:
         key = manifest.name, origin
-        reviewed = self.plans.review(manifest, origin, self._policy(manifest.name), now)
+        reviewed = self.plans.review(manifest, origin, self._policies.of(manifest.name), now)
         if isinstance(reviewed, Infeasible):
             return self._failed(key, reviewed, now)
         self._failures.pop(key, None)
@@ -388,12 +376,13 @@ class Decider:
         return self._take_over(situation, chosen, now)
 
     def _take_over(self, situation: Situation, chosen: Switch, now: float) -> list[Action]:
+        if notes := self._crowd.notes(now):
+            situation = replace(situation, notes=(*situation.notes, *notes))
         entry = self.plans.take_over(situation, chosen, self._news.time_of_day(now), now)
+        term = self._holder.term
         try:
             errors = self.plans.errors(situation, now)
-            return self._news.assignment(
-                situation, entry, chosen.reason, errors, self._holder.term, self.view, now
-            )
+            return self._news.assignment(situation, entry, chosen.reason, errors, term, self.view, now)
         except Exception:
             # Nobody was told of it.
             key = situation.manifest.name, situation.origin
@@ -412,19 +401,3 @@ class Decider:
             return told
         self._failures[key] = why.reason
         return [*told, Log("warning", f"no plan of {key[0]} for {key[1]}: {why.reason}", key[0])]
-
-    def _answer(self, request: PlanRequest, now: float) -> Publish:
-        key = request.model, request.origin
-        manifest = self.view.manifests.get(request.model)
-        failure = self._failures.get(key)
-        planned = manifest is not None and failure is None and key in self.plans.in_force
-        soon = False
-        if planned:
-            reason = "an assignment is in force"
-        elif manifest is None:
-            reason = f"no model {request.model} in this mesh"
-        else:
-            reason = failure or "not planned yet"
-            soon = may_become_plannable(manifest, self.view, self.estimates, now)
-        response = PlanResponse(request.requester, request.model, request.origin, planned, reason, soon)
-        return Publish(self._topics.build("response", verb="plan"), encode_json(response), qos=1, expiry=30.0)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edgemesh.planning.effort import search_work_of
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.joint import loads_of, plan_jointly, total_cost
+from edgemesh.planning.joint import Joint, Tasks, loads_of, planned_jointly
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.switching import MARGIN
 from edgemesh.protocol.requests import Policy
@@ -19,6 +20,9 @@ from edgemesh.roles.switching import Switch
 CROWDED: Final = 0.2
 """Share of its time that jobs of several plans take on one device from which on they get in each other's way:
 below it a job waits for less than an eighth of the time of one."""
+WORK: Final = 14_000_000
+"""Of one joint planning at most (see ``effort``), some 0.3 s: 13 models of 60 units on 6 devices, or 6 of 200
+units on 16. More are not planned together."""
 _ROUND_SECONDS: Final = 60.0
 """Between two plannings of the same tasks."""
 _LEAST_SECONDS: Final = 10.0
@@ -63,17 +67,19 @@ class JointPlans:
         wait = _ROUND_SECONDS if same else _LEAST_SECONDS
         return len(keys) > 1 and now - self._planned_at >= wait
 
-    def better(self, tasks: Sequence[Task], now: float) -> Mapping[Key, Plan]:
+    def better(self, tasks: Sequence[Task], now: float, together: Together | None = None) -> dict[Key, Plan]:
         """Plans that lower the total by more than the margin, for those tasks that have to change.
 
-        Twice in a row, because estimates scatter. Empty while nothing is to be done.
+        Twice in a row, because estimates scatter. Empty while nothing is to be done. ``together`` are
+        ``tasks`` where they are planned alone already.
         """
         self._planned, self._planned_at = frozenset(task.key for task in tasks), now
         if len(tasks) < 2 or not crowded(tasks):
             self._before = {}
             return {}
-        joint = plan_jointly([t.instance for t in tasks], [t.goal for t in tasks], [t.demand for t in tasks])
-        kept = cost(tasks, {})
+        together = together or Together(tasks)
+        joint = together.planned()
+        kept = together.cost({})
         if joint.total >= kept * (1.0 - MARGIN):
             self._before = {}
             return {}
@@ -83,16 +89,28 @@ class JointPlans:
             if isinstance(plan, Plan) and plan.partitions != task.plan.partitions
         }
         again, self._before = self._before, found
-        if again and found and cost(tasks, again) <= kept * (1.0 - MARGIN):
+        if again and found and together.cost(again) <= kept * (1.0 - MARGIN):
             self._before = {}
             return found
         return {}
 
 
-def cost(tasks: Sequence[Task], changed: Mapping[Key, Plan]) -> float:
-    """The total of all tasks with the plans in force, but for those ``changed``."""
-    plans = [changed.get(task.key, task.plan) for task in tasks]
-    return total_cost([t.instance for t in tasks], [t.goal for t in tasks], [t.demand for t in tasks], plans)
+class Together:
+    """Tasks at one moment, each planned alone once: what it costs then is the measure of its cost."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = tasks
+        self._joint = Tasks([t.instance for t in tasks], [t.goal for t in tasks], [t.demand for t in tasks])
+
+    def cost(self, changed: Mapping[Key, Plan]) -> float:
+        """The total of all tasks with the plans in force, but for those ``changed``."""
+        return self._joint.total(
+            {number: changed.get(task.key, task.plan) for number, task in enumerate(self.tasks)}
+        )
+
+    def planned(self) -> Joint:
+        """Plans made together, the best met within ``WORK``."""
+        return planned_jointly(self._joint, work=WORK)
 
 
 def alone(instance: Instance) -> Instance:
@@ -110,17 +128,33 @@ class Crowd:
         self._plans = plans
         self._policy = policy
         self._joint = JointPlans()
+        self._round: tuple[list[Task], dict[Key, Situation], Together | None] | None = None
+
+    def begin(self) -> None:
+        """A new round of planning: estimates may have moved."""
+        self._round = None
+
+    def notes(self, now: float) -> tuple[str, ...]:
+        """What the reader of a plan must know of it."""
+        keys = self._plans.in_use(now)
+        if len(keys) < 2 or not self._too_large(keys):
+            return ()
+        return (
+            f"{len(keys)} plans are in use, too many or too large to be planned together: each takes the "
+            "others as they are",
+        )
 
     def better(self, now: float) -> list[tuple[Situation, Switch]]:
         """What to publish because all together gain by it."""
-        if not self._joint.is_due(self._plans.in_use(now), now):
+        keys = self._plans.in_use(now)
+        if not self._joint.is_due(keys, now) or self._too_large(keys):
             return []
-        tasks, situations = self._tasks(now)
-        before = cost(tasks, {}) if len(tasks) > 1 else 0.0
-        chosen = self._joint.better(tasks, now)
-        if not chosen:
+        self._round = None  # plans were taken over in this round
+        tasks, situations, together = self._together(now)
+        chosen = self._joint.better(tasks, now, together)
+        if not chosen or together is None:
             return []
-        saved = 1.0 - cost(tasks, chosen) / before
+        saved = 1.0 - together.cost(chosen) / together.cost({})
         reason = (
             f"planned together with the others that share its devices: all together cost {saved:.0%} less"
         )
@@ -128,12 +162,31 @@ class Crowd:
 
     def allows(self, key: Key, plan: Plan, now: float) -> bool:
         """Whether ``plan`` for ``key`` costs the others no more than it gains."""
-        if len(self._plans.in_use(now)) < 2:
+        keys = self._plans.in_use(now)
+        if len(keys) < 2 or key not in keys or self._too_large(keys):
             return True
-        tasks, _ = self._tasks(now)
-        if key not in {task.key for task in tasks} or not crowded(tasks):
+        tasks, _, together = self._together(now)
+        if together is None or key not in {task.key for task in tasks}:
             return True
-        return cost(tasks, {key: plan}) <= cost(tasks, {})
+        in_force = self._plans.in_force
+        # What was taken over since the round began counts, too.
+        taken = {
+            task.key: current.plan
+            for task in tasks
+            if (current := in_force.get(task.key)) and current.plan.partitions != task.plan.partitions
+        }
+        return together.cost({**taken, key: plan}) <= together.cost(taken)
+
+    def _too_large(self, keys: Collection[Key]) -> bool:
+        """Whether planning each alone and once beside the others is more than a round may take."""
+        return 2 * sum(search_work_of(self._plans.in_force[key].instance) for key in keys) > WORK
+
+    def _together(self, now: float) -> tuple[list[Task], dict[Key, Situation], Together | None]:
+        """The tasks of this round; planned alone where they are crowded."""
+        if self._round is None:
+            tasks, situations = self._tasks(now)
+            self._round = tasks, situations, Together(tasks) if crowded(tasks) else None
+        return self._round
 
     def _tasks(self, now: float) -> tuple[list[Task], dict[Key, Situation]]:
         tasks: list[Task] = []

@@ -10,6 +10,8 @@ import planning_instances as build
 
 from edgemesh.planning.alternatives import all_on_one_device, alternatives
 from edgemesh.planning.costs import bound_ticks
+from edgemesh.planning.effort import SEARCH_BASE
+from edgemesh.planning.explanation import why_idle
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Pin
 from edgemesh.planning.latency import solve_latency
@@ -54,6 +56,29 @@ def test_the_best_plan_that_uses_an_idle_device_equals_trying_every_plan() -> No
             assert other is None or device in other.devices
             found += other is not None
     assert found > 30
+
+
+def test_beyond_the_work_fallbacks_are_whole_and_the_devices_left_out_are_named() -> None:
+    examined = left_out = 0
+    for seed in range(150):
+        instance = build.random_instance(Random(seed), devices=6)
+        plan = solve(instance, Goal())
+        if not isinstance(plan, Plan):
+            continue
+        whole = alternatives(instance, plan, runner_ups=3, goal=Goal(), work=math.inf)
+
+        some = alternatives(instance, plan, runner_ups=3, goal=Goal(), work=1.3 * SEARCH_BASE)
+
+        assert some.fallbacks == whole.fallbacks and not whole.unexamined
+        for device, other in whole.using.items():
+            if device not in some.unexamined:
+                assert some.using[device] == other, (seed, device)
+                examined += other is not None
+        told = {idle.device: idle for idle in why_idle(instance, plan, some.using, Goal(), some.unexamined)}
+        assert set(told) == set(whole.using)
+        assert all(told[device].text.startswith("not examined") for device in some.unexamined)
+        left_out += len(some.unexamined)
+    assert examined > 100 and left_out > 15
 
 
 def test_a_pinned_device_has_no_fallback() -> None:

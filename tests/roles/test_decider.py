@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgemesh.protocol.activation import Hop
-from edgemesh.protocol.assignment import Assignment, Holder
+from edgemesh.protocol.assignment import Assignment, Holder, PlanFailure
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.link import LinkReport, Transfer
 from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy
@@ -179,6 +179,18 @@ def test_fallbacks_are_renewed_when_devices_come_and_go(planned: DrivenDecider) 
     (plan,) = plans(beat(planned, 8.0, "fast", "slow", "third"))
     assert devices(plan) == ["fast"] and "third can be used now" in plan.reason
     assert [[hop.device for hop in f.route] for f in plan.fallbacks] == [["third"]]
+
+
+def test_hundreds_of_devices_that_come_at_once_are_told_within_the_contract(planned: DrivenDecider) -> None:
+    names = [f"board-{number:03d}-{'x' * 30}" for number in range(300)]
+    for name in names:
+        join(planned, name, 0.05)
+    told = plans(beat(planned, 6.0))  # reading them raises where a text is too long
+    assert any(plan.reason.startswith("fallbacks renewed: ") for plan in told)
+    pin = Pin(0, 4, "gone", also=tuple(f"not-{name}" for name in names))
+    planned.take(message("policy", Policy(pins=(pin,)), model="face"))
+    reasons = [decode_json(PlanFailure, a.payload).reason for a in sent("failure", beat(planned, 14.0))]
+    assert reasons and "others" in reasons[-1]
 
 
 def test_a_plan_that_is_a_little_faster_does_not_replace_the_one_in_force(planned: DrivenDecider) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgemesh.protocol.accuracy import AccuracyBudget, CodecErrors
 from edgemesh.protocol.activation import Hop, Timing
-from edgemesh.protocol.assignment import PlanFailure
+from edgemesh.protocol.assignment import Assignment, PlanFailure
 from edgemesh.protocol.history import HistoryRequest
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.link import JobReport, LinkReport
@@ -299,6 +299,25 @@ def test_jobs_of_others_on_a_device_count_as_waiting(decider: DrivenDecider) -> 
     assert devices(own[0]) == ["other"]
 
 
+def test_too_many_plans_for_a_joint_planning_are_planned_singly_and_their_readers_told(
+    decider: DrivenDecider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join(decider, "fast", 0.020)
+    join(decider, "other", 0.025)
+    decider.take(message("request", PlanRequest("asker", "face", "other"), verb="plan"))
+    epochs = {plan.origin: plan.epoch for plan in plans(beat(decider, 4.0, "fast", "other"))}
+    monkeypatch.setattr("edgemesh.roles.joint_plans.WORK", 1)
+    monkeypatch.setattr("edgemesh.roles.joint_plans.Together", None)  # would raise where it is made
+    for _ in range(20):
+        jobs = tuple(ended("face", o, epochs[o], 0.05, "fast") for o in ("app", "other") for _ in range(8))
+        decider.take(message("link", LinkReport("b-1", (), (), jobs), requester="gateway-0"))
+        beat(decider, decider.now + 1.0, "fast", "other")
+    join(decider, "third", 0.001)
+    later = plans(beat(decider, decider.now + 30.0, "fast", "other", "third"))
+    assert later and any("planned together" in note for note in later[-1].notes)
+    assert not [log for log in only(Log, decider.done) if "failed" in log.text]
+
+
 # --- outcomes, history, failures -------------------------------------------------------------------------
 
 
@@ -341,6 +360,41 @@ def test_a_removed_model_leaves_nothing_retained(decider: DrivenDecider) -> None
     beat(decider, 8.0, "fast")
     done = decider.take(message("model", b"", model="face"))
     assert {a.payload for a in (*sent("failure", done), *sent("assignment", done))} == {b""}
+
+
+@pytest.mark.parametrize("kind", ["failure", "outcome"])
+def test_what_is_retained_of_a_model_that_was_removed_while_nobody_decided_is_cleared(
+    decider: DrivenDecider, kind: str
+) -> None:
+    failure = PlanFailure("gone", "app", "unavailable", "no device has been seen yet")
+    left = failure if kind == "failure" else b"whatever it says"
+    decider.take(message(kind, left, model="gone", origin="app", retained=True))
+    done = beat(decider, 20.0, "fast")
+    cleared = [a.topic for a in sent(kind, done) if not a.payload]
+    assert cleared == [TOPICS.build(kind, model="gone", origin="app")]
+
+
+def test_a_plan_that_cannot_be_published_takes_no_other_with_it(
+    decider: DrivenDecider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = True
+
+    def encoded(value: Any) -> bytes:
+        if broken and isinstance(value, Assignment) and value.model == "bad":
+            raise ValueError("half a surrogate pair")
+        return encode_json(value)
+
+    monkeypatch.setattr("edgemesh.roles.news.encode_json", encoded)
+    decider.take(message("model", replace(FACE, name="bad"), model="bad", retained=True))
+    join(decider, "fast", 0.01)
+    done = beat(decider, 12.0, "fast")
+    assert [plan.model for plan in plans(done)] == ["face"]
+    assert ("bad", "app") not in decider.role.plans.in_force
+    told = [log.text for log in only(Log, done) if "half a surrogate" in log.text]
+    assert 1 <= len(told) <= 2 and "planning of bad for app failed: ValueError" in told[0]
+
+    broken = False
+    assert [plan.model for plan in plans(beat(decider, 24.0, "fast"))] == ["bad"]
 
 
 def test_the_time_and_number_of_changes_are_in_the_message(decider: DrivenDecider) -> None:

@@ -93,7 +93,7 @@ def slower_device(mesh: Mesh, factor: float) -> None:
 
 def true_seconds(mesh: Mesh, decider: Decider, route: tuple[Hop, ...]) -> float:
     """What a job over ``route`` takes in truth: the estimates' own cost model with the true figures."""
-    situation = decider.plans.situation(FACE, "pi-4b", decider._policy("face"), mesh.clock.now)
+    situation = decider.plans.situation(FACE, "pi-4b", decider._policies.of("face"), mesh.clock.now)
     assert isinstance(situation, Situation)
     devices = []
     for device in situation.instance.devices:

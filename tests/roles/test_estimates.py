@@ -296,7 +296,7 @@ def test_one_report_cannot_make_up_a_demand_that_no_mesh_has() -> None:
         told(estimates, "liar", 60.0, jobs=(job,), more_jobs=(1 << 53) - 1)
 
 
-def test_made_up_peers_and_passing_clients_take_no_place_from_devices(
+def test_made_up_peers_and_clients_take_no_place_from_devices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("edgemesh.roles.estimates._PARTICIPANTS", 4)

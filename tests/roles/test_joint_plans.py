@@ -6,9 +6,10 @@ import numpy as np
 
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance, Link, PlanningDevice, raw_at_both_ends
+from edgemesh.planning.joint import Tasks, planned_jointly
 from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Plan
-from edgemesh.roles.joint_plans import JointPlans, Task, cost, crowded
+from edgemesh.roles.joint_plans import JointPlans, Task, Together, crowded
 
 LATENCY = Goal("latency")
 LINK = Link(0.001, 1e7, 0.001, 1e7)
@@ -52,7 +53,7 @@ def test_two_that_crowd_one_device_are_parted_after_two_looks() -> None:
     found = joint.better(tasks, 10.0)
 
     assert [plan.devices for plan in found.values()] == [("middling",)]
-    assert cost(tasks, found) < cost(tasks, {})
+    assert Together(tasks).cost(found) < Together(tasks).cost({})
 
 
 def test_devices_with_room_for_all_are_left_alone() -> None:
@@ -66,7 +67,17 @@ def test_what_helps_one_and_costs_the_others_more_is_seen_in_the_total() -> None
     to_fast = task("two", 4.5, SECONDS, "fast").plan
     assert to_fast.total < parted[1].plan.total
 
-    assert cost(parted, {parted[1].key: to_fast}) > cost(parted, {})
+    assert Together(parted).cost({parted[1].key: to_fast}) > Together(parted).cost({})
+
+
+def test_work_that_is_spent_ends_the_search_with_the_best_plans_met() -> None:
+    tasks = Tasks([instance(SECONDS)] * 4, [LATENCY] * 4, [4.5, 4.4, 4.3, 4.2])
+    each = tasks.spent // 4
+
+    short = planned_jointly(tasks, work=0.0)
+
+    assert tasks.spent == 8 * each and short.total == short.one_by_one
+    assert planned_jointly(tasks).total <= short.total
 
 
 def test_the_same_tasks_are_planned_together_once_a_minute() -> None:

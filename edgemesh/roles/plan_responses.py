@@ -1,0 +1,41 @@
+"""Answers of the decision node to those that asked for a plan."""
+
+from __future__ import annotations
+
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.requests import PlanRequest, PlanResponse
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Publish
+from edgemesh.roles.estimates import MeshEstimates
+from edgemesh.roles.instances import may_become_plannable
+from edgemesh.roles.mesh_view import MeshView
+
+_EXPIRY_SECONDS = 30.0
+
+
+def plan_response(
+    request: PlanRequest,
+    in_force: bool,
+    failure: str | None,
+    topics: Topics,
+    view: MeshView,
+    estimates: MeshEstimates,
+    now: float,
+) -> Publish:
+    """Whether there is an assignment, why not, and whether there may be one soon.
+
+    ``failure`` is why the last planning of it gave none.
+    """
+    manifest = view.manifests.get(request.model)
+    planned = manifest is not None and failure is None and in_force
+    soon = False
+    if planned:
+        reason = "an assignment is in force"
+    elif manifest is None:
+        reason = f"no model {request.model} in this mesh"
+    else:
+        reason = failure or "not planned yet"
+        soon = may_become_plannable(manifest, view, estimates, now)
+    response = PlanResponse(request.requester, request.model, request.origin, planned, reason, soon)
+    topic = topics.build("response", verb="plan")
+    return Publish(topic, encode_json(response), qos=1, expiry=_EXPIRY_SECONDS)
