@@ -27,6 +27,8 @@ from edgemesh.roles.switching import InForce, Switch, switch
 
 Key = tuple[str, str]
 """Model and origin."""
+_Figures = tuple[FloatArray, FloatArray]
+"""Of an instance: what is in seconds, and all else."""
 _UNMOVED: Final = 0.02
 """Figures that moved by less than this share since the last search give the same plan, or one as good."""
 _STEP: Final = 0.1
@@ -35,6 +37,9 @@ rivals are compared with the newest figures in every round anyway."""
 _WAIT_SECONDS: Final = 8.0
 _SEARCH_SECONDS: Final = 15.0
 """The longest without a search."""
+_GRAIN: Final = 0.25
+"""Share of a plan's latency that is added to seconds before they are compared: a fast link or a short queue
+that doubles changes little."""
 _IDLE_STEP: Final = 0.25
 """As ``_STEP`` where no jobs come: the plan is there for the first one only."""
 _IN_USE: Final = 0.01
@@ -64,7 +69,7 @@ class _Search:
     manifest: Manifest
     policy: Policy
     names: tuple[object, ...]
-    figures: FloatArray
+    figures: _Figures
     plan: Plan
 
 
@@ -290,7 +295,7 @@ class Plans:
         ):
             return None
         used = self._estimates.demand(*key, now) > _IN_USE
-        moved = _moved(last.figures, _figures(situation.instance))
+        moved = _moved(last.figures, _figures(situation.instance), last.plan.total)
         if moved >= (_STEP if used else _IDLE_STEP):
             longest = 0.0
         else:
@@ -341,19 +346,20 @@ def _names(instance: Instance) -> tuple[object, ...]:
     )
 
 
-def _figures(instance: Instance) -> FloatArray:
+def _figures(instance: Instance) -> _Figures:
     """What moves with the estimates."""
-    rows: list[float] = []
+    usual = float(np.median(instance.cut_bytes[:, 0]))
+    seconds: list[float] = []
+    others: list[float] = []
+    links = [device.link for device in instance.devices]
+    if isinstance(instance.origin, Requester):
+        links.append(instance.origin.link)
+    for link in links:
+        seconds += (link.latency_up + usual / link.rate_up, link.latency_down + usual / link.rate_down)
     for device in instance.devices:
-        link = device.link
-        rows += (
-            link.latency_up,
-            link.rate_up,
-            link.latency_down,
-            link.rate_down,
-            device.run_overhead,
+        seconds += (device.run_overhead, device.queue_seconds)
+        others += (
             device.run_factor,
-            device.queue_seconds,
             device.memory_limit,
             device.busy_watts,
             device.radio_watts,
@@ -361,13 +367,13 @@ def _figures(instance: Instance) -> FloatArray:
             device.price_per_second,
             device.price_per_byte,
         )
-    if isinstance(instance.origin, Requester):
-        link = instance.origin.link
-        rows += (link.latency_up, link.rate_up, link.latency_down, link.rate_down)
-    return np.array(rows)
+    return np.array(seconds), np.array(others)
 
 
-def _moved(before: FloatArray, now: FloatArray) -> float:
-    """The largest change of any figure, as a share of the larger value."""
-    larger = np.maximum(np.abs(before), np.abs(now))
-    return float((np.abs(now - before) / np.where(larger > 0.0, larger, 1.0)).max(initial=0.0))
+def _moved(before: _Figures, now: _Figures, latency: float) -> float:
+    """The largest change of any figure, as a share of the larger value, for a plan that takes ``latency``."""
+    shares = []
+    for old, new, grain in zip(before, now, (_GRAIN * latency, 0.0), strict=True):
+        larger = np.maximum(np.abs(old), np.abs(new)) + grain
+        shares.append(float((np.abs(new - old) / np.where(larger > 0.0, larger, 1.0)).max(initial=0.0)))
+    return max(shares)

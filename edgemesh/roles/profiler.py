@@ -40,6 +40,8 @@ _LONGEST_SECONDS: Final = 1.0
 takes longer is taken for the sum of its units; jobs show by how much that is wrong."""
 _SHORT_SECONDS: Final = _PIECE_SECONDS / 4
 """Up to here the executor repeats the run as it likes: one to warm and three to count fit into a piece."""
+_AGAIN_RUNS: Final = 3
+"""Of a short run that was measured before: joules count as well, and most of them find what is known."""
 _SAMPLES: Final = 3
 """Of a longer run, each a piece of its own."""
 _QUIET_SECONDS: Final = 2.0
@@ -74,7 +76,8 @@ class _Measuring:
         start, stop = self.todo[0]
         expected = self.samples[0] if self.samples else self.expected(start, stop)
         is_short = expected is not None and expected <= _SHORT_SECONDS
-        return MeasureUnits(self.manifest.digest, start, stop, 0 if is_short else 1)
+        enough = 0 if self.earlier is None else _AGAIN_RUNS
+        return MeasureUnits(self.manifest.digest, start, stop, enough if is_short else 1)
 
     def take(self, asked: MeasureUnits, seconds: float, spread: float) -> None:
         """What a piece took."""

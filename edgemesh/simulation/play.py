@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from edgemesh.protocol.assignment import Assignment
@@ -132,7 +133,8 @@ class _Run:
 
     def _add_decider(self) -> RoleNode:
         if self._phases is None:
-            return self._mesh.add_decider("hub", make=Decider)
+            # No gateway is in a scenario: what devices would load for it costs joules and serves nobody.
+            return self._mesh.add_decider("hub", make=partial(Decider, plans_app=False))
         first = self._phases[0]
         return self._mesh.add_decider(
             "hub", make=lambda holder, boot, term, topics: ScheduledDecider(holder, boot, term, topics, first)

@@ -63,6 +63,18 @@ def test_the_decision_node_leaves_a_laptop_that_gets_busy_and_the_static_plan_do
     assert decided.mean < 1.06 * best.mean
 
 
+def test_a_link_that_falls_to_a_fifth_changes_the_plan_within_two_heartbeats() -> None:
+    shipped = load_scenario("wifi-swings")
+    sooner = replace(shipped.changes[0], at=60.0)
+    made = replace(shipped, changes=(sooner,), duration=80.0, policy=Policy(objective="latency"))
+
+    decided, best = compare(made, ["mobilenetv2"], ("decided", "oracle"))
+
+    assert len(best.switches) == 1  # there is something to change
+    assert 60.0 < decided.switches[0].at < 64.0
+    assert decided.switches[0].route == best.switches[0].route
+
+
 def test_jobs_survive_a_device_that_leaves_and_one_that_returns() -> None:
     leaving = Change(40.0, "laptop", present=False), Change(80.0, "laptop", present=True)
     for name in ("decided", "static"):
