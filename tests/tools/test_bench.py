@@ -21,7 +21,7 @@ _MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "bench"), *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+        command, capture_output=True, text=True, timeout=900, env={**os.environ, **environment}, check=False
     )
 
 
