@@ -157,7 +157,7 @@ def raw_tensors(payload: bytes, boundary: Boundary) -> list[Array]:
 _NPY_HEADER_BYTES: Final = 4096
 _NPY_DESCR: Final = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([a-z])(\d{1,2})['"]""")
 _NPY_ORDER: Final = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
-_NPY_SHAPE: Final = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,12}L?\s*,?){0,32})\)""")
+_NPY_SHAPE: Final = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,12}L?\s*,){0,31}(?:\s*\d{1,12}L?)?\s*)\)""")
 _NPY_DTYPES: Final = {np.dtype(name).str[1:]: name for name in DTYPE_BYTES}
 
 
@@ -177,6 +177,8 @@ def npy_array(payload: bytes) -> Array:
     dtype = np.dtype(descr[2] + descr[3]).newbyteorder(">" if descr[1] == ">" else "<")
     sizes = [int(size.strip().rstrip("L")) for size in shape[1].split(",") if size.strip()]
     wanted = math.prod(sizes) * dtype.itemsize
+    if wanted == 0:  # NumPy refuses some shapes without elements, and no model takes any
+        raise InputError(f"the npy file holds an array of shape {tuple(sizes)}, which has no elements")
     if len(payload) - start != wanted:
         raise InputError(
             f"the npy file says shape {tuple(sizes)} of {dtype.name}, {wanted} bytes, but holds "

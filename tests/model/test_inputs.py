@@ -208,6 +208,15 @@ def test_a_damaged_npy_file_is_an_array_or_an_input_error(data):
         assert npy_array(cut).nbytes <= len(cut)
 
 
+@pytest.mark.parametrize("shape", [b"(0, 2, 24 3), }", b"(0, 999999999999, 999999999999), }", b"(0, ), }", b"(,), }"])
+def test_an_npy_header_with_a_strange_shape_is_refused(shape):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape
+    payload = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+    with pytest.raises(InputError, match="npy file"):
+        npy_array(payload)
+
+
 def test_an_npy_header_cannot_claim_more_than_the_payload_holds():
     payload = npy(np.zeros(4, "<f4")).replace(b"(4,), }         ", b"(99999999999,), }")[:144]
 
