@@ -7,6 +7,7 @@ late, never, or in another order.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -198,8 +199,11 @@ class GatewayMachine(RuleBasedStateMachine):
         super().__init__()
         self.driven = Driven(Gateway("0", "laptop", "b-7", 2, TOPICS))
         self.numbers = count(1)
-        self.submitted: dict[int, float] = {}
-        """Deadline of each that the broker still waits for, by acknowledgement."""
+        self.photos = count(1)
+        self.submitted: dict[int, MessageReceived] = {}
+        """What the broker gave to this connection, by acknowledgement."""
+        self.photo_of: dict[str, bytes] = {}
+        """By job."""
         self.acknowledged: Counter[int] = Counter()
         self.to_decode: list[DecodeInput] = []
         self.to_render: list[RenderResult] = []
@@ -214,6 +218,7 @@ class GatewayMachine(RuleBasedStateMachine):
         for action in actions:
             if isinstance(action, DecodeInput):
                 self.to_decode.append(action)
+                self.photo_of[action.job] = bytes(action.payload)
             elif isinstance(action, RenderResult):
                 self.to_render.append(action)
             elif isinstance(action, Publish) and TOPICS.parse(action.topic).kind == "result":
@@ -238,22 +243,27 @@ class GatewayMachine(RuleBasedStateMachine):
     def the_connection_comes(self) -> None:
         self.connected = True
         self._take(Connected())
+        again = [event for number, event in self.submitted.items() if not self.acknowledged[number]]
+        self.submitted.clear()
+        for event in again:
+            self._deliver(replace(event, duplicate=True))
 
     @precondition(lambda self: self.connected)
     @rule()
     def the_connection_goes(self) -> None:
         self._take(Disconnected())
         self.connected = False
-        self.submitted.clear()  # they come again with new packet identifiers
 
     @precondition(lambda self: self.connected)
     @rule(model=st.sampled_from(["face", "face", "unheard-of"]), left=st.sampled_from([0.5, 3.0]))
     def an_app_submits(self, model: str, left: float) -> None:
-        number = next(self.numbers)
-        self.submitted[number] = self.driven.now + left
         topic = TOPICS.parse(TOPICS.build("submit", model=model))
-        payload = f"photo {number}".encode()
-        self._take(MessageReceived(topic, payload, expiry=left, acknowledgement=number))
+        self._deliver(MessageReceived(topic, f"photo {next(self.photos)}".encode(), expiry=left))
+
+    def _deliver(self, event: MessageReceived) -> None:
+        number = next(self.numbers)
+        self.submitted[number] = replace(event, acknowledgement=number)
+        self._take(self.submitted[number])
 
     @precondition(lambda self: self.to_decode)
     @rule(data=st.data(), fine=st.booleans())
@@ -294,7 +304,8 @@ class GatewayMachine(RuleBasedStateMachine):
     @invariant()
     def each_submission_is_acknowledged_once_after_its_one_result(self) -> None:
         assert all(times == 1 for times in self.acknowledged.values()), self.acknowledged
-        assert all(times == 1 for times in self.results.values()), self.results
+        photos = Counter(self.photo_of.get(job, job.encode()) for job in self.results.elements())
+        assert all(times == 1 for times in photos.values()), photos
 
     def teardown(self) -> None:
         if not self.connected:
