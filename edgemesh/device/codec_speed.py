@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from edgemesh.errors import EdgemeshError
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.presence import CodecSpeed
-from edgemesh.protocol.tensors import CODECS, decode_tensors, section_bytes
+from edgemesh.protocol.tensors import decode_tensors, section_bytes
 
 MEASURE_SECONDS: Final = 0.04
 """All codecs together, after one round: an agent starts without being noticed."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemesh.protocol.accuracy import AccuracyBudget, CodecErrors
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.tensors import CODECS
 
 _PACKED: Final = "+zstd"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.manifest import DTYPE_BYTES, Boundary
-from edgemesh.protocol.tensors import CODECS
 
 
 def carried_bytes(boundary: Boundary, codec: str) -> int:

@@ -157,7 +157,9 @@ def raw_tensors(payload: bytes, boundary: Boundary) -> list[Array]:
 _NPY_HEADER_BYTES: Final = 4096
 _NPY_DESCR: Final = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([a-z])(\d{1,2})['"]""")
 _NPY_ORDER: Final = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
-_NPY_SHAPE: Final = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,12}L?\s*,){0,31}(?:\s*\d{1,12}L?)?\s*)\)""")
+_NPY_SHAPE: Final = re.compile(
+    r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,12}L?\s*,){0,31}(?:\s*\d{1,12}L?)?\s*)\)"""
+)
 _NPY_DTYPES: Final = {np.dtype(name).str[1:]: name for name in DTYPE_BYTES}
 
 

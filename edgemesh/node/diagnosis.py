@@ -19,14 +19,11 @@ from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.runtime.registry import RUNTIMES, installed_runtimes
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import (
-    Callbacks,
-    Connection,
-    SessionSettings,
-)
+from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.echo import NAGLE_SECONDS, measured_echo
 from edgemesh.transport.greeting import OLDER_MQTT, greeting
 from edgemesh.transport.messages import IncomingMessage
+from edgemesh.transport.session import SessionSettings
 
 Verdict = Literal["ok", "note", "wrong"]
 

@@ -17,7 +17,7 @@ from edgemesh.roles.client import ClientRole
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.runtime.channel import pack_message
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import SessionSettings
+from edgemesh.transport.session import SessionSettings
 
 Ended = Callable[[JobEnded], None]
 _CLOSED = "the client was closed while the job was under way"

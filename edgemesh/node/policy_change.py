@@ -13,13 +13,13 @@ from edgemesh.node.mesh_reader import MeshReader, MeshReading
 from edgemesh.node.policy_resets import RESETS
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.assignment import Assignment, PlanFailure
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.fields import from_plain, to_plain
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.outcome import Outcome
 from edgemesh.protocol.requests import ObjectiveName, Pin, Policy, Price, Zone
-from edgemesh.protocol.tensors import CODECS
 from edgemesh.roles.policy_words import pin_text
 from edgemesh.transport.address import BrokerAddress
 

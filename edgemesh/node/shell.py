@@ -35,12 +35,9 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.refusals import Refusals
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import (
-    Callbacks,
-    Connection,
-    SessionSettings,
-)
+from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.messages import IncomingMessage
+from edgemesh.transport.session import SessionSettings
 
 _LEVELS = {
     "debug": logging.DEBUG,

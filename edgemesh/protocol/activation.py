@@ -8,9 +8,10 @@ from typing import Annotated
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol import limits
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.fields import Amount, Check, Digest, Id, Seconds
 from edgemesh.protocol.frame import ACTIVATION, REPLY, decode_frame, encode_frame
-from edgemesh.protocol.tensors import CODECS, Part
+from edgemesh.protocol.tensors import Part
 
 Attempt = Annotated[int, Check("0 to 1000", range(1001).__contains__)]
 Cut = Annotated[int, Check("0 to the number of units", range(limits.UNITS + 1).__contains__)]

@@ -13,122 +13,26 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
 import numpy as np
 
-from edgemesh.errors import DecodeError, InputError, missing_extra
+from edgemesh.errors import DecodeError, InputError
 from edgemesh.protocol import limits
+from edgemesh.protocol.codecs import CODECS, LOSSY, SINGLE_MAX, Array, Codec, compress, decompress
 from edgemesh.protocol.manifest import DTYPE_BYTES
 
-Array = np.ndarray[Any, Any]
 Part = bytes | memoryview
 ALIGN: Final = 64
 _U32: Final = struct.Struct("<I")
-
-
 _DTYPES: Final = {name: np.dtype(name).newbyteorder("<") for name in DTYPE_BYTES}
 _NAMES: Final = {
     variant: name for name, dtype in _DTYPES.items() for variant in (dtype, dtype.newbyteorder(">"))
 }
 """``dtype.name`` costs a microsecond per tensor."""
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How one tensor becomes bytes: the lossy step, then the general-purpose compression."""
-
-    name: str
-    lossless: bool
-    quantise: Callable[[Array], tuple[Array, dict[str, float]] | None]
-    """What is stored, with the numbers needed to restore it; None for values that it cannot stand for."""
-    restore: Callable[[Array, np.dtype[Any], dict[str, float]], Array]
-    stored_dtype: Callable[[str], str]
-    compressed: bool = False
-
-
-def _same(array: Array) -> tuple[Array, dict[str, float]]:
-    return array, {}
-
-
-def _unchanged(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> Array:
-    return stored
-
-
-_HALF_MAX: Final = float(np.finfo(np.float16).max)
-_SINGLE_MAX: Final = float(np.finfo(np.float32).max)
-
-
-def _to_half(array: Array) -> tuple[Array, dict[str, float]]:
-    # Values beyond half's range become its largest: an infinity would poison everything after it.
-    return np.clip(array, -_HALF_MAX, _HALF_MAX).astype(np.float16), {}
-
-
-def _from_half(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> Array:
-    return stored.astype(dtype)
-
-
-def _to_affine(array: Array) -> tuple[Array, dict[str, float]] | None:
-    # Affine quantisation to 8 bit: value = low + scale * q (Jacob et al. 2018, arXiv 1712.05877, eq. 1).
-    # Values of float64 beyond float32's range become its largest.
-    if not array.size:
-        return None
-    low, high = float(array.min()), float(array.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return None  # a mask's infinity or a NaN has no place on the scale, and would ruin it for the others
-    low, high = (min(max(edge, -_SINGLE_MAX), _SINGLE_MAX) for edge in (low, high))
-    scale = (high - low) / 255.0 or 1.0
-    steps = array.astype(_affine_precision(array.dtype, low, scale))
-    steps -= low
-    steps /= scale
-    np.rint(steps, out=steps)
-    np.clip(steps, 0.0, 255.0, out=steps)
-    return steps.astype(np.uint8), {"low": low, "scale": scale}
-
-
-def _from_affine(stored: Array, dtype: np.dtype[Any], extra: dict[str, float]) -> Array:
-    low, scale = extra["low"], extra["scale"]
-    precision = _affine_precision(dtype, low, scale)
-    restored = stored.astype(precision)
-    restored *= scale
-    restored += low
-    if precision != dtype:
-        np.clip(restored, -_SINGLE_MAX, _SINGLE_MAX, out=restored)
-    return restored.astype(dtype, copy=False)
-
-
-def _affine_precision(dtype: np.dtype[Any], low: float, scale: float) -> type[np.floating[Any]]:
-    # Near either end of float32's range, low + 255 * scale or a division by scale would leave it on the way.
-    fits = dtype.itemsize == 4 and 1e-30 < scale < 1e35 and abs(low) < 1e38
-    return np.float32 if fits else np.float64
-
-
-def _same_dtype(dtype: str) -> str:
-    return dtype
-
-
-_LOSSY: Final = frozenset({"float32", "float64"})
-"""Lossy codecs touch only these; indices, masks and quantised tensors pass as they are."""
-
-
-def _table() -> dict[str, Codec]:
-    plain = (
-        Codec("raw", True, _same, _unchanged, _same_dtype),
-        Codec("f16", False, _to_half, _from_half, lambda d: "float16" if d in _LOSSY else d),
-        Codec("q8", False, _to_affine, _from_affine, lambda d: "uint8" if d in _LOSSY else d),
-    )
-    packed = (
-        Codec(f"{c.name}+zstd", c.lossless, c.quantise, c.restore, c.stored_dtype, compressed=True)
-        for c in plain
-    )
-    return {codec.name: codec for codec in (*plain, *packed)}
-
-
-CODECS: Final[dict[str, Codec]] = _table()
 
 
 def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
@@ -147,13 +51,13 @@ def encode_tensors(arrays: Sequence[Array], codec: str = "raw") -> list[Part]:
         dtype = _dtype_name(array)
         entry = _entry(dtype, array.shape, order)
         stored = dense
-        if not row.lossless and dtype in _LOSSY and (quantised := row.quantise(dense)) is not None:
+        if not row.lossless and dtype in LOSSY and (quantised := row.quantise(dense)) is not None:
             stored, extra = quantised
             entry["c"] = row.name.removesuffix("+zstd")
             entry.update(extra)
         body = _bytes_of(stored)
         if row.compressed:
-            body = _compress(body)
+            body = compress(body)
             entry["z"] = True
         entry["n"] = len(body)
         table.append(entry)
@@ -379,7 +283,7 @@ def _checked_entry(entry: Any) -> _Stored:
         dtype,
         stored_dtype,
         row,
-        _numbers(entry) if not row.lossless and dtype in _LOSSY else None,
+        _numbers(entry) if not row.lossless and dtype in LOSSY else None,
         entry.get("z", False),
         length,
         elements * stored_dtype.itemsize,
@@ -389,7 +293,7 @@ def _checked_entry(entry: Any) -> _Stored:
 
 def _restore(data: memoryview, stored: _Stored) -> Array:
     if stored.compressed:
-        data = _decompress(data, stored.stored_bytes)
+        data = decompress(data, stored.stored_bytes)
     if len(data) != stored.stored_bytes:
         shape, wanted = list(stored.shape), stored.stored_bytes
         raise DecodeError(f"tensor stored with shape {shape} needs {wanted} bytes, found {len(data)}")
@@ -405,30 +309,6 @@ def _restore(data: memoryview, stored: _Stored) -> Array:
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:
     numbers = {"low": entry.get("low", 0.0), "scale": entry.get("scale", 1.0)}
     for key, value in numbers.items():
-        if not isinstance(value, float) or not abs(value) <= _SINGLE_MAX:
+        if not isinstance(value, float) or not abs(value) <= SINGLE_MAX:
             raise DecodeError(f"tensor {key} is no finite number")
     return numbers
-
-
-def _compress(body: Part) -> bytes:
-    try:
-        import zstandard
-    except ImportError:
-        raise missing_extra("zstandard", "zstd") from None
-    # Level 1: at level 3 the time of compressing activations exceeds what Wi-Fi saves.
-    return zstandard.ZstdCompressor(level=1).compress(body)
-
-
-def _decompress(data: memoryview, wanted: int) -> memoryview:
-    try:
-        import zstandard
-    except ImportError:
-        raise DecodeError(f"a tensor is compressed, but {missing_extra('zstandard', 'zstd')}") from None
-    try:
-        # The frame says itself how much to allocate: believed only where the shape says the same.
-        size = zstandard.frame_content_size(data)
-        if size != wanted:
-            raise DecodeError(f"compressed tensor holds {size} bytes, not {wanted}")
-        return memoryview(zstandard.ZstdDecompressor().decompress(data, max_output_size=wanted))
-    except zstandard.ZstdError as error:
-        raise DecodeError(f"tensor does not decompress: {error}") from None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.presence import CodecSpeed
-from edgemesh.protocol.tensors import CODECS
 
 _ENCODE: Final = {"raw": 0.1e-9, "f16": 0.6e-9, "q8": 1.2e-9}
 _DECODE: Final = {"raw": 0.0, "f16": 0.4e-9, "q8": 0.8e-9}

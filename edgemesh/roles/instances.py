@@ -14,11 +14,11 @@ from edgemesh.planning.instance import FloatArray, Instance, Pin, PlanningDevice
 from edgemesh.planning.plan import Infeasible
 from edgemesh.planning.unit_time_estimate import UnitTimes
 from edgemesh.planning.wording import listed
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.manifest import Boundary, Manifest
 from edgemesh.protocol.presence import About
 from edgemesh.protocol.requests import Policy
-from edgemesh.protocol.tensors import CODECS
 from edgemesh.roles.codec_costs import codec_costs
 from edgemesh.roles.conditions import Condition
 from edgemesh.roles.estimates import MeshEstimates
@@ -138,12 +138,18 @@ def planning_instance(
 
 
 def may_become_plannable(manifest: Manifest, view: MeshView, estimates: MeshEstimates, now: float) -> bool:
-    """Whether a device is online that could run the model and has only to fetch or measure it."""
-    for device in view.devices:
-        about = view.about(device)
-        if about is None or manifest.format not in about.runtimes or not view.online(device, now):
+    """Whether a device that could run the model is about to come back, or has only to fetch or measure it.
+
+    One that is offline did not say goodbye. After a restart of the broker all are that, until they have
+    connected again.
+    """
+    for device, known in view.devices.items():
+        about = known.about
+        if about is None or manifest.format not in about.runtimes:
             continue
-        if not estimates.has_profile(device, manifest.digest):
+        if known.state == "offline":
+            return True
+        if view.online(device, now) and not estimates.has_profile(device, manifest.digest):
             return True
     return False
 

@@ -23,8 +23,9 @@ class BufferedSocket:
     def __init__(self, sock: Any) -> None:
         self._socket = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
-        self._read = b""
-        self._position = 0
+        self._buffer = bytearray(_READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._position = self._end = 0
         self._drained = False
         self._unsent: deque[bytes | bytearray | memoryview] = deque()
 
@@ -34,23 +35,25 @@ class BufferedSocket:
 
     def pending(self) -> int:
         """Bytes received and not read yet, which select does not see."""
-        held = len(self._read) - self._position
+        held = self._end - self._position
         return held + self._socket.pending() if self._tls else held
 
-    def recv(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end; raises BlockingIOError when there are none yet."""
+    def recv(self, size: int) -> memoryview:
+        """At most ``size`` bytes, none at the end; raises BlockingIOError when there are none yet.
+
+        They are valid until the next call.
+        """
         start = self._position
-        if start == len(self._read):
+        if start == self._end:
             if self._drained:
                 raise BlockingIOError
-            if size >= _READ_BYTES:
-                return self._socket.recv(size)  # type: ignore[no-any-return]
-            self._read = self._socket.recv(_READ_BYTES)
+            received = self._socket.recv_into(self._buffer)
             # A TLS socket gives one record at a time, so only of a plain one this means that it is empty.
-            self._drained = 0 < len(self._read) < _READ_BYTES and not self._tls
+            self._drained = 0 < received < _READ_BYTES and not self._tls
+            self._end = received
             start = 0
-        self._position = min(start + size, len(self._read))
-        return self._read[start : self._position]
+        self._position = min(start + size, self._end)
+        return self._view[start : self._position]
 
     def send(self, data: bytes | bytearray) -> int:
         """Take all of ``data``, which must not be changed afterwards."""

@@ -8,46 +8,32 @@ the agent reads and writes the socket itself, and callbacks run on it.
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
-from edgemesh.device.emulation import LinkShaper
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.acknowledgements import InOrder
-from edgemesh.transport.address import BrokerAddress, tls_context
+from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
-from edgemesh.transport.messages import (
-    IncomingMessage,
-    incoming_message,
-    publish_properties,
-)
+from edgemesh.transport.messages import IncomingMessage, publish_properties
+from edgemesh.transport.paho_client import CONNECT_SECONDS, session_client
+from edgemesh.transport.session import SessionSettings
 from edgemesh.transport.shaping import ShapedQueue
 from edgemesh.transport.whole_frames import WholeFrames
 
-KEEPALIVE = 10
-"""Seconds; a silent death shows as a Will after 1.5 of it."""
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 15.0
 _TAKEN_OVER = 0x8E
-_TAKEOVER_DELAY = 30.0
 _NOT_AUTHORIZED = frozenset({0x86, 0x87})
-_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 2 * CONNECT_SECONDS
 _SOCKET_BUFFER = 1 << 20
 _ACKNOWLEDGE_SECONDS = 0.005
 _FAILURE = 0x80
-_STEADY_SECONDS = 30.0
-_SUSPICIOUS = 3
-"""Mosquitto 2.0 and rumqttd give no reason when another client takes our id (measured): so many connections
-in a row that the broker ended before they were steady say it too."""
 
 
 @dataclass
@@ -63,19 +49,6 @@ class Callbacks:
     on_refused: Callable[[str], None] = lambda text: None
     on_problem: Callable[[str], None] = lambda text: None
     """A sentence for the log."""
-
-
-@dataclass
-class SessionSettings:
-    """How the broker treats this client."""
-
-    clean_start: bool = True
-    session_expiry: int = 0
-    receive_maximum: int | None = None
-    manual_acknowledgement: bool = False
-    will: Publish | None = None
-    shaper: LinkShaper | None = field(default=None)
-    """The link of an emulated board; None is the machine's own."""
 
 
 class Connection:
@@ -96,10 +69,11 @@ class Connection:
         self._session = session
         self._loop = loop
         self._tokens: dict[int, str] = {}
-        self._inbox: list[paho.MQTTMessage] = []
+        self._inbox: list[IncomingMessage] = []
+        """What paho read; handled once it returned, because inside its callbacks nothing is written."""
         self._greeted = False
         """Whether the host accepted us and our owner does not know yet."""
-        self._delay = _FIRST_DELAY
+        self._attempts = Attempts(callbacks.on_problem)
         self._closing = False
         self._socket: Any = None
         self._unsent: BufferedSocket | WholeFrames | None = None
@@ -107,9 +81,6 @@ class Connection:
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._complained = ""
-        self._connected_at = 0.0
-        self._thrown_out = 0
         self._heard = False
         """Whether the host answered CONNECT on this socket."""
         self._by_hand = InOrder()
@@ -181,47 +152,13 @@ class Connection:
     # --- connecting --------------------------------------------------------------------------------------
 
     def _make_client(self) -> paho.Client:
-        address, session = self._address, self._session
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self.client_id,
-            protocol=paho.MQTTv5,
-            transport="websockets" if address.websocket_path else "tcp",
-            # Always by hand: paho would write the PUBACK, which wakes the broker, before we see the message.
-            manual_ack=True,
-            reconnect_on_failure=False,
-        )
-        # Ours are bounded by worker queues and deadlines; paho's default of 20 would stall a burst.
-        client.max_inflight_messages_set(1000)
-        client.max_queued_messages_set(10_000)
-        client.connect_timeout = _CONNECT_SECONDS
-        if address.websocket_path:
-            client.ws_set_options(path=address.websocket_path)
-        if address.tls:
-            client.tls_set_context(tls_context(address))
-        if address.username:
-            client.username_pw_set(address.username, address.password)
-        if session.will is not None:
-            will = session.will
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client = session_client(self._address, self.client_id, self._session, self._inbox.append)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = session.session_expiry
-        if session.receive_maximum is not None:
-            properties.ReceiveMaximum = session.receive_maximum
-        client.connect_async(
-            address.host,
-            address.port,
-            keepalive=KEEPALIVE,
-            clean_start=session.clean_start,
-            properties=properties,
-        )
         return client
 
     def _connect(self) -> None:
@@ -240,32 +177,24 @@ class Connection:
             self._heard = False
             self._watch()
             # A host that accepts TCP but never answers CONNECT must not hold us for ever.
-            self._retry = self._loop.call_later(2 * _CONNECT_SECONDS, self._no_answer)
+            self._retry = self._loop.call_later(_ANSWER_SECONDS, self._no_answer)
             return
         if not isinstance(error, (OSError, ValueError, ssl.SSLError)):
             raise error
-        self._thrown_out = 0  # it was the broker that went away
-        self._explain(f"no broker at {self._address}: {_reason(error)}; trying again")
+        self._attempts.unreachable()
+        self._attempts.explain(f"no broker at {self._address}: {_reason(error)}; trying again")
         self._later()
 
     def _no_answer(self) -> None:
         if not self.connected and not self._closing:
-            self._explain(f"{self._address} accepts connections but does not answer as a broker")
+            self._attempts.explain(f"{self._address} accepts connections but does not answer as a broker")
             self._drop_socket()
             self._later()
 
     def _later(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
-        # Jitter: when a broker restarts, its clients must not all come back in the same instant.
-        delay = self._delay * random.uniform(0.5, 1.5)
-        self._delay = min(self._delay * 2, _LONGEST_DELAY)
-        self._retry = self._loop.call_later(delay, self._connect)
-
-    def _explain(self, text: str) -> None:
-        if text != self._complained:
-            self._complained = text
-            self._callbacks.on_problem(text)
+        self._retry = self._loop.call_later(self._attempts.delay(), self._connect)
 
     # --- paho callbacks ----------------------------------------------------------------------------------
 
@@ -286,15 +215,13 @@ class Connection:
             if reason.value in _NOT_AUTHORIZED:
                 text += "; check the user name and password"
                 self._callbacks.on_refused(text)
-            self._explain(text)
+            self._attempts.explain(text)
             return
         if self._retry is not None:
             self._retry.cancel()
         self.connected = True
-        # Longer and longer for two agents that throw each other out.
-        self._delay = min(_FIRST_DELAY * 2**self._thrown_out, _LONGEST_DELAY)
-        self._connected_at = self._loop.time()
-        self._complained = ""
+        self._attempts.connected(self._loop.time())
+        self._due.clear()  # what a broken connection brought last is not known to this one
         self._greeted = True
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -306,47 +233,36 @@ class Connection:
         if self._closing:
             return
         if reason.value == _TAKEN_OVER:
-            self._explain(
+            self._attempts.explain(
                 f"another client connected under the id {self.client_id}: two agents have the same name; "
                 "stop one or give it another with --id"
             )
             if self._callbacks.on_taken_over is not None:
                 self._loop.call_soon(self._callbacks.on_taken_over)
                 return
-            self._delay = _TAKEOVER_DELAY
+            self._attempts.taken_over()
         if was_connected:
-            self._suspect()
+            self._attempts.lost(self._loop.time(), self.client_id, self._address)
             self._loop.call_soon(self._callbacks.on_disconnected, str(reason))
         elif not self._heard:
-            self._explain(
+            self._attempts.explain(
                 f"{self._address} ends the connection without an answer: see whether a broker for MQTT 5 has "
                 "this port, and whether it wants TLS (mqtts://)"
             )
         self._later()
 
-    def _suspect(self) -> None:
-        steady = self._loop.time() - self._connected_at >= _STEADY_SECONDS
-        self._thrown_out = 0 if steady else self._thrown_out + 1
-        if self._thrown_out == _SUSPICIOUS:
-            self._explain(
-                f"{self._address} ended {_SUSPICIOUS} connections of {self.client_id} in a row soon after "
-                "they began: probably another agent has the same name; stop one or give it another with --id"
-            )
-
     def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
         topic_filter = self._subscriptions.pop(mid, "")
         for reason in reasons:
             if reason.value >= _FAILURE:
-                self._explain(f"{self._address} refuses the subscription to {topic_filter}: {reason}")
-
-    def _on_message(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
-        # Handled after loop_read returned: inside a paho callback nothing that we publish is written.
-        self._inbox.append(message)
+                self._attempts.explain(
+                    f"{self._address} refuses the subscription to {topic_filter}: {reason}"
+                )
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         token = self._tokens.pop(mid, None)
         if reason.is_failure:
-            self._explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
+            self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
             return
         if not token:
             return
@@ -398,8 +314,9 @@ class Connection:
             if self._greeted:  # before the messages of a session that we inherit
                 self._greeted = False
                 self._callbacks.on_connected()
-            inbox, self._inbox = self._inbox, []
-            for message in inbox:
+            arrived = tuple(self._inbox)
+            self._inbox.clear()
+            for message in arrived:
                 if message.qos and not self._session.manual_acknowledgement:
                     self._due.append(message.mid)  # what is answered at once is acknowledged with the answer
                 self._deliver(message)
@@ -420,16 +337,13 @@ class Connection:
             self._client.ack(self._due.popleft(), 1)
         self._flush()
 
-    def _deliver(self, message: paho.MQTTMessage) -> None:
-        incoming = incoming_message(message)
-        if incoming is None:
-            return
-        if incoming.qos and self._session.manual_acknowledgement:
-            self._by_hand.came(incoming.mid)
+    def _deliver(self, message: IncomingMessage) -> None:
+        if message.qos and self._session.manual_acknowledgement:
+            self._by_hand.came(message.mid)
         if self._incoming is not None:
-            self._incoming.put(len(incoming.payload), lambda: self._callbacks.on_message(incoming))
+            self._incoming.put(len(message.payload), lambda: self._callbacks.on_message(message))
         else:
-            self._callbacks.on_message(incoming)
+            self._callbacks.on_message(message)
 
     def _publish(self, message: Publish) -> None:
         if not self.connected and message.qos == 0:
@@ -465,13 +379,6 @@ class Connection:
         else:
             self._loop.remove_writer(self._socket)
         self._writing = wanted
-
-
-class _Client(paho.Client):
-    def _create_socket(self) -> Any:
-        sock = super()._create_socket()
-        # paho's WebSocket connections buffer themselves, and are mended by WholeFrames.
-        return sock if self.transport == "websockets" else BufferedSocket(sock)
 
 
 def _reason(error: BaseException) -> str:

@@ -10,12 +10,9 @@ from edgemesh.errors import BrokerError
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import (
-    Callbacks,
-    Connection,
-    SessionSettings,
-)
+from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.messages import IncomingMessage
+from edgemesh.transport.session import SessionSettings
 
 NAGLE_SECONDS = 0.035
 """On a local network a median above this is Nagle's algorithm waiting for ACKs, which Linux delays 40 ms."""

@@ -8,7 +8,7 @@ from itertools import chain, cycle
 import pytest
 
 from edgemesh.device.codec_speed import MEASURE_SECONDS, measured_codec_speeds
-from edgemesh.protocol.tensors import CODECS
+from edgemesh.protocol.codecs import CODECS
 
 
 class Clock:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from edgemesh.errors import DecodeError
 from edgemesh.model.codec_accuracy import allowed_codecs, lossy_codecs, route_error
 from edgemesh.protocol.accuracy import AccuracyBudget, CodecErrors
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest, TensorSpec, Unit
-from edgemesh.protocol.tensors import CODECS
 
 CUTS = 5
 CODEC_NAMES = ("raw", "raw+zstd", "f16", "q8", "q8+zstd")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from edgemesh.model.codec_sizes import carried_bytes, is_changed
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.manifest import TensorSpec
-from edgemesh.protocol.tensors import CODECS, encode_tensors
+from edgemesh.protocol.tensors import encode_tensors
 
 PLAIN = sorted(name for name, codec in CODECS.items() if not codec.compressed)
 FLOATS = (TensorSpec("a", "float32", (3, 64)), TensorSpec("b", "float64", (64,)))

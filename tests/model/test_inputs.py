@@ -208,7 +208,9 @@ def test_a_damaged_npy_file_is_an_array_or_an_input_error(data):
         assert npy_array(cut).nbytes <= len(cut)
 
 
-@pytest.mark.parametrize("shape", [b"(0, 2, 24 3), }", b"(0, 999999999999, 999999999999), }", b"(0, ), }", b"(,), }"])
+@pytest.mark.parametrize(
+    "shape", [b"(0, 2, 24 3), }", b"(0, 999999999999, 999999999999), }", b"(0, ), }", b"(,), }"]
+)
 def test_an_npy_header_with_a_strange_shape_is_refused(shape):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape
     payload = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from edgemesh.errors import DecodeError, InputError
 from edgemesh.protocol import limits
+from edgemesh.protocol.codecs import CODECS, Array
 from edgemesh.protocol.manifest import DTYPE_BYTES
-from edgemesh.protocol.tensors import ALIGN, CODECS, Array, decode_tensors, encode_tensors, section_bytes
+from edgemesh.protocol.tensors import ALIGN, decode_tensors, encode_tensors, section_bytes
 from tests.protocol.strategies import arrays
 
 THOROUGH = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from edgemesh.planning.instance import Instance
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.presence import CodecSpeed
 from edgemesh.protocol.requests import Policy
-from edgemesh.protocol.tensors import CODECS
 from edgemesh.roles.codec_costs import codec_costs
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.instances import planning_instance

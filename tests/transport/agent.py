@@ -9,7 +9,8 @@ from typing import Any
 
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import Callbacks, Connection, SessionSettings
+from edgemesh.transport.connection import Callbacks, Connection
+from edgemesh.transport.session import SessionSettings
 
 WAIT = 10.0
 """Seconds after which something that should happen is missing."""

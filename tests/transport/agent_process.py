@@ -10,7 +10,7 @@ import sys
 
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import parse_address
-from edgemesh.transport.connection import SessionSettings
+from edgemesh.transport.session import SessionSettings
 from tests.transport.agent import Agent
 
 

@@ -14,7 +14,7 @@ from edgemesh.transport.buffered_socket import BufferedSocket
 
 
 class CountedSocket:
-    """A plain socket that counts the calls of ``send`` and ``recv``."""
+    """A plain socket that counts the calls of ``send`` and ``recv_into``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -24,9 +24,9 @@ class CountedSocket:
         self.calls += 1
         return self._socket.send(data)
 
-    def recv(self, size: int) -> bytes:
+    def recv_into(self, buffer: bytearray) -> int:
         self.calls += 1
-        return self._socket.recv(size)
+        return self._socket.recv_into(buffer)
 
     def close(self) -> None:
         self._socket.close()

@@ -48,7 +48,7 @@ def problem_with(serve: Serve) -> str:
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.1)
 
     assert "does not answer as a broker" in problem_with(scripted())
 

@@ -33,12 +33,9 @@ from edgemesh.roles.actions import Publish
 from edgemesh.runtime.allocation import keep_large_buffers
 from edgemesh.runtime.registry import runtime_for
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import (
-    Callbacks,
-    Connection,
-    SessionSettings,
-)
+from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.messages import IncomingMessage
+from edgemesh.transport.session import SessionSettings
 
 _TOPICS = Topics("hop")
 _WORK = _TOPICS.build("work", device="worker")
