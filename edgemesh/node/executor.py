@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -26,10 +26,17 @@ from edgemesh.roles.events import (
     RunFinished,
     RunMeasured,
 )
-from edgemesh.runtime.channel import PREFIX, Buffer, pack_message, widen
+from edgemesh.runtime.channel import PREFIX, Buffer, widen
+from edgemesh.runtime.shared_bodies import SharedBodies, body_of, pack_with_shared, shared_bodies
 
 _RESTART_SECONDS = 1.0
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
+
+
+class _Request(NamedTuple):
+    action: Action | None
+    header: dict[str, Any]
+    body: Buffer = b""
 
 
 class ExecutorProcess:
@@ -48,9 +55,10 @@ class ExecutorProcess:
         self._turns = turns
         self._deliver = deliver
         self._models: dict[str, tuple[Path, Manifest]] = {}
-        self._urgent: deque[tuple[Action | None, list[Buffer]]] = deque()
-        self._patient: deque[tuple[Action | None, list[Buffer]]] = deque()
-        self._current: tuple[Action | None] | None = None
+        self._urgent: deque[_Request] = deque()
+        self._patient: deque[_Request] = deque()
+        self._current: _Request | None = None
+        self._shared: SharedBodies | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._outgoing: list[memoryview] = []
@@ -68,30 +76,33 @@ class ExecutorProcess:
         ours, theirs = socket.socketpair()
         widen(ours)
         ours.setblocking(False)
-        command = [sys.executable, "-m", "edgemesh.runtime.worker_process"]
-        command += [str(theirs.fileno()), str(self._threads)]
+        # New for each process: what a crash left in the old one stays with it.
+        self._shared = shared_bodies()
+        inherited = [theirs.fileno()] + ([] if self._shared is None else [self._shared.descriptor])
+        command = [sys.executable, "-m", "edgemesh.runtime.worker_process", str(theirs.fileno())]
+        command += ["-1" if self._shared is None else str(self._shared.descriptor), str(self._threads)]
         if self._turns is not None:
             command.append(str(self._turns))
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)
         theirs.close()
         self._socket = ours
         self._started_at = time.monotonic()
         self._loop.add_reader(ours, self._readable)
         # Before jobs that came while there was no process.
-        opens = [(None, _open_request(path, manifest)) for path, manifest in self._models.values()]
+        opens = [_open_request(path, manifest) for path, manifest in self._models.values()]
         self._urgent.extendleft(reversed(opens))
         self._next()
 
     def open(self, path: Path, manifest: Manifest) -> None:
         """Tell the process where a model's content is."""
         self._models[manifest.digest] = (path, manifest)
-        self._urgent.append((None, _open_request(path, manifest)))
+        self._urgent.append(_open_request(path, manifest))
         self._next()
 
     def close_model(self, digest: str) -> None:
         """Forget a model and what is loaded of it."""
         if self._models.pop(digest, None) is not None:
-            self._urgent.append((None, pack_message({"do": "close", "digest": digest})))
+            self._urgent.append(_Request(None, {"do": "close", "digest": digest}))
             self._next()
 
     def submit(self, action: ExecutorAction) -> None:
@@ -99,14 +110,13 @@ class ExecutorProcess:
         request = {"digest": action.digest, "start": action.start, "stop": action.stop}
         if isinstance(action, RunUnits):
             request |= {"do": "run", "codec": action.codec, "at_least": action.at_least}
-            entry: tuple[Action | None, list[Buffer]] = (action, pack_message(request, [action.section]))
             # A job overtakes loads and measurements that wait.
-            self._urgent.append(entry)
+            self._urgent.append(_Request(action, request, action.section))
         else:
             request["do"] = {LoadUnits: "load", UnloadUnits: "unload", MeasureUnits: "measure"}[type(action)]
             if isinstance(action, MeasureUnits):
                 request["runs"] = action.runs
-            self._patient.append((action, pack_message(request)))
+            self._patient.append(_Request(action, request))
         self._next()
 
     def stop(self) -> None:
@@ -115,8 +125,7 @@ class ExecutorProcess:
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
-            self._socket.close()
-            self._socket = None
+            self._close_channel()
         if self._process is not None:
             try:
                 self._process.wait(0.5)
@@ -130,8 +139,9 @@ class ExecutorProcess:
         queue = self._urgent or self._patient
         if not queue:
             return
-        action, buffers = queue.popleft()
-        self._current = (action,)
+        self._current = request = queue.popleft()
+        half = None if self._shared is None else self._shared.requests
+        buffers = pack_with_shared(request.header, [request.body], half)
         self._outgoing = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
         self._writable()
 
@@ -163,8 +173,12 @@ class ExecutorProcess:
             return
         if message is None or self._current is None:
             return
-        (action,), self._current = self._current, None
-        event = _event_of(action, *message)
+        header, sent = message
+        body = body_of(header, sent, None if self._shared is None else self._shared.answers)
+        if body is not sent:
+            body = memoryview(bytes(body))  # roles keep it, and the next answer comes to the same place
+        request, self._current = self._current, None
+        event = _event_of(request.action, header, body)
         # The next request goes out before this answer is handled: the executor never waits for the agent.
         self._next()
         if event is not None:
@@ -176,17 +190,25 @@ class ExecutorProcess:
         assert self._socket is not None and self._process is not None
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        self._socket.close()
-        self._socket = None
+        self._close_channel()
         code = self._process.wait()
         self._urgent.clear()
         self._patient.clear()
+        digest = None if self._current is None else getattr(self._current.action, "digest", None)
         self._current = None
         self._incoming = _Incoming()
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
         delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS
         self._loop.call_later(delay, self._restart)
-        self._deliver(ExecutorLost(f"the executor process ended {how}"))
+        self._deliver(ExecutorLost(f"the executor process ended {how}", digest))
+
+    def _close_channel(self) -> None:
+        assert self._socket is not None
+        self._socket.close()
+        self._socket = None
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def _restart(self) -> None:
         if not self._closing:
@@ -223,8 +245,8 @@ class _Incoming:
             return header, body
 
 
-def _open_request(path: Path, manifest: Manifest) -> list[Buffer]:
-    return pack_message({"do": "open", "path": str(path)}, [encode_json(manifest)])
+def _open_request(path: Path, manifest: Manifest) -> _Request:
+    return _Request(None, {"do": "open", "path": str(path)}, encode_json(manifest))
 
 
 def _event_of(action: Action | None, answer: dict[str, Any], body: memoryview) -> Event | None:

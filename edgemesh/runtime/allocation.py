@@ -1,4 +1,4 @@
-"""Tells the C allocator to keep large buffers: activations come and go by the hundred a second."""
+"""What the C allocator keeps of freed memory, and when it gives it back."""
 
 from __future__ import annotations
 
@@ -21,3 +21,16 @@ def keep_large_buffers() -> None:
         return  # musl and macOS have none
     mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def give_back_unused() -> None:
+    """Return freed memory to the system (glibc; elsewhere nothing); for rare moments, such as after loading.
+
+    Slicing and loading a model need several times its size for a moment, and of that ``keep_large_buffers``
+    would keep 32 MB resident for good.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return
+    trim(0)

@@ -1,8 +1,7 @@
 """Framed messages over a socket pair between an agent and its executor: a msgpack header and raw bytes.
 
-``u32 header length | u32 body length | header | body``; the executor receives the body where it stays. Shared
-memory is faster (0.04 ms against 0.14 at 600 KB, docs/benchmarks.md); a socket leaves nothing behind when
-either process is killed, bounds what is under way, and its price is a few per cent of a hop of that size.
+``u32 header length | u32 body length | header | body``; the executor receives the body where it stays. Larger
+bodies lie in memory that both processes see (``runtime/shared_bodies.py``).
 """
 
 from __future__ import annotations

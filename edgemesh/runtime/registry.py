@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from edgemesh.errors import ModelError
@@ -19,6 +19,8 @@ RUNTIMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 def installed_runtimes() -> dict[str, str]:
     """Name to ``distribution version`` of what is installed; imports none of it."""
+    from importlib import metadata  # and with it email, csv and zipfile, which executors have no use for
+
     found: dict[str, str] = {}
     for name, (_, _, distributions) in RUNTIMES.items():
         for distribution in distributions:

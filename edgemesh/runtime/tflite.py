@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import mmap
 from collections.abc import Sequence
@@ -34,11 +33,13 @@ class TfliteRuntime:
 
     def version(self) -> str | None:
         """Such as ``tflite-runtime 2.14.0``; None when neither is installed."""
+        from importlib import metadata
+
         for package, distribution in _LIBRARIES:
             if importlib.util.find_spec(package) is not None:
                 try:
-                    return f"{distribution} {importlib.metadata.version(distribution)}"
-                except importlib.metadata.PackageNotFoundError:
+                    return f"{distribution} {metadata.version(distribution)}"
+                except metadata.PackageNotFoundError:
                     return distribution
         return None
 

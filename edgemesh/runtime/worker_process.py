@@ -1,7 +1,8 @@
 """The executor's own process: a native crash or a long inference must not stop the agent's heartbeat.
 
-Started by the agent as ``python -m edgemesh.runtime.worker_process FD THREADS [TURNS]``; it answers one
-request at a time on the inherited socket and ends when the agent's end closes.
+Started by the agent as ``python -m edgemesh.runtime.worker_process FD SHARED_FD THREADS [TURNS]``; it answers
+one request at a time on the inherited socket and ends when the agent's end closes. ``SHARED_FD`` is -1 where
+there is no shared memory.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from edgemesh.errors import EdgemeshError, InputError, ModelError, RunError
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Boundary, Manifest, boundary_bytes
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
-from edgemesh.runtime.allocation import keep_large_buffers
-from edgemesh.runtime.channel import BlockingReader, Buffer, pack_message, send_all, widen
+from edgemesh.runtime.allocation import give_back_unused, keep_large_buffers
+from edgemesh.runtime.channel import BlockingReader, Buffer, send_all, widen
 from edgemesh.runtime.executor import LoadedRange, OpenModel
 from edgemesh.runtime.made_up import made_up_inputs
 from edgemesh.runtime.registry import runtime_for
+from edgemesh.runtime.shared_bodies import SharedBodies, body_of, pack_with_shared
 
 _MEASURE_SECONDS = 0.12
 _MEASURE_RUNS = (3, 25)
@@ -128,7 +130,8 @@ class ExecutorCore:
                 loaded.run(inputs)
                 seconds.append(time.perf_counter() - began)
         if not kept:
-            self._ranges.pop(key, None)
+            del loaded, self._ranges[key]
+            give_back_unused()
         low, middle, high = np.percentile(seconds, [25, 50, 75])
         return {"seconds": float(middle), "spread": float(high - low) / 2}, []
 
@@ -157,6 +160,7 @@ class ExecutorCore:
                 path, manifest = self._manifests[digest]
                 self._models[digest] = runtime_for(manifest.format).open(path, manifest, self._threads)
             self._ranges[key] = self._models[digest].load(start, stop)
+            give_back_unused()
         return self._ranges[key]
 
     def _manifest(self, digest: str) -> tuple[Path, Manifest]:
@@ -207,12 +211,14 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(True)
     widen(sock)
-    core = ExecutorCore(int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    shared = SharedBodies(descriptor) if (descriptor := int(sys.argv[2])) >= 0 else None
+    requests, answers = (shared.requests.toreadonly(), shared.answers) if shared is not None else (None, None)
+    core = ExecutorCore(int(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
     reader = BlockingReader(sock)
     while (message := reader.read()) is not None:
-        header, body = message
-        answer, parts = core.answer(header, body)
-        send_all(sock, pack_message(answer, parts))
+        header, sent = message
+        answer, parts = core.answer(header, body_of(header, sent, requests))
+        send_all(sock, pack_with_shared(answer, parts, answers))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How bytes get to the executor's process: the socket pair in use against shared memory.
+"""How bytes get to the executor's process: the shared memory in use against a socket pair alone.
 
 ``PYTHONPATH=.:tools python -m benchmarks.channels``. One way, answered by one byte; both leave the bytes
 where the executor can view them as an array. Shared memory saves the copy out of the kernel, not the one in.
@@ -10,26 +10,20 @@ import multiprocessing
 import socket
 import time
 from collections.abc import Callable
-from multiprocessing.shared_memory import SharedMemory
 from statistics import median
 
 from edgemesh.runtime.channel import BlockingReader, pack_message, send_all, widen
+from edgemesh.runtime.shared_bodies import body_of, pack_with_shared, shared_bodies
 
 SIZES = (1 << 10, 50 << 10, 600 << 10, 4 << 20)
 _ROUNDS, _BLOCK = 21, 20
 
 
-def _answer_messages(sock: socket.socket) -> None:
+def _answer_messages(sock: socket.socket, half: memoryview | None) -> None:
     reader = BlockingReader(sock)
-    while reader.read() is not None:
+    while (message := reader.read()) is not None:
+        body_of(*message, half)
         sock.sendall(b"!")
-
-
-def _answer_signals(sock: socket.socket, name: str) -> None:
-    memory = SharedMemory(name)
-    while sock.recv(1):
-        sock.sendall(b"!")
-    memory.close()
 
 
 def main() -> None:
@@ -39,10 +33,12 @@ def main() -> None:
     widen(ours)
     widen(theirs)
     signal, answer = socket.socketpair()
-    memory = SharedMemory(create=True, size=max(SIZES))
+    memory = shared_bodies()
+    if memory is None:
+        raise SystemExit("this system has no memory without a name to share: measure on Linux")
     children = [
-        context.Process(target=_answer_messages, args=(theirs,), daemon=True),
-        context.Process(target=_answer_signals, args=(answer, memory.name), daemon=True),
+        context.Process(target=_answer_messages, args=(theirs, None), daemon=True),
+        context.Process(target=_answer_messages, args=(answer, memory.requests), daemon=True),
     ]
     for child in children:
         child.start()
@@ -52,8 +48,7 @@ def main() -> None:
         ours.recv(1)
 
     def through_memory(body: bytes) -> None:
-        memory.buf[: len(body)] = body
-        signal.sendall(b"!")
+        send_all(signal, pack_with_shared({"do": "run"}, [body], memory.requests))
         signal.recv(1)
 
     print(f"{'bytes':>10} {'socket pair, us':>18} {'shared memory, us':>18}")
@@ -72,7 +67,6 @@ def main() -> None:
         child.terminate()
         child.join()
     memory.close()
-    memory.unlink()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,140 @@
+"""The executor's process as the agent sees it: real processes, small models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgemesh.node import executor as executor_module
+from edgemesh.node.executor import ExecutorProcess
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.tensors import decode_tensors, encode_tensors
+from edgemesh.roles.actions import RunUnits
+from edgemesh.roles.events import Event, ExecutorLost, RunFailed, RunFinished
+from edgemesh.runtime.shared_bodies import HALF_BYTES
+from tests.runtime.tflite_range import manifest_of
+from tests.tflite_models import ModelBuilder
+
+pytest.importorskip("tflite_runtime")
+_SECONDS = 60.0
+"""Until a process that does not answer counts as stuck."""
+_SIZES = (16, 50_000, HALF_BYTES - 4096, HALF_BYTES + 4096)
+"""Bytes of a body: sent with its message, shared, nearly a whole half, more than a half."""
+
+Story = Callable[[ExecutorProcess, "asyncio.Queue[Event]"], Awaitable[None]]
+
+
+def _negating(directory: Path, elements: int) -> tuple[Path, Manifest]:
+    builder = ModelBuilder()
+    before, after = builder.tensor((elements,)), builder.tensor((elements,))
+    builder.operator("NEG", [before], [after])
+    builder.ends([before], [after])
+    content = builder.content()
+    path = directory / f"{elements}.tflite"
+    path.write_bytes(content)
+    return path, manifest_of(content)
+
+
+def _values(elements: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(elements).astype(np.float32)
+
+
+def _run(name: str, manifest: Manifest, values: np.ndarray) -> RunUnits:
+    section = memoryview(b"".join(encode_tensors([values])))
+    return RunUnits(name, manifest.digest, 0, manifest.unit_count, section, "raw", 0.0)
+
+
+def _with_executor(story: Story) -> None:
+    async def told() -> None:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        executor = ExecutorProcess(asyncio.get_running_loop(), 1, events.put_nowait)
+        executor.start()
+        try:
+            await asyncio.wait_for(story(executor, events), _SECONDS)
+        finally:
+            executor.stop()
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("nbytes", _SIZES)
+@pytest.mark.parametrize("shared", [True, False])
+def test_outputs_stay_what_they_were_while_later_jobs_run(
+    nbytes: int, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shared:
+        monkeypatch.setattr(executor_module, "shared_bodies", lambda: None)
+    elements = nbytes // 4
+    path, manifest = _negating(tmp_path, elements)
+    inputs = [_values(elements, seed) for seed in range(3)]
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        for number, values in enumerate(inputs):
+            executor.submit(_run(str(number), manifest, values))
+        finished = [await events.get() for _ in inputs]
+
+        for number, (event, values) in enumerate(zip(finished, inputs, strict=True)):
+            assert isinstance(event, RunFinished)
+            assert event.run == str(number)
+            assert np.array_equal(decode_tensors(event.section)[0], -values)
+
+    _with_executor(story)
+
+
+def test_a_job_of_the_wrong_shape_is_answered_and_the_next_one_runs(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 20_000)
+    values = _values(20_000, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(_run("wrong", manifest, values[:10_000]))
+        executor.submit(_run("right", manifest, values))
+        wrong, right = await events.get(), await events.get()
+
+        assert isinstance(wrong, RunFailed)
+        assert isinstance(right, RunFinished)
+        assert np.array_equal(decode_tensors(right.section)[0], -values)
+
+    _with_executor(story)
+
+
+def test_after_a_kill_a_new_process_runs_jobs_and_the_old_memory_is_gone(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 20_000)
+    values = _values(20_000, 1)
+    before = _shared_descriptors()
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(_run("first", manifest, values))
+        assert isinstance(await events.get(), RunFinished)
+        held = _shared_descriptors()
+        assert executor.pid is not None
+        os.kill(executor.pid, signal.SIGKILL)
+        assert isinstance(await events.get(), ExecutorLost)
+        executor.submit(_run("second", manifest, values))
+        second = await events.get()
+
+        assert isinstance(second, RunFinished)
+        assert np.array_equal(decode_tensors(second.section)[0], -values)
+        assert _shared_descriptors() == held > before
+
+    _with_executor(story)
+    assert _shared_descriptors() == before
+
+
+def _shared_descriptors() -> int:
+    """How much shared memory this process holds open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(os.readlink(descriptor))
+        except FileNotFoundError:  # the one that lists the folder
+            continue
+    return sum("edgemesh-bodies" in link for link in links)
