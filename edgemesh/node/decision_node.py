@@ -11,6 +11,7 @@ from edgemesh.node.role_holder import RoleHolder, RoleSpec
 from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.decider import Decider
+from edgemesh.roles.policy_memory import PolicyMemory
 from edgemesh.transport.address import BrokerAddress
 
 
@@ -29,6 +30,7 @@ class DecisionNode:
             None,
             lambda term, boot: Decider(name, boot, term, topics, unix_time=time.time() - loop.time()),
             self._wire,
+            PolicyMemory(topics),
         )
         self._holder = RoleHolder(spec, topics, address, loop)
 

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Publish
-from edgemesh.roles.events import Event
+from edgemesh.roles.events import Connected, Event, MessageReceived
+from edgemesh.roles.policy_memory import PolicyMemory
 from edgemesh.roles.standby import Standby
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import SessionSettings
+from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
 
@@ -52,6 +53,8 @@ class RoleSpec:
     """The role for a term and a boot id, which is new for each holding."""
     wire: Callable[[Shell], None] = lambda shell: None
     """Adds handlers for the role's own actions."""
+    memory: PolicyMemory | None = None
+    """What the role's nodes remember for the broker."""
 
 
 class RoleHolder:
@@ -68,6 +71,8 @@ class RoleHolder:
         self._topics = topics
         self._boot = secrets.token_hex(4)
         """Of the last holding: the retained state of our own is no reason to stand by."""
+        self._term = 0
+        """Of the last holding: a broker that lost its memory does not know it any more."""
         self._address = address
         self._loop = loop
         self._shell: Shell | None = None
@@ -97,11 +102,13 @@ class RoleHolder:
 
     async def _run(self) -> None:
         while True:
-            term = await self._stand_by()
-            await self._hold(term)
+            self._term = max(await self._stand_by(), self._term + 1)
+            await self._hold(self._term)
 
     async def _stand_by(self) -> int:
-        standby = Standby(self._spec.name, self._spec.topic, self._boot)
+        sounding = self._topics.build("probe", requester=f"standby-{self._boot}")
+        standby = Standby(self._spec.name, self._spec.topic, self._boot, sounding)
+        memory = self._spec.memory
         free = asyncio.Event()
 
         class Watched:
@@ -109,7 +116,7 @@ class RoleHolder:
                 actions = standby.handle(event, now)
                 if standby.taken is not None:
                     free.set()
-                return actions
+                return actions if memory is None else [*actions, *memory.handle(event, now)]
 
         self._shell = Shell(Watched(), self._topics, self._loop)
         self._shell.connect(self._address, f"{self._spec.client_id}-standby-{self._boot}", SessionSettings())
@@ -122,7 +129,9 @@ class RoleHolder:
         spec = self._spec
         self._boot = secrets.token_hex(4)
         role = spec.make(term, self._boot)
-        shell = Shell(role, self._topics, self._loop)
+        shell = Shell(
+            role if spec.memory is None else _Remembering(role, spec.memory), self._topics, self._loop
+        )
         spec.wire(shell)
         self._shell, self._held = shell, role
         session = SessionSettings(
@@ -145,3 +154,21 @@ class RoleHolder:
         await self._over.wait()
         self._held = None
         await shell.close([])
+
+
+class _Remembering:
+    """A role, and beside it what its nodes remember for the broker."""
+
+    def __init__(self, role: HeldRole, memory: PolicyMemory) -> None:
+        self._role = role
+        self._memory = memory
+        self._again = memory.forgotten()
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """As the role; what the broker forgot follows its first words."""
+        if isinstance(event, MessageReceived):
+            self._memory.learn(event)
+        actions = self._role.handle(event, now)
+        if isinstance(event, Connected):
+            actions, self._again = [*actions, *self._again], []
+        return actions

@@ -46,6 +46,7 @@ TOPICS: Final[dict[str, TopicRow]] = {
     "meter": TopicRow("meter/{device}", "operator", "json", 1, True),
     "decision": TopicRow("decision/state", "decision node", "json", 1, True),
     "gateway": TopicRow("gateway/{slot}/state", "gateway", "json", 1, True),
+    "answered": TopicRow("gateway/{slot}/answered", "gateway", "json", 1, True),
     "submit": TopicRow("submit/{model}", "app", "any", 1, False),
     "result": TopicRow("result/{model}", "gateway", "json", 1, False),
     "reply": TopicRow("reply/{requester}", "device", "msgpack", 1, False),

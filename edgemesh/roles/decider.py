@@ -392,7 +392,7 @@ class Decider:
     def _failed(self, key: Key, why: Infeasible, now: float) -> list[Action]:
         # The last good assignment stays: it may be right again before anybody acts.
         assert self._connected_at is not None
-        settled = now - self._connected_at >= _GRACE_SECONDS
+        settled = now >= self._connected_at + _GRACE_SECONDS  # the same sum as below, or rounding never ends
         entry = self.plans.in_force.get(key)
         told = self._news.failure(key, why, entry, now) if settled else []
         if not settled:

@@ -9,10 +9,19 @@ from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.presence import About, CodecSpeed, Heartbeat, HeldModel, PowerFigures, Resources
+from edgemesh.protocol.presence import (
+    About,
+    CodecSpeed,
+    Heartbeat,
+    HeldModel,
+    PowerFigures,
+    ReadyPartition,
+    Resources,
+)
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import Action, JobEnded, Publish, ReadResources, RunUnits, SetTimer, Subscribe
 from edgemesh.roles.content import ContentKeeper
+from edgemesh.roles.crash_bench import CrashBench
 from edgemesh.roles.events import (
     Connected,
     ContentStored,
@@ -90,6 +99,8 @@ class Device:
         self.requester = Requester(
             settings.device, settings.device, topics, self.view, local_route=self._local_route
         )
+        self.crash_bench = CrashBench(settings.device, self._model_name)
+        self.worker.benched = self.crash_bench.benched
         self.content = ContentKeeper(settings.device, topics, self._wants)
         self.preparer = Preparer(settings.device)
         self.profiler = Profiler(
@@ -102,6 +113,7 @@ class Device:
             is_disturbed=lambda: self.speed_check.is_disturbed,
         )
         self.meter = Meter(settings.device, settings.boot, topics, origin=settings.device, size_of=size_of)
+        self.requester.leaving = self.meter.leaving
         self.speed_check = SpeedCheck(
             self.profiler.profiles,
             self.profiler.published,
@@ -180,6 +192,8 @@ class Device:
         if isinstance(event, RangeLoaded):
             self._expect(event)
         actions = [
+            # Before the worker, which would start the next job of the model that has just been benched.
+            *self.crash_bench.handle(event, now),
             *self.worker.handle(event, now),
             *self.requester.handle(event, now),
             *self.content.handle(event, now),
@@ -190,7 +204,7 @@ class Device:
         ]
         if isinstance(event, ContentStored):
             actions += self._holds_more(event.digest, now)
-        if isinstance(event, (RangeLoaded, ExecutorLost)):
+        if isinstance(event, (RangeLoaded, ExecutorLost)) or self.crash_bench.is_due(event):
             actions.append(self._heartbeat(now))  # at once: a requester waits for it to switch
         return actions
 
@@ -287,6 +301,7 @@ class Device:
         if before is not None and (manifest is None or manifest.digest != before.digest):
             if all(m.digest != before.digest for m in self.view.manifests.values()):
                 actions += self.content.drop(before.digest)
+                self.crash_bench.forget(before.digest)
                 self.profiler.forget(before.digest)
                 topic = self._topic("profile", model=before.name)
                 actions.append(Publish(topic, b"", qos=1, retain=True))
@@ -326,6 +341,10 @@ class Device:
         if profile is not None and event.stop <= len(profile.seconds):
             seconds = sum(profile.seconds[event.start : event.stop])
             self.worker.expect(event.digest, event.start, event.stop, seconds)
+
+    def _model_name(self, digest: str) -> str:
+        manifest = self.content.manifest_of(digest)
+        return digest if manifest is None else manifest.name
 
     def _note_run(self, event: RunFinished, now: float) -> list[Action]:
         run = self._running
@@ -368,10 +387,13 @@ class Device:
             self.worker.jobs,
             self.worker.queued_seconds(now),
             busy,
-            tuple(sorted(self.preparer.ready, key=lambda p: (p.digest, p.start, p.stop))),
+            tuple(sorted(self._ready(), key=lambda p: (p.digest, p.start, p.stop))),
         )
         expiry = TOPICS["heartbeat"].expiry
         return Publish(self._topic("heartbeat"), encode_json(heartbeat), expiry=expiry)
+
+    def _ready(self) -> list[ReadyPartition]:
+        return [p for p in self.preparer.ready if p.digest not in self.crash_bench.benched]
 
     def _resources(self, read: Resources, now: float) -> list[Action]:
         resources, actions = self.power.completed(read, now)

@@ -117,6 +117,8 @@ class ExecutorLost:
     """The executor process died; a new one with nothing loaded takes its place."""
 
     text: str
+    digest: str | None = None
+    """Model whose units it ran, loaded or measured just then; None where it was idle or that is not known."""
 
 
 # --- content -------------------------------------------------------------------------------------------

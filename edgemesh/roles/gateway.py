@@ -1,17 +1,18 @@
 """Gateway: the requester of what apps publish on ``submit/<model>``.
 
 Each submission is acknowledged only after its result is published, so a standby that inherits the session
-gets every unfinished one again.
+gets every unfinished one again. What was answered and not yet acknowledged is in a retained record
+(``roles/answered.py``), so that it is not answered twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgemesh.errors import BusyError, DeadlineError, DecodeError, UnknownModelError
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
-from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.presence import State
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import (
@@ -26,6 +27,7 @@ from edgemesh.roles.actions import (
     SetTimer,
     Subscribe,
 )
+from edgemesh.roles.answered import AnsweredRecord, checksum_of
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -35,6 +37,7 @@ from edgemesh.roles.events import (
     JobCancelled,
     JobSubmitted,
     MessageReceived,
+    PublishAcknowledged,
     ResultRendered,
     TimerFired,
 )
@@ -49,6 +52,8 @@ _LONGEST_SECONDS = 3600.0
 OPEN_SUBMISSIONS = 1000
 """More are answered ``busy``: the receive maximum does not bound what comes at QoS 0."""
 _GRACE_SECONDS = 1.0
+_RECALL_SECONDS = 1.0
+"""Our own state comes back right after what is retained; should it be lost, we wait no longer than this."""
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
 
@@ -63,6 +68,7 @@ class _Submission:
     payload: bytes | memoryview
     content_type: str | None
     deadline: float
+    checksum: int
     waits_for: str | None
     """The model whose manifest has not come yet."""
     ended: bool = False
@@ -77,13 +83,22 @@ class Gateway:
         name = f"gateway-{slot}"
         self.requester = Requester(name, APP_ORIGIN, topics, self.view)
         self.meter = Meter(name, boot, topics)
+        self.requester.leaving = self.meter.leaving
         self._slot = slot
         self._topics = topics
         self._holder = Holder("online", holder, boot, term)
         self._boot = boot
         self._count = 0
         self._submissions: dict[str, _Submission] = {}
+        self._answered = AnsweredRecord(topics.build("answered", slot=slot))
+        self._held_back: list[tuple[MessageReceived, float]] = []
+        """What came again, and when: the holder before may have answered it."""
         self._refusals = Refusals()
+
+    @property
+    def open_submissions(self) -> int:
+        """Submissions without a result."""
+        return len(self._submissions)
 
     def will(self) -> Publish:
         """What the broker publishes when the connection dies."""
@@ -116,6 +131,10 @@ class Gateway:
             return self._overdue(event.name.removeprefix("submission:"), now)
         if isinstance(event, TimerFired) and event.name == "gateway-state":
             return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS)]
+        if isinstance(event, TimerFired) and event.name == "gateway-recall":
+            return self._recalled(now)
+        if isinstance(event, PublishAcknowledged):
+            self._answered.acknowledged(event.token)
         return [*self.requester.handle(event, now), *self.meter.handle(event, now)]
 
     def _follow_up(self, actions: list[Action], now: float) -> list[Action]:
@@ -139,6 +158,9 @@ class Gateway:
             topics.filter("assignment", origin=APP_ORIGIN),
             topics.filter("reply", requester=self.requester.requester),
             topics.filter("response", verb="plan"),
+            # In this order: our own state, which follows, comes back when the record has come.
+            topics.filter("answered", slot=self._slot),
+            topics.filter("gateway", slot=self._slot),
         ]
         return [
             # QoS 0, or their acknowledgements would wait in line behind those of open submissions (MQTT 5,
@@ -148,6 +170,7 @@ class Gateway:
             Subscribe(f"$share/gateway/{topics.filter('submit')}", 1),
             self._state("online"),
             SetTimer("gateway-state", now + STATE_SECONDS),
+            SetTimer("gateway-recall", now + _RECALL_SECONDS),
             *self.requester.handle(event, now),
             *self.meter.handle(event, now),
         ]
@@ -155,6 +178,8 @@ class Gateway:
     def _disconnect(self, event: Disconnected, now: float) -> list[Action]:
         # What is not acknowledged comes again to whoever holds the session next, perhaps to us: going on with
         # it would publish two results.
+        self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
+        self._held_back.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
         cancelled: list[Action] = []
         for job in inherited:
@@ -171,6 +196,8 @@ class Gateway:
         if event.topic.kind == "submit":
             return self._submitted(event, now)
         actions: list[Action] = []
+        if event.topic.kind in ("answered", "gateway"):
+            return self._recall(event, now)
         try:
             self.view.learn(event, now)
         except DecodeError as error:
@@ -182,9 +209,48 @@ class Gateway:
             actions += [action for job in waiting for action in self._decode(job, now)]
         return [*actions, *self.requester.handle(event, now), *self.meter.handle(event, now)]
 
+    def _recall(self, event: MessageReceived, now: float) -> list[Action]:
+        """The record that the holder before has left, or the sign that there is none."""
+        try:
+            if event.topic.kind == "answered":
+                self._answered.learn(event.payload)
+                return []
+            ours = bool(event.payload) and decode_json(Holder, event.payload).boot == self._boot
+        except DecodeError as error:
+            return self._refusals.log(event.topic.kind, error, now)
+        return self._recalled(now) if ours else []
+
+    def _recalled(self, now: float) -> list[Action]:
+        if not self._answered.recalling:
+            return []
+        again, self._held_back = self._held_back, []
+        self._answered.recalling = False
+        actions: list[Action] = [CancelTimer("gateway-recall")]
+        for event, since in again:
+            left = None if event.expiry is None else max(0.0, event.expiry - (now - since))
+            actions += self._submitted(replace(event, expiry=left), now)
+        return [*actions, *self._answered.recalled()]
+
     # --- submissions -------------------------------------------------------------------------------------
 
     def _submitted(self, event: MessageReceived, now: float) -> list[Action]:
+        packet = event.acknowledgement
+        if packet is None:
+            return self._begin(event, 0, now)
+        record = self._answered.arrived(packet, again=event.duplicate)
+        return [*record, *self._in_line(event, packet, now)]
+
+    def _in_line(self, event: MessageReceived, packet: int, now: float) -> list[Action]:
+        if event.duplicate and self._answered.recalling:
+            self._held_back.append((event, now))
+            return []
+        checksum = checksum_of(event)
+        if event.duplicate and self._answered.was_answered(packet, checksum):
+            return [Acknowledge(packet)]
+        return self._begin(event, checksum, now)
+
+    def _begin(self, event: MessageReceived, checksum: int, now: float) -> list[Action]:
+        """A submission becomes a job; ``checksum`` is of one that must be acknowledged."""
         self._count += 1
         job = f"{self._boot}-{self._count}"
         left = min(_LONGEST_SECONDS, event.expiry if event.expiry is not None else DEFAULT_SECONDS)
@@ -199,6 +265,7 @@ class Gateway:
             event.payload,
             event.content_type,
             now + left,
+            checksum,
             waits_for=model,
         )
         if full:
@@ -276,6 +343,6 @@ class Gateway:
             )
             actions.append(answer)
         # Only now: an unacknowledged submission is what a standby inherits.
-        if submission.acknowledgement is not None:
-            actions.append(Acknowledge(submission.acknowledgement))
+        if (packet := submission.acknowledgement) is not None:
+            actions += [self._answered.answered(packet, submission.checksum), Acknowledge(packet)]
         return [*actions, Log("debug", f"{submission.model}: result published", event.job)]

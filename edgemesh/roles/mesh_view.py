@@ -105,6 +105,10 @@ class MeshView:
             view.heard_at = now
         self._earlier = set(self.assignments)
 
+    def is_earlier(self, model: str, origin: str) -> bool:
+        """Whether the assignment is known from an earlier connection only: the broker may have lost it."""
+        return (model, origin) in self._earlier
+
     def _device(self, device: str) -> DeviceView:
         if device not in self.devices and len(self.devices) >= _DEVICES:
             raise DecodeError(f"more than {_DEVICES} devices; {device} is not taken in")

@@ -32,6 +32,8 @@ _ACKNOWLEDGED: Final = 8
 _LEVELS: Final = 256
 """Kinds of measurements of which it is known what is usual."""
 _TIMER: Final = "meter"
+_TIMED: Final = ("work:", "sent:", "probe:")
+"""Tokens of what is timed; what else waits for its acknowledgement says nothing about a link."""
 
 
 class Meter:
@@ -83,6 +85,10 @@ class Meter:
         level = self._usual.get((digest, start, stop))
         return level is not None and level.doubtful
 
+    def leaving(self, job: str) -> bool:
+        """Whether an activation of the job is still on this device's own way to the broker."""
+        return self._sent.leaving(f"work:{job}:", f"sent:{job}:")
+
     def ended(self, job: JobEnded) -> None:
         """A job of this requester ended."""
         self._jobs.add(job)
@@ -90,7 +96,8 @@ class Meter:
     def watch(self, actions: Sequence[Action], now: float) -> None:
         """Note when what is to be timed is sent."""
         for action in actions:
-            if isinstance(action, Publish) and action.token is not None:
+            if isinstance(action, Publish) and (action.token or "").startswith(_TIMED):
+                assert action.token is not None
                 self._sent.add(action.token, self._size_of(action.payload), self._peer(action.topic), now)
 
     def handle(self, event: Event, now: float) -> list[Action]:

@@ -14,10 +14,10 @@ from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.prediction import memory_need, predicted_latency
 from edgemesh.planning.switching import Errors, Rivalry, Source
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.requests import Policy
-from edgemesh.protocol.tensors import CODECS
 from edgemesh.roles.conditions import Conditions, Limits, conditions
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.instances import GATEWAY_PARTICIPANT, OtherWork, StaticParts, planning_instance

@@ -15,6 +15,7 @@ from edgemesh.errors import (
     DeadlineError,
     DecodeError,
     InputError,
+    ModelError,
     NoRouteError,
     RunError,
     SupersededError,
@@ -31,7 +32,8 @@ from edgemesh.protocol.activation import (
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, SetTimer
+from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Log, Publish, SetTimer
+from edgemesh.roles.bench import Bench
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -64,6 +66,7 @@ _AWAY_SECONDS = 5.0
 """Between looks for a local route while the broker is away; its return is an event of its own."""
 _FIRST_BACKOFF = 0.05
 _SWEEP_SECONDS = 1.0
+_TIMER = "plans-in-force"
 
 
 class Requester:
@@ -82,11 +85,14 @@ class Requester:
         self.requester = requester
         self.view = view
         self.routes = RouteChooser(view, origin)
+        self.leaving: Callable[[str], bool] = lambda job: False
+        """Whether an activation of the job has not reached the broker yet, where the owner can tell."""
         self._origin = origin
         self._topics = topics
         self._first_hop = FirstHop(requester, topics)
         self._local_route = local_route
         self._jobs = OpenJobs()
+        self._bench = Bench()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
         self._connected_at: float | None = None
@@ -106,6 +112,8 @@ class Requester:
         if isinstance(event, TimerFired) and event.name.startswith("job:"):
             job = self._jobs.find(event.name[4:])
             return [] if job is None else self._due(job, now)
+        if isinstance(event, TimerFired) and event.name == _TIMER:
+            return self._ask_again()
         if isinstance(event, Connected):
             return self._reconnected(now)
         if isinstance(event, Disconnected):
@@ -154,6 +162,7 @@ class Requester:
             over = self._jobs.over(device)
             if not over or self.routes.alive((device,), now):
                 continue
+            actions += self._failed(device, now)
             for job in over:
                 self._jobs.close_attempts_over(job, device)
                 job.error = (NoRouteError.code, f"{device} went offline during the job")
@@ -185,7 +194,17 @@ class Requester:
             if lost or not job.open:
                 actions += self._send(job, now)
         self._lost_connection = False
+        if self.routes.obeyed:
+            actions.append(SetTimer(_TIMER, now + _GRACE_SECONDS))
         return actions
+
+    def _ask_again(self) -> list[Action]:
+        """A broker that came back without its store has no word of our plans: nobody would renew them."""
+        return [
+            self._plan_request(model)
+            for model in self.routes.obeyed
+            if self.view.is_earlier(model, self._origin)
+        ]
 
     def _serve_locally(self, now: float) -> list[Action]:
         """The broker is away: what this device can do alone need not wait for it."""
@@ -218,6 +237,9 @@ class Requester:
     def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
         job.retry_at = None
+        if job.attempts >= MAX_ATTEMPTS:
+            # Hedges and lost connections cost attempts, too: what is under way may still come home.
+            return [self._timer(job)] if job.open else self._given_up(job, now)
         submitted = job.submitted
         choice = self._choice(job, now)
         if choice is None:
@@ -257,7 +279,18 @@ class Requester:
     def _fresh(self, job: OpenJob, now: float) -> list[ChosenRoute]:
         """Routes over devices that the job has not failed on."""
         routes = self.routes.routes(job.submitted.model, now)
-        return [choice for choice in routes if not choice.devices & job.avoid] if job.avoid else routes
+        if job.avoid:
+            routes = [choice for choice in routes if not choice.devices & job.avoid]
+        if self._bench:
+            routes = sorted(routes, key=lambda choice: self._bench.sits_out(choice.devices, now))
+        return routes
+
+    def _failed(self, device: str, now: float) -> list[Action]:
+        """A device failed a job: repeatedly, and others come first for a while."""
+        seconds = self._bench.failed(device, now)
+        if seconds is None:
+            return []
+        return [Log("info", f"{device} failed several jobs in a row: avoided for {seconds:.0f} s", device)]
 
     def _untried(self, job: OpenJob, fresh: list[ChosenRoute]) -> ChosenRoute | None:
         """The best route that no attempt is under way on, if possible over none of their devices."""
@@ -291,8 +324,11 @@ class Requester:
         if job.asked_at is not None and now - job.asked_at < _ASK_SECONDS:
             return []
         job.asked_at = now
+        return [self._plan_request(model)]
+
+    def _plan_request(self, model: str) -> Publish:
         request = PlanRequest(self.requester, model, self._origin)
-        return [Publish(self._topics.build("request", verb="plan"), encode_json(request), qos=1, expiry=30.0)]
+        return Publish(self._topics.build("request", verb="plan"), encode_json(request), qos=1, expiry=30.0)
 
     def _reply(self, event: MessageReceived, now: float) -> list[Action]:
         try:
@@ -304,8 +340,14 @@ class Requester:
             return []  # a later result of a job that has ended: the first one won
         route = self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
+            overtaken: list[Action] = []
             if job.hedges and reply.attempt:
                 self._jobs.pay_hedge_back()
+                # What hangs answers neither with an error nor by going offline.
+                hanging = job.open_devices - (route.devices if route is not None else {reply.device})
+                overtaken = [log for device in sorted(hanging) for log in self._failed(device, now)]
+            if route is not None:
+                self._bench.succeeded(route.devices)
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
@@ -316,7 +358,7 @@ class Requester:
                 attempts=job.attempts,
                 predicted=route.predicted if route is not None else None,
             )
-            return self._end(job, ended)
+            return [*overtaken, *self._end(job, ended)]
         if route is None and reply.code not in _UNREADABLE_CODES:
             return []  # of an attempt that was given up, or said twice (QoS 1)
         return self._refused(job, reply, now)
@@ -327,20 +369,21 @@ class Requester:
             # Who cannot read a message does not know its attempt either.
             self._jobs.close_attempts_over(job, reply.device)
         job.error = (code, text)
-        job.failures += code == RunError.code
+        cannot_run = code in (RunError.code, ModelError.code)
+        failed = self._failed(reply.device, now) if cannot_run else []
+        job.failures += cannot_run
         job.avoid.add(reply.device)
         if job.open:
-            return []  # another attempt is still under way
+            return failed  # another attempt is still under way
         if code in FINAL_CODES or job.failures >= _FAILURES:
-            return self._end_error(job, code, text, now)
-        return self._retry(job, now)
+            return [*failed, *self._end_error(job, code, text, now)]
+        return [*failed, *self._retry(job, now)]
 
     def _retry(self, job: OpenJob, now: float) -> list[Action]:
         """No attempt is under way any more: send another, wait a little, or give up."""
         job.hedge_at = None
         if job.attempts >= MAX_ATTEMPTS or job.submitted.route is not None:
-            code, text = job.error or (NoRouteError.code, "no route")
-            return self._end_error(job, code, text, now)
+            return self._given_up(job, now)
         if job.error is not None and job.error[0] == BusyError.code and self._choice(job, now) is None:
             job.avoid.clear()
             job.retry_at = now + self._backoff(job)
@@ -370,7 +413,15 @@ class Requester:
         job.hedge_at = None
         if self._connected_at is None or not (fresh := self._fresh(job, now)):
             return [self._timer(job)]
-        if self._untried(job, fresh) is None and not job.halfway:
+        other = self._untried(job, fresh)
+        local = other is not None and other.devices == {self._origin}
+        if now < job.half_time and not local and self.leaving(job.submitted.job):
+            # Its link is slow or dead, and no device has failed yet: a second activation would wait behind
+            # the first and make both later. The device gets its time once the activation is there.
+            expected = job.last.predicted if job.last is not None else 0.0
+            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, expected))
+            return [self._timer(job)]
+        if other is None and not job.halfway:
             # Nowhere else to go. A broker over its limits drops a message and tells nobody, so the same route
             # is tried once more in time; what never left this device cannot be lost.
             job.halfway = True
@@ -387,6 +438,9 @@ class Requester:
 
     def _timer(self, job: OpenJob) -> Action:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)
+
+    def _given_up(self, job: OpenJob, now: float) -> list[Action]:
+        return self._end_error(job, *(job.error or (NoRouteError.code, "no route")), now)
 
     def _end_error(self, job: OpenJob, code: str, text: str, now: float) -> list[Action]:
         name, model = job.submitted.job, job.submitted.model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,6 +36,11 @@ class RouteChooser:
         self._origin = origin
         self._obeyed: dict[str, Assignment] = {}
         self._listed: dict[str, tuple[Assignment, list[ChosenRoute]]] = {}
+
+    @property
+    def obeyed(self) -> Mapping[str, Assignment]:
+        """Model to the assignment that its jobs follow."""
+        return self._obeyed
 
     def in_force(self, model: str, now: float) -> Assignment | None:
         """The assignment that jobs of ``model`` follow at ``now``."""

@@ -101,6 +101,12 @@ class SentMessages:
         """Tokens of messages under way that begin with ``prefix``."""
         return [token for token in self._sent if token.startswith(prefix)]
 
+    def leaving(self, *prefixes: str) -> bool:
+        """Whether the broker has not acknowledged a message whose token begins with one of ``prefixes``."""
+        return any(
+            sent.acknowledged is None and token.startswith(prefixes) for token, sent in self._sent.items()
+        )
+
     def sent_at(self, token: str) -> float:
         """When a message under way was handed over."""
         return self._sent[token].at

@@ -7,13 +7,14 @@ nothing waits in it past its deadline.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edgemesh.errors import (
     BusyError,
     DeadlineError,
     DecodeError,
     EdgemeshError,
+    ModelError,
     RunError,
     SupersededError,
     UnknownModelError,
@@ -97,6 +98,8 @@ class Worker:
         self._pace = pace
         self.held: set[str] = set()
         """Digests whose content is on disk."""
+        self.benched: Mapping[str, str] = {}
+        """Digests that are left out for now, each with the reason that answers its jobs."""
         self._addresses = Addresses(topics)
         self._queue_seconds = queue_seconds
         self._waiting: deque[_Task] = deque()
@@ -199,6 +202,8 @@ class Worker:
             )
         if header.digest not in self.held:
             return UnknownModelError(f"{self.device} does not hold model {header.model}")
+        if header.digest in self.benched:
+            return ModelError(self.benched[header.digest])
         if header.left <= 0.0:
             return DeadlineError(f"deadline passed before {header.model} reached {self.device}")
         queued = self.queued_seconds(now) - freed
@@ -231,6 +236,8 @@ class Worker:
             self._leave_queue(task)
             if now >= task.deadline:
                 actions.append(self._reply_error(task, self._late(task)))
+            elif task.header.digest in self.benched:
+                actions.append(self._reply_error(task, ModelError(self.benched[task.header.digest])))
             else:
                 actions.append(self._run(task, now))
         return actions

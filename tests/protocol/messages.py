@@ -19,6 +19,7 @@ from edgemesh.protocol.activation import (
     encode_activation,
     encode_reply,
 )
+from edgemesh.protocol.answered import Answered, AnsweredSubmission
 from edgemesh.protocol.assignment import (
     Alternative,
     Assignment,
@@ -29,6 +30,7 @@ from edgemesh.protocol.assignment import (
     PlanFailure,
     WattsUsed,
 )
+from edgemesh.protocol.codecs import Array
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, decode_chunk, encode_chunk
 from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryRequest, HistoryResponse
 from edgemesh.protocol.link import JobReport, LinkReport, Receipt, RunReport, Transfer
@@ -49,7 +51,7 @@ from edgemesh.protocol.presence import (
 )
 from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy, Price, Zone
 from edgemesh.protocol.result import ResultMessage
-from edgemesh.protocol.tensors import Array, decode_tensors, encode_tensors
+from edgemesh.protocol.tensors import decode_tensors, encode_tensors
 from edgemesh.protocol.what_if import (
     AddedBoard,
     BatteryChange,
@@ -211,6 +213,7 @@ JSON_MESSAGES: dict[str, Any] = {
         changes=2,
         since=1_700_000_000.5,
     ),
+    "answered": Answered((AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0))),
     "holder": Holder("online", "pi-4b", "b-1f", 3),
     "plan-failure": PlanFailure(
         "face", "app", "pinned", "unit 0 is pinned to camera, which is offline", ROUTE, 1_700_000_000.0

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from edgemesh.protocol.accuracy import CodecErrors
 from edgemesh.protocol.activation import Activation, CodecName, Cut, Hop
 from edgemesh.protocol.assignment import Alternative, Assignment, Fallback
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.fields import Check, Digest, Id
 from edgemesh.protocol.manifest import DTYPE_BYTES, Manifest, TensorSpec, Unit
 from edgemesh.protocol.meter import PlugTopic
 from edgemesh.protocol.presence import MeasuredRun, PowerFigures, Profile
 from edgemesh.protocol.requests import Pin
-from edgemesh.protocol.tensors import CODECS
 
 T = TypeVar("T")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgemesh.protocol.codecs import CODECS, Array
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.tensors import CODECS, Array, encode_tensors
+from edgemesh.protocol.tensors import encode_tensors
 from edgemesh.protocol.topics import MAJOR
 from tests.protocol.make_golden import GOLDEN, golden_payloads
 from tests.protocol.messages import FRAMES, JSON_MESSAGES, decoded_arrays

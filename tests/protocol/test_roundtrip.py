@@ -22,12 +22,12 @@ from edgemesh.protocol.activation import (
     encode_activation,
     encode_reply,
 )
+from edgemesh.protocol.codecs import Codec
 from edgemesh.protocol.content import ChunkHeader, decode_chunk, encode_chunk
 from edgemesh.protocol.fields import Check, to_plain
 from edgemesh.protocol.frame import sender_of
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.result import ResultMessage, encode_result, plain_result
-from edgemesh.protocol.tensors import Codec
 from edgemesh.protocol.topics import ParsedTopic, TopicRow
 from tests.protocol.messages import ACTIVATION, FRAMES, JSON_MESSAGES
 from tests.protocol.strategies import messages

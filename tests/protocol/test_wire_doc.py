@@ -16,9 +16,10 @@ import pytest
 from edgemesh.errors import ERRORS
 from edgemesh.protocol import frame, limits
 from edgemesh.protocol.activation import Attempt, CodecName, Cut
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.fields import Amount, Check, Count, Digest, Fraction, Id, Seconds, to_plain
 from edgemesh.protocol.manifest import DTYPE_BYTES
-from edgemesh.protocol.tensors import ALIGN, CODECS
+from edgemesh.protocol.tensors import ALIGN
 from edgemesh.protocol.topics import TOPICS
 from tests.protocol.test_roundtrip import NO_MESSAGES, protocol_dataclasses
 

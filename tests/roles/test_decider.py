@@ -283,6 +283,20 @@ def test_a_request_for_an_unknown_model_or_origin_is_answered_with_the_reason(pl
     assert not nowhere.planned
 
 
+@pytest.mark.parametrize(("text", "soon"), [("offline", True), ("stopped", False)])
+def test_devices_that_did_not_say_goodbye_may_be_back_soon(
+    planned: DrivenDecider, text: str, soon: bool
+) -> None:
+    for device in ("fast", "slow"):
+        planned.take(state(device, text))
+    planned.pass_until(planned.now + 3.0)
+
+    planned.take(message("request", PlanRequest("me", "face", "app"), verb="plan"))
+    (answer,) = answers(planned.pass_until(planned.now + 3.0))
+
+    assert not answer.planned and answer.soon == soon
+
+
 def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> None:
     decider.take(manifest(), at=0.1)
     decider.take(state("fast"))
@@ -427,3 +441,16 @@ def test_garbage_on_every_topic_leaves_it_running(planned: DrivenDecider) -> Non
         planned.take(message(kind, payload, **wanted), at=2.0 + step / 500)
     join(planned, "fast", 0.2)
     assert devices(plans(beat(planned, 30.0))[-1]) == ["slow"]
+
+
+def test_the_grace_after_connecting_ends_whatever_the_clock_rounds_to() -> None:
+    # Three seconds later are, by subtraction, not yet three seconds: a timer would be set for ever.
+    began = next(n / 10 for n in range(10_000) if (n / 10 + 3.0) - n / 10 < 3.0)
+    driven = DrivenDecider(Decider("laptop", "b-9", 3, TOPICS))
+    driven.take(Connected(), at=began)
+    driven.take(manifest())
+
+    told = driven.pass_until(began + 4.0)
+
+    (failure,) = sent("failure", told)
+    assert decode_json(PlanFailure, failure.payload).model == "face"

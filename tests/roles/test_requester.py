@@ -256,6 +256,49 @@ def test_a_job_is_hedged_twice_at_most(planned: DrivenRequester) -> None:
     assert {header.route for _, header in works(planned.done)} == {ROUTE, *FALLBACKS.values()}
 
 
+def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
+    planned: DrivenRequester,
+) -> None:
+    leaving = True
+    planned.role.leaving = lambda job: leaving
+    planned.take(submitted(left=30.0), at=1.0)
+    assert works(beat(planned, 4.0, "one", "two")) == []
+
+    leaving = False
+    assert len(works(beat(planned, 4.5, "one", "two"))) == 1
+
+
+def test_what_needs_no_link_does_not_wait_for_an_activation_that_cannot_leave() -> None:
+    camera = DrivenRequester(Requester("camera", "one", TOPICS, MeshView()))
+    camera.take(Connected(), at=0.0)
+    camera.take(manifest())
+    for device in ("one", "two"):
+        camera.take(state(device))
+        camera.take(about(device, DIGEST))
+    camera.take(assignment(Hop("two", 4), fallbacks={"two": (Hop("one", 4),)}, origin="one"))
+    camera.role.leaving = lambda job: True
+
+    camera.take(submitted(left=30.0), at=1.0)
+
+    assert [device for device, _ in works(beat(camera, 2.0, "one", "two"))] == ["one"]
+
+
+def test_a_model_that_a_device_has_benched_is_tried_elsewhere_and_given_up_soon(
+    planned: DrivenRequester,
+) -> None:
+    planned.take(submitted(left=30.0), at=1.0)
+    answered: set[int] = set()
+    while planned.now < 20.0:
+        for device, header in works(planned.done):
+            if header.attempt not in answered:
+                answered.add(header.attempt)
+                planned.take(reply(attempt=header.attempt, code="bad-model", device=device))
+        beat(planned, planned.now + 1.0, "one", "two")
+
+    assert len(answered) <= 4
+    assert ends(planned.done) == [("j-1", "bad-model")]
+
+
 def test_with_nowhere_else_to_go_the_job_is_sent_again_halfway_to_its_deadline(
     asker: DrivenRequester,
 ) -> None:
@@ -435,6 +478,28 @@ def test_a_broker_that_lost_its_memory_may_bring_any_epoch_after_reconnecting(
 # --- the connection --------------------------------------------------------------------------------------
 
 
+def test_asks_for_its_plan_again_when_the_broker_came_back_without_it(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(reply(), at=1.1)
+    planned.take(Disconnected(), at=2.0)
+
+    planned.take(Connected(), at=3.0)
+    assert sent("request", planned.pass_until(4.0)) == []
+
+    assert len(sent("request", planned.pass_until(5.0))) == 1
+
+
+def test_does_not_ask_for_a_plan_that_the_broker_still_had(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    planned.take(reply(), at=1.1)
+    planned.take(Disconnected(), at=2.0)
+
+    planned.take(Connected(), at=3.0)
+    planned.take(assignment(fallbacks=FALLBACKS))
+
+    assert sent("request", planned.pass_until(10.0)) == []
+
+
 def test_resubmits_open_jobs_after_reconnecting(planned: DrivenRequester) -> None:
     planned.take(submitted(left=30.0), at=1.0)
     planned.take(Disconnected(), at=1.1)
@@ -443,6 +508,19 @@ def test_resubmits_open_jobs_after_reconnecting(planned: DrivenRequester) -> Non
     assert header.attempt == 1 and header.left == pytest.approx(23.0)
     (ended,) = only(JobEnded, planned.take(reply(attempt=1), at=8.2))
     assert ended.code is None
+
+
+def test_a_connection_that_breaks_again_and_again_does_not_send_a_job_for_ever(
+    planned: DrivenRequester,
+) -> None:
+    planned.take(submitted(left=60.0), at=1.0)
+    for second in range(2, 30):
+        planned.take(Disconnected(), at=float(second))
+        planned.take(Connected(), at=second + 0.1)
+
+    assert len(works(planned.done)) == MAX_ATTEMPTS
+    # The last attempt is still under way, and may come home.
+    assert ends(planned.take(reply(attempt=MAX_ATTEMPTS - 1), at=31.0)) == [("j-1", None)]
 
 
 def test_silence_while_the_broker_is_away_is_nobodys_fault(planned: DrivenRequester) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from edgemesh.protocol.assignment import Holder
 from edgemesh.roles.actions import Log, Subscribe
-from edgemesh.roles.events import Connected, Disconnected
+from edgemesh.roles.events import Connected, Disconnected, PublishAcknowledged
 from edgemesh.roles.standby import RoleTaken, Standby
 from tests.roles.build import TOPICS, message
 from tests.roles.driven import Driven, only
 
 TOPIC = TOPICS.build("gateway", slot="0")
+SOUNDING = TOPICS.build("probe", requester="standby-b-1")
 
 
 def standby(boot: str = "b-1") -> Driven:
-    driven = Driven(Standby("gateway 0", TOPIC, boot))
+    driven = Driven(Standby("gateway 0", TOPIC, boot, SOUNDING))
     driven.take(Connected(), at=0.0)
+    driven.take(PublishAcknowledged("standby-sounding"), at=0.001)
     return driven
 
 
@@ -27,6 +29,41 @@ def test_a_role_that_nobody_ever_held_is_taken_in_term_one() -> None:
     assert only(Subscribe, waiting.done) == [Subscribe(TOPIC, 1)]
     assert waiting.role.taken is None
     waiting.pass_until(1.0)
+    assert waiting.role.taken == RoleTaken(1)
+
+
+def test_on_a_slow_link_it_waits_until_the_state_of_a_holder_can_have_come() -> None:
+    waiting = Driven(Standby("gateway 0", TOPIC, "b-1", SOUNDING))
+    waiting.take(Connected(), at=0.0)
+    waiting.pass_until(1.9)
+    assert waiting.role.taken is None
+
+    waiting.take(holder("online"), at=2.0)
+    waiting.take(PublishAcknowledged("standby-sounding"), at=2.0)
+    waiting.pass_until(10.0)
+
+    assert waiting.role.taken is None
+
+
+def test_on_a_slow_link_it_leaves_a_faster_one_the_time_to_be_heard() -> None:
+    waiting = Driven(Standby("gateway 0", TOPIC, "b-1", SOUNDING))
+    waiting.take(Connected(), at=0.0)
+    waiting.take(PublishAcknowledged("standby-sounding"), at=2.0)
+    waiting.take(holder("online"), at=2.1)
+    waiting.take(holder("offline"), at=5.0)
+    waiting.pass_until(8.9)
+    waiting.take(holder("online", boot="b-77", term=5), at=8.9)
+    waiting.pass_until(20.0)
+
+    assert waiting.role.taken is None
+
+
+def test_a_broker_that_does_not_acknowledge_keeps_it_waiting_but_not_for_ever() -> None:
+    waiting = Driven(Standby("gateway 0", TOPIC, "b-1", SOUNDING))
+    waiting.take(Connected(), at=0.0)
+    waiting.pass_until(9.9)
+    assert waiting.role.taken is None
+    waiting.pass_until(10.1)
     assert waiting.role.taken == RoleTaken(1)
 
 

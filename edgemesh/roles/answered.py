@@ -1,0 +1,116 @@
+"""Answered record: what a gateway leaves to the next holder of its session, so that no result comes twice.
+
+A submission is acknowledged after its result is out, and acknowledgements keep the order of arrival (MQTT 5,
+4.6): one slow submission holds back those of all that follow it. When the holder dies the broker gives all of
+them to the next one, marked as duplicates. So the holder publishes, between a result and its acknowledgement,
+a retained record of the submissions that are answered and not yet surely acknowledged.
+
+Two equal photographs are two submissions. What makes one that comes again the same is its packet identifier,
+which the broker keeps; the checksum guards against a record that outlived its session.
+
+The window that remains: the connection ends after the broker has taken the result and before it has taken the
+record, the very next packet of the same stream. Then the result comes a second time; it is never lost.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from edgemesh.protocol.answered import Answered, AnsweredSubmission
+from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.roles.actions import Publish
+from edgemesh.roles.events import MessageReceived
+
+_TOKEN = "answered:"
+
+
+@dataclass
+class _Entry:
+    checksum: int
+    released_in: int | None = None
+    """Number of the record after which its acknowledgement was sent; None while it waits in line."""
+
+
+class AnsweredRecord:
+    """The record of one slot. Forget it with the connection: what the broker retains is the truth."""
+
+    def __init__(self, topic: str) -> None:
+        self.recalling = True
+        """Whether what the holder before has left is still on its way."""
+        self._topic = topic
+        self._entries: dict[int, _Entry] = {}
+        self._left: dict[int, int] = {}
+        """Packet to checksum of what the holder before has left."""
+        self._line: dict[int, bool] = {}
+        """Packets in the order of their arrival, and whether each is answered."""
+        self._published = 0
+
+    def learn(self, payload: bytes | memoryview) -> None:
+        """What is retained arrived; one's own comes back, too. Raises DecodeError."""
+        if self.recalling and payload:
+            self._left = {s.packet: s.checksum for s in decode_json(Answered, payload).submissions}
+
+    def arrived(self, packet: int, *, again: bool) -> list[Publish]:
+        """A submission stands in line to be acknowledged; what must be published before anything else.
+
+        A packet identifier that is used anew says that the acknowledgement of the one before has arrived. Its
+        entry would otherwise pass for an answer to the new one, if both are equal.
+        """
+        self._line[packet] = False
+        if again:
+            return []
+        stale = self._entries.pop(packet, None) is not None
+        stale |= self._left.pop(packet, None) is not None
+        return [self._record()] if stale else []
+
+    def was_answered(self, packet: int, checksum: int) -> bool:
+        """Whether a submission that comes again has its result already; it is to be acknowledged then."""
+        if self._left.get(packet) != checksum:
+            return False
+        del self._left[packet]
+        # It stays in the record until its acknowledgement has surely arrived.
+        self._answer(packet, checksum)
+        return True
+
+    def recalled(self) -> list[Publish]:
+        """All that comes again has come: what else was left is acknowledged, and leaves the record."""
+        self.recalling = False
+        stale, self._left = self._left, {}
+        return [self._record()] if stale else []
+
+    def answered(self, packet: int, checksum: int) -> Publish:
+        """The result of a submission is out: publish this before it is acknowledged."""
+        self._entries[packet] = _Entry(checksum)
+        record = self._record()
+        self._answer(packet, checksum)
+        return record
+
+    def acknowledged(self, token: str) -> None:
+        """The broker has the record, hence all acknowledgements sent before it."""
+        if not token.startswith(_TOKEN):
+            return
+        number = int(token.removeprefix(_TOKEN))
+        done = [p for p, e in self._entries.items() if e.released_in is not None and e.released_in < number]
+        for packet in done:
+            del self._entries[packet]
+
+    def _answer(self, packet: int, checksum: int) -> None:
+        self._entries.setdefault(packet, _Entry(checksum))
+        if packet in self._line:
+            self._line[packet] = True
+        while self._line and self._line[first := next(iter(self._line))]:
+            del self._line[first]
+            self._entries[first].released_in = self._published
+
+    def _record(self) -> Publish:
+        self._published += 1
+        told = (*((p, e.checksum) for p, e in self._entries.items()), *self._left.items())
+        payload = encode_json(Answered(tuple(AnsweredSubmission(*one) for one in told)))
+        return Publish(self._topic, payload, qos=1, retain=True, token=f"{_TOKEN}{self._published}")
+
+
+def checksum_of(event: MessageReceived) -> int:
+    """Tells two submissions apart that had the same packet identifier in two sessions."""
+    told = f"{event.topic.names['model']} ".encode() + (event.correlation or b"")
+    return zlib.crc32(event.payload, zlib.crc32(told))
