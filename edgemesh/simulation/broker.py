@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from edgemesh.protocol.topics import topic_matches
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 ABSENT_MESSAGES = 1000
 """What is kept for an absent client with a session; more is dropped silently (``max_queued_messages``)."""
+
+_matches = lru_cache(65_536)(topic_matches)
+"""Clients come back with the same subscriptions, again and again."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,24 @@ class Session:
     queue: deque[Message] = field(default_factory=deque)
     last_id: int = 0
 
+    def copy(self) -> Session:
+        """The same without its connection, as it is written to disk."""
+        return replace(
+            self,
+            connection=None,
+            filters=dict(self.filters),
+            unacknowledged=dict(self.unacknowledged),
+            queue=deque(self.queue),
+        )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a broker wrote to disk."""
+
+    retained: dict[str, Message]
+    sessions: dict[str, Session]
+
 
 class Broker:
     """One broker."""
@@ -70,7 +92,14 @@ class Broker:
         self.on_publish: Callable[[ModelledConnection, Message], None] | None = None
         """Is told of everything that is published."""
         self.dropped = 0
+        self.absent_messages = ABSENT_MESSAGES
+        """What is kept for an absent client; more is dropped."""
+        self.spoil: Callable[[str, Message], Message | None] | None = None
+        """What a message becomes on its way to a client id; None is a drop over some limit."""
+        self.restarts = 0
         self.wiped_at: list[float] = []
+        """When it lost what it was to keep, or some of it."""
+        self._saved = Stored({}, {})
         self._sessions: dict[str, Session] = {}
         self._turns: dict[str, int] = {}
         self._matching: dict[str, list[tuple[str, str]]] = {}
@@ -106,17 +135,31 @@ class Broker:
         if session is not None:
             self._drop(session, clean=clean)
 
-    def restart(self, *, wiped: bool, pause: float = 1.0) -> None:
-        """Lose all connections, and with ``wiped`` everything that was kept, and be away for ``pause``."""
+    def save(self) -> None:
+        """Write the store, as brokers do at intervals."""
+        lasting = {name: session.copy() for name, session in self._sessions.items() if session.lasts}
+        self._saved = Stored(dict(self.retained), lasting)
+
+    def restart(self, *, wiped: bool, older: bool = False, pause: float = 1.0) -> None:
+        """Lose all connections, and with ``wiped`` everything that was kept, and be away for ``pause``.
+
+        With ``older`` it comes back with what was written last: what it acknowledged since then is lost.
+        """
         self.up = False
+        self.restarts += 1
         for session in list(self._sessions.values()):
             connection, session.connection = session.connection, None
             if connection is not None:
                 connection.ended("the broker went away")
             if wiped or not session.lasts:
                 del self._sessions[session.client_id]
+        if older:
+            self.retained = dict(self._saved.retained)
+            self._sessions = {name: session.copy() for name, session in self._saved.sessions.items()}
+            self.wiped_at.append(self.clock.now)
         if wiped:
             self.retained.clear()
+            self._saved = Stored({}, {})
             self.wiped_at.append(self.clock.now)
         self._matching.clear()
         self.clock.call_later(pause, self._come_back)
@@ -162,7 +205,7 @@ class Broker:
         if topic_filter.startswith("$share/"):
             return
         for message in list(self.retained.values()):
-            if topic_matches(topic_filter, message.topic) and not self._expired(message):
+            if _matches(topic_filter, message.topic) and not self._expired(message):
                 self._deliver(session, message, min(qos, message.qos))
 
     def unsubscribe(self, connection: ModelledConnection, topic_filter: str) -> None:
@@ -187,6 +230,11 @@ class Broker:
     def unacknowledged(self, client_id: str) -> int:
         """Messages that the client id has not acknowledged yet."""
         return len(self._sessions[client_id].unacknowledged)
+
+    def waiting(self, client_id: str) -> list[Message]:
+        """What is kept for a client id until it comes back."""
+        session = self._sessions.get(client_id)
+        return list(session.queue) if session is not None else []
 
     def _route(self, message: Message) -> None:
         if message.retain:
@@ -215,7 +263,7 @@ class Broker:
                 (client_id, topic_filter)
                 for client_id, session in self._sessions.items()
                 for topic_filter in session.filters
-                if topic_matches(_without_share(topic_filter), topic)
+                if _matches(_without_share(topic_filter), topic)
             ]
         return known
 
@@ -224,8 +272,14 @@ class Broker:
             return
         if qos != message.qos:
             message = replace(message, qos=qos)
+        if self.spoil is not None:
+            spoilt = self.spoil(session.client_id, message)
+            if spoilt is None:
+                self.dropped += 1
+                return
+            message = spoilt
         if session.connection is None:
-            if qos and len(session.queue) < ABSENT_MESSAGES:
+            if qos and len(session.queue) < self.absent_messages:
                 session.queue.append(message)
             else:
                 self.dropped += 1

@@ -9,6 +9,7 @@ from edgemesh.protocol.jsontext import SharedPayload
 from edgemesh.roles.actions import Publish
 from edgemesh.simulation.broker import Broker, Message
 from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.link_faults import LinkFaults
 from edgemesh.simulation.links import Link, Way
 from edgemesh.simulation.sections import modelled_bytes
 
@@ -59,10 +60,15 @@ class ModelledConnection:
         self._callbacks = callbacks
         self._acknowledges_itself = acknowledges_itself
         self._up, self._down = Way(), Way()
+        self.changed_at = clock.now
+        """When it began or ended last, or a fault of its link did."""
         self._life = 0
         """Counts connections: what an earlier one sent does not arrive in a later one."""
         self._unacknowledged: dict[int, Publish] = {}
         self._sent = 0
+        self._by_hand: dict[int, bool] = {}
+        """Packets to acknowledge by hand, in the order of their arrival, and whether each is answered."""
+        self._faults = LinkFaults(clock)
         self._connect()
 
     # --- the client's side -------------------------------------------------------------------------------
@@ -84,18 +90,30 @@ class ModelledConnection:
         self._later_up(len(topic_filter), lambda: self._broker.unsubscribe(self, topic_filter))
 
     def acknowledge(self, packet: int) -> None:
-        """Send a PUBACK that was held back."""
+        """Send a PUBACK that was held back, once those before it are sent (MQTT 5, 4.6)."""
+        if packet in self._by_hand:
+            self._by_hand[packet] = True
+        while self._by_hand and self._by_hand[first := next(iter(self._by_hand))]:
+            del self._by_hand[first]
+            self._acknowledge(first)
+
+    def _acknowledge(self, packet: int) -> None:
         if self.connected:
             self._later_up(0, lambda: self._broker.acknowledge(self, packet))
 
     def close(self) -> None:
         """Disconnect cleanly: what was sent arrives before."""
+        if self._faults.cut:
+            self.silence()
         if self.connected:
             self._later_up(0, lambda: self._broker.close(self, clean=True))
         self.connected = self.alive = False
 
     def kill(self) -> None:
         """The process dies: TCP closes at once, and the Will is published."""
+        if self._faults.cut:
+            self.silence()
+            return
         self.alive = False
         if self.connected:
             self.connected = False
@@ -116,6 +134,39 @@ class ModelledConnection:
             self._close_at_broker()
             self.ended("connection reset")
 
+    def pause(self) -> None:
+        """The process stops (SIGSTOP): what arrives waits in TCP, and the broker hears nothing."""
+        self._faults.pause()
+        self._clock.call_later(1.5 * KEEPALIVE, self._unheard, self._life)
+
+    def resume(self) -> None:
+        """The process goes on (SIGCONT) and reads what has waited."""
+        self._faults.resume()
+
+    def cut(self) -> None:
+        """The link carries nothing, either way: TCP holds it back and neither end is told."""
+        self.changed_at = self._clock.now
+        self._faults.sever()
+        self._clock.call_later(1.5 * KEEPALIVE, self._unheard, self._life)
+
+    def mend(self) -> None:
+        """The link carries again; what TCP held back arrives, unless one end has given up."""
+        self.changed_at = self._clock.now
+        self._faults.mend()
+
+    def lose_next_acknowledgement(self) -> None:
+        """Break at the broker's next PUBACK: it has the message, and the client will send it again."""
+        self._faults.loses_acknowledgement = True
+
+    def _unheard(self, life: int) -> None:
+        """One and a half keep-alives after a fault began: whoever still waits for the other gives up."""
+        if not self._faults.silent:
+            return
+        if self.connected and life == self._life:
+            self._close_at_broker()
+            self.ended("keep-alive timeout")
+        self._faults.give_up()
+
     def _close_at_broker(self) -> None:
         self._broker.close(self, clean=False)
 
@@ -130,6 +181,7 @@ class ModelledConnection:
         """CONNACK: what was not acknowledged before is sent again before anything else."""
         self._life += 1
         self.connected = True
+        self.changed_at = self._clock.now
         life = self._life
         self._clock.call_later(self.link.latency, self._if_alive, life, self._callbacks.on_connected)
         for number, action in list(self._unacknowledged.items()):
@@ -141,12 +193,15 @@ class ModelledConnection:
             return
         self.connected = False
         self._life += 1
+        self._by_hand.clear()
         if taken_over and self._callbacks.on_taken_over is not None:
             self.alive = False
-            self._clock.call_later(self.link.latency, self._callbacks.on_taken_over)
+            self._clock.call_later(self.link.latency, self._faults.tell, self._callbacks.on_taken_over)
             return
-        self._clock.call_later(self.link.latency, self._report_loss)
-        self._clock.call_later(30.0 if taken_over else RECONNECT_SECONDS, self._connect)
+        self._clock.call_later(self.link.latency, self._faults.tell, self._report_loss)
+        # Whoever does not know yet that a connection ended does not begin another.
+        pause = 30.0 if taken_over else RECONNECT_SECONDS
+        self._clock.call_later(self.link.latency + pause, self._connect)
 
     def carry_down(self, message: Message, packet: int) -> None:
         """A PUBLISH on its way to this client."""
@@ -156,7 +211,9 @@ class ModelledConnection:
 
     def _arrived(self, message: Message, packet: int) -> None:
         if packet and self._acknowledges_itself:
-            self.acknowledge(packet)
+            self._acknowledge(packet)
+        elif packet and self.connected:
+            self._by_hand[packet] = False
         self._callbacks.on_message(message, packet)
 
     def _report_loss(self) -> None:
@@ -164,7 +221,9 @@ class ModelledConnection:
             self._callbacks.on_disconnected()
 
     def _connect(self) -> None:
-        if self.alive and not self.connected and not self._broker.connect(self):
+        if not self.alive or self.connected:
+            return
+        if self._faults.silent or not self._broker.connect(self):
             self._clock.call_later(RECONNECT_SECONDS, self._connect)
 
     # --- under way ---------------------------------------------------------------------------------------
@@ -175,6 +234,10 @@ class ModelledConnection:
 
     def _at_broker(self, message: Message, number: int, token: str | None) -> None:
         if self._broker.publish(self, message) and message.qos:
+            if self._faults.loses_acknowledgement:
+                self._faults.loses_acknowledgement = False
+                self.lose()
+                return
             back = self._clock.now + self.link.latency
             self._clock.call_at(back, self._if_alive, self._life, lambda: self._acknowledged(number, token))
 
@@ -189,13 +252,17 @@ class ModelledConnection:
         self._clock.call_at(at, self._if_life, self._life, then)
 
     def _if_life(self, life: int, then: Callable[[], None]) -> None:
+        if self._faults.cut:
+            self._faults.hold(self._if_life, life, then)
         # What was under way when the connection died is lost with it.
-        if life == self._life:
+        elif life == self._life:
             then()
 
     def _if_alive(self, life: int, then: Callable[[], None]) -> None:
-        if life == self._life and self.connected:
-            then()
+        if self._faults.cut:
+            self._faults.hold(self._if_alive, life, then)
+        elif life == self._life and self.connected:
+            self._faults.at_process(then)
 
 
 def _message(action: Publish, now: float) -> Message:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from edgemesh.errors import DecodeError
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile, Resources
@@ -265,7 +266,10 @@ class Executor:
             return RangeLoaded(digest, start, stop, 1_000_000)
         if isinstance(action, MeasureUnits):
             return RunMeasured(digest, start, stop, *self._measured)
-        section = self._outputs(known[0], start, stop, action.section, action.codec)
+        try:
+            section = self._outputs(known[0], start, stop, action.section, action.codec)
+        except DecodeError as error:
+            return RunFailed(action.run, error.code, str(error))
         return RunFinished(action.run, section, seconds - CODE_SECONDS, CODE_SECONDS)
 
 

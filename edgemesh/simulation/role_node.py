@@ -58,13 +58,24 @@ class RoleNode:
         self._topic = topic
         self._make = make
         self._link = link
-        self._boot = mesh.boot()
+        self.boot = mesh.boot()
         self._stand_by()
 
     def kill(self) -> None:
         """The process dies."""
         self.alive = False
         self.shell.kill()
+
+    def cut_power(self) -> None:
+        """The machine is gone without a word."""
+        self.alive = False
+        self.shell.silence()
+
+    def restart(self) -> None:
+        """Start again after an end."""
+        self.alive = True
+        self.boot = self._mesh.boot()
+        self._stand_by()
 
     def stop(self) -> None:
         """A clean end."""
@@ -74,11 +85,12 @@ class RoleNode:
     def _stand_by(self) -> None:
         mesh = self._mesh
         self.held = None
-        standby = Standby(self.role, self._topic, self._boot)
+        sounding = mesh.topics.build("probe", requester=f"standby-{self.boot}")
+        standby = Standby(self.role, self._topic, self.boot, sounding)
         self.shell = ModelledShell(
             self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
         )
-        self.shell.connect(f"home-{self.role}-standby-{self._boot}", self._link)
+        self.shell.connect(f"home-{self.role}-standby-{self.boot}", self._link)
 
     def _take(self, term: int) -> None:
         self.shell.stop([])
@@ -89,8 +101,8 @@ class RoleNode:
             return
         mesh = self._mesh
         self.terms.append(term)
-        self._boot = mesh.boot()
-        self.held = role = self._make(self._boot, term)
+        self.boot = mesh.boot()
+        self.held = role = self._make(self.boot, term)
         self.shell = shell = ModelledShell(self.name, role, mesh.clock, mesh.broker, mesh.topics)
         is_gateway = isinstance(role, Gateway)
         shell.handlers |= {DecodeInput: self._decode, RenderResult: self._render}

@@ -71,10 +71,13 @@ class ModelledShell:
         self.remembered: list[HistoryRecord] = []
         self.timers: dict[str, Entry] = {}
         self.alive = True
+        self.paused = False
         self._clock = clock
         self._broker = broker
         self._topics = topics
         self._queue: deque[Event] = deque()
+        self._late: list[str] = []
+        """Timers that fell due while the process was stopped."""
         self._delivering = False
         self.handlers: dict[type, Callable[[Any], None]] = {
             Publish: self._publish,
@@ -119,7 +122,10 @@ class ModelledShell:
         if not self.alive:
             return
         self._queue.append(event)
-        if self._delivering:
+        self._work()
+
+    def _work(self) -> None:
+        if self._delivering or self.paused:
             return
         self._delivering = True
         while self._queue and self.alive:
@@ -153,6 +159,23 @@ class ModelledShell:
         if self.connection is not None:
             self.connection.silence()
         self._end()
+
+    def pause(self) -> None:
+        """The process stops (SIGSTOP): events wait, timers fire late."""
+        self.paused = True
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """The process goes on (SIGCONT)."""
+        self.paused = False
+        if self.connection is not None:
+            self.connection.resume()
+        late, self._late = self._late, []
+        for name in late:
+            if name in self.timers:
+                self.timers[name] = self._clock.call_later(0.0, self._fire, name)
+        self._clock.call_later(0.0, self._work)
 
     def _end(self) -> None:
         self.alive = False
@@ -189,6 +212,9 @@ class ModelledShell:
             entry.cancel()
 
     def _fire(self, name: str) -> None:
+        if self.paused:
+            self._late.append(name)
+            return
         del self.timers[name]
         self.deliver(TimerFired(name))
 

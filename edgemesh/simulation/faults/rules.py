@@ -1,0 +1,300 @@
+"""Rules: what must hold at every step of a run, whatever is done to the mesh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from edgemesh.errors import DecodeError, EdgemeshError
+from edgemesh.protocol.activation import Activation, decode_activation
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.result import ResultMessage
+from edgemesh.roles.actions import JobEnded, Publish, RunUnits
+from edgemesh.roles.client import ClientRole
+from edgemesh.roles.device import Device
+from edgemesh.roles.gateway import OPEN_SUBMISSIONS, Gateway
+from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
+from edgemesh.roles.worker import QUEUE_JOBS, QUEUE_SECONDS
+from edgemesh.simulation.broker import Message
+from edgemesh.simulation.connection import ModelledConnection
+from edgemesh.simulation.faults.broken import RuleBrokenError
+from edgemesh.simulation.faults.schedules import APP, Deed, Schedule
+from edgemesh.simulation.faults.submissions import Submissions
+from edgemesh.simulation.faults.world import FACE, World
+from edgemesh.simulation.models import result_of
+from edgemesh.simulation.shell import ModelledShell
+
+_LONGEST_TASK = 6.0
+"""Predicted seconds of the last job that a queue takes: all units of the slowest device at its slowest."""
+_CALM_HEDGES = 0.05
+_HEDGES_PER_JOB = 3
+_ROUNDING = 1e-6
+_WILL_SECONDS = 16.5
+"""One and a half keep-alives, and a little."""
+_SILENCE_SECONDS = 9.0
+"""After it a requester that listens has missed a device's heartbeats."""
+_LATE_SECONDS = 1.0
+"""A run begins late by the time that the job was under way."""
+_DELAYS = frozenset({"pause", "cut-link", "slow-link"})
+"""With them a message may be late at a device, which cannot know."""
+
+
+@dataclass
+class _Job:
+    deed: Deed
+    shell: ModelledShell
+    deadline: float
+    sent: int = 0
+    """Times that its input was published for a device."""
+    stale: float = 0.0
+    """Seconds by which a message promised too much time: it was sent again, as it was, after a while."""
+
+
+class Rules:
+    """Watches a world; raises RuleBrokenError out of whatever it sees."""
+
+    def __init__(self, world: World, schedule: Schedule) -> None:
+        self.ended: Counter[str | None] = Counter()
+        """Jobs by the code they ended with; None for a result."""
+        self.hedged = 0
+        self._world = world
+        self._calm = schedule.calm
+        self._prompt = not any(deed.kind in _DELAYS for deed in schedule.deeds)
+        self._jobs: dict[str, _Job] = {}
+        self._over: set[str] = set()
+        self._submissions = Submissions(world, self.broken)
+        self._obeyed: dict[tuple[str, str], Assignment] = {}
+        """Requester and model to the assignment it obeyed last."""
+        self._eras: dict[Assignment, int] = {}
+        """Times that the broker had lost memory when it was published: after another one, a new leader may
+        begin below its epoch."""
+        self._published: dict[str, tuple[tuple[int, int], int]] = {}
+        self._leaders: dict[tuple[int, int], str] = {}
+        self._dead: dict[str, float] = {}
+        """When each device that is dead died."""
+
+    def attach(self) -> None:
+        """Watch from now on: the world is built."""
+        world, mesh = self._world, self._world.mesh
+        mesh.broker.on_publish = self._on_publish
+        for shell in mesh.clients.values():
+            shell.handlers[Publish] = partial(self._client_publishes, shell, shell.handlers[Publish])
+        for shell in (*mesh.clients.values(), *(node.shell for node in mesh.devices.values())):
+            self._attend(shell)
+        world.on_started = self._started
+        world.on_died = self._died
+        world.submitted = self._submitted
+
+    @property
+    def _losses(self) -> int:
+        return len(self._world.mesh.broker.wiped_at)
+
+    def broken(self, rule: str, text: str, about: str = "") -> None:
+        """Say that a rule does not hold."""
+        raise RuleBrokenError(self._world.mesh.clock.now - self._world.began, rule, text, about)
+
+    # --- jobs --------------------------------------------------------------------------------------------
+
+    def _attend(self, shell: ModelledShell) -> None:
+        shell.handlers[JobEnded] = lambda ended: self._job_ended(shell, ended)
+        run = shell.handlers.get(RunUnits)
+        if run is not None:
+            shell.handlers[RunUnits] = partial(self._run_begins, shell.name, run)
+
+    def _run_begins(self, name: str, run: Callable[[RunUnits], None], action: RunUnits) -> None:
+        """Nothing is begun after its deadline; where links are slow the device cannot know better."""
+        job = self._jobs.get(action.run.rpartition("-")[0])
+        late = self._world.mesh.clock.now - job.deadline - job.stale if job is not None else 0.0
+        if self._prompt and late > _LATE_SECONDS:
+            text = f"{action.run} was begun at {name} {late:.1f} s after its deadline"
+            self.broken("nothing is begun late", text, action.run)
+        run(action)
+
+    def _started(self, shell: ModelledShell) -> None:
+        self._dead.pop(shell.name, None)
+        self._attend(shell)
+
+    def _died(self, target: str) -> None:
+        mesh = self._world.mesh
+        if target in mesh.devices:
+            self._dead[target] = mesh.clock.now
+            shell = mesh.devices[target].shell
+            if shell.connection is None or not shell.connection.connected:
+                return  # the broker has no Will of it
+            mesh.clock.call_later(_WILL_SECONDS, self._will_is_out, target, shell, mesh.broker.restarts)
+
+    def _will_is_out(self, name: str, shell: ModelledShell, restarts: int) -> None:
+        """A broker that goes away itself publishes no Will of those who die then."""
+        broker = self._world.mesh.broker
+        if self._world.mesh.devices[name].shell is not shell or broker.restarts != restarts or not broker.up:
+            return
+        state = broker.retained.get(self._world.topics.build("state", device=name))
+        if state is not None and state.payload == b"online":
+            self.broken("retained states are true", f"{name} is dead, but retained as online", name)
+
+    def _client_publishes(
+        self, shell: ModelledShell, publish: Callable[[Publish], None], action: Publish
+    ) -> None:
+        if self._world.topics.parse(action.topic).kind == "work":
+            self._dead_are_left_out(shell, decode_activation(action.payload)[0])
+        publish(action)
+
+    def _dead_are_left_out(self, shell: ModelledShell, header: Activation) -> None:
+        connection = shell.connection
+        assert connection is not None
+        now = self._world.mesh.clock.now
+        if not connection.connected or now - connection.changed_at < _SILENCE_SECONDS:
+            return
+        for hop in header.route:
+            if now - self._dead.get(hop.device, now) > _SILENCE_SECONDS:
+                self.broken("the dead are left out", f"{header.job} goes to {hop.device}", header.job)
+
+    def _submitted(self, deed: Deed) -> None:
+        if deed.target == APP:
+            self._submissions.submitted(deed)
+            return
+        mesh = self._world.mesh
+        shell = mesh.clients.get(deed.target) or mesh.devices[deed.target].shell
+        deadline = mesh.clock.now + deed.seconds
+        self._jobs[deed.name] = _Job(deed, shell, deadline)
+        mesh.clock.call_at(deadline + _ROUNDING, self._deadline_passed, deed.name)
+
+    def _job_ended(self, shell: ModelledShell, ended: JobEnded) -> None:
+        job = self._jobs.get(ended.job)
+        if job is None or ended.job in self._over:
+            self.broken("one end per job", f"{ended.job} ended twice: {ended.code or 'result'}", ended.job)
+            return
+        self._over.add(ended.job)
+        late = self._world.mesh.clock.now - job.deadline
+        if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
+            self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
+        right = result_of(FACE, ended.job)
+        if ended.code is None and len(ended.section) == len(right) and bytes(ended.section) != right:
+            self.broken("right output", f"{ended.job} has a wrong result", ended.job)
+        if ended.attempts > MAX_ATTEMPTS:
+            self.broken("bounded attempts", f"{ended.job} took {ended.attempts} attempts", ended.job)
+        # What was cut short is no tensor: whoever asked gets the decoder's error.
+        cut_short = ended.code is None and len(ended.section) != len(right)
+        self.ended[DecodeError.code if cut_short else ended.code] += 1
+
+    def _deadline_passed(self, name: str) -> None:
+        job = self._jobs[name]
+        if name in self._over or not job.shell.alive:
+            return
+        if job.deed.target not in self._world.mesh.clients:
+            return  # its process may be stopped
+        self.broken("by its deadline", f"{name} has no end at its deadline", name)
+
+    # --- what is published -------------------------------------------------------------------------------
+
+    def _on_publish(self, connection: ModelledConnection, message: Message) -> None:
+        topic = self._world.topics.parse(message.topic)
+        if topic.kind == "work":
+            self._work(connection, message)
+        elif topic.kind == "submit":
+            self._submissions.accepted(message)
+        elif topic.kind == "result":
+            result = decode_json(ResultMessage, message.payload)
+            self._submissions.answered(connection, message, result)
+        elif topic.kind == "answered":
+            self._submissions.recorded(connection)
+        elif topic.kind == "assignment" and message.payload and connection is not self._world.app:
+            self._assignment(connection, message.topic, decode_json(Assignment, message.payload))
+        self._look()
+
+    def _work(self, connection: ModelledConnection, message: Message) -> None:
+        try:
+            header, _ = decode_activation(message.payload)
+        except EdgemeshError:
+            return
+        job = self._jobs.get(header.job)
+        if job is not None:
+            job.stale = max(job.stale, self._world.mesh.clock.now + header.left - job.deadline)
+        if job is None or header.position or connection is not job.shell.connection:
+            return
+        job.sent += 1
+        if header.attempt >= MAX_ATTEMPTS:
+            self.broken("bounded attempts", f"{header.job} is sent for attempt {header.attempt}", header.job)
+        self.hedged += job.sent > 1
+        if self._calm and job.sent > _HEDGES_PER_JOB:
+            self.broken("few hedges in calm", f"{header.job} was sent {job.sent} times", header.job)
+
+    def _assignment(self, connection: ModelledConnection, topic: str, told: Assignment) -> None:
+        era = self._losses
+        last = self._published.get(topic)
+        if last is not None and last[1] == era and told.epoch <= last[0]:
+            self.broken("epochs grow", f"{told.epoch} was published after {last[0]}", told.model)
+        self._published[topic] = told.epoch, era
+        self._eras.setdefault(told, era)
+        holders = self._world.mesh.holders
+        boots = [node.boot for node in holders if node.shell.connection is connection]
+        leader = self._leaders.setdefault((era, told.term), boots[0] if boots else "")
+        if boots and leader != boots[0]:
+            text = f"{leader} and {boots[0]} both published assignments in term {told.term}"
+            self.broken("one leader per term", text, told.model)
+
+    # --- what can be looked at between two events --------------------------------------------------------
+
+    def _look(self) -> None:
+        mesh = self._world.mesh
+        for name, node in mesh.devices.items():
+            self._queues(name, node.role)
+            self._obeys(name, node.role.requester)
+        for name, shell in mesh.clients.items():
+            role = shell.role
+            assert isinstance(role, ClientRole)
+            self._obeys(name, role.requester)
+        for holder in mesh.holders:
+            if isinstance(holder.held, Gateway):
+                self._obeys(f"{holder.name} {holder.boot}", holder.held.requester)
+                if holder.held.open_submissions > OPEN_SUBMISSIONS + 1:
+                    self.broken("bounded queues", f"{holder.name} has too many open submissions", holder.name)
+
+    def _queues(self, name: str, device: Device) -> None:
+        worker = device.worker
+        if worker.jobs > QUEUE_JOBS + 1:
+            self.broken("bounded queues", f"{worker.jobs} jobs wait at {name}", name)
+        waiting = worker.queued_seconds(self._world.mesh.clock.now)
+        if waiting > QUEUE_SECONDS + _LONGEST_TASK:
+            self.broken("bounded queues", f"{waiting:.1f} s of work wait at {name}", name)
+
+    def _obeys(self, name: str, requester: Requester) -> None:
+        for model, assignment in requester.routes.obeyed.items():
+            last = self._obeyed.get((name, model))
+            if assignment is last:
+                continue
+            if last is not None and assignment.epoch < last.epoch and self._eras.get(last) == self._losses:
+                text = f"{name} follows {assignment.epoch} after {last.epoch}"
+                self.broken("no lower epoch is obeyed", text, name)
+            self._obeyed[name, model] = assignment
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    def check_calm(self) -> None:
+        """Slow is not dead: where nothing is broken few jobs are sent twice."""
+        jobs = len(self._jobs)
+        if self._calm and self.hedged > max(1.0, _CALM_HEDGES * jobs):
+            text = f"{self.hedged} of {jobs} jobs were sent again although nothing was broken"
+            self.broken("few hedges in calm", text)
+
+    def check_end(self) -> None:
+        """All that was asked has been answered, and nobody is still at it."""
+        for name, node in self._world.mesh.devices.items():
+            if not node.role.worker.idle:
+                self.broken("settles", f"{node.role.worker.jobs} jobs never leave {name}", name)
+        for name, job in self._jobs.items():
+            if name not in self._over and job.shell.alive:
+                self.broken("one end per job", f"{name} never ended", name)
+        self._submissions.check_end()
+
+    def results(self) -> Mapping[str, int]:
+        """Submission to its results so far."""
+        return self._submissions.results
+
+    @property
+    def in_window(self) -> int:
+        """Results that came twice by the window that the gateway's record leaves open."""
+        return self._submissions.in_window

@@ -1,0 +1,52 @@
+"""Run: one schedule played to its end, or to the first rule that does not hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgemesh.simulation.faults.broken import RuleBrokenError
+from edgemesh.simulation.faults.rules import Rules
+from edgemesh.simulation.faults.schedules import Schedule
+from edgemesh.simulation.faults.settled import OPERATOR_SECONDS, SETTLE_SECONDS, check_settled
+from edgemesh.simulation.faults.world import World
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a schedule."""
+
+    schedule: Schedule
+    broken: RuleBrokenError | None
+    ended: Counter[str | None]
+    """Jobs by code; None for a result."""
+    steps: int
+    """Events that happened."""
+    in_window: int
+    """Results that came twice by the window that the gateway's record leaves open."""
+    hedged: int
+    """Times that a requester sent a job again."""
+
+
+def played(schedule: Schedule, watch: Callable[[World], None] = lambda world: None) -> Outcome:
+    """Play it; ``watch`` is given the world before the first deed. The same schedule, the same outcome."""
+    world = World(schedule)
+    rules = Rules(world, schedule)
+    broken: RuleBrokenError | None = None
+    try:
+        world.build()
+        rules.attach()
+        watch(world)
+        world.arrange(schedule.deeds)
+        world.pace.run(schedule.length)
+        world.repair()
+        rules.check_calm()
+        world.pace.run(OPERATOR_SECONDS)
+        world.add_model_again()
+        world.pace.run(SETTLE_SECONDS)
+        rules.check_end()
+        check_settled(world, rules)
+    except RuleBrokenError as error:
+        broken = error
+    return Outcome(schedule, broken, rules.ended, world.mesh.clock.happened, rules.in_window, rules.hedged)

@@ -1,0 +1,90 @@
+"""Submissions: one result for each that the broker took, for as long as it keeps its store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from edgemesh.protocol.result import ResultMessage
+from edgemesh.simulation.broker import ABSENT_MESSAGES, Message
+from edgemesh.simulation.connection import ModelledConnection
+from edgemesh.simulation.faults.schedules import Deed
+from edgemesh.simulation.faults.world import FACE, World
+from edgemesh.simulation.models import result_of
+
+GATEWAY = "home-gateway-0"
+_LOSS_SECONDS = 20.0
+"""After the broker lost its store, until a gateway surely has subscribed again."""
+
+
+class Submissions:
+    """What apps published and what came of it."""
+
+    def __init__(self, world: World, broken: Callable[[str, str, str], None]) -> None:
+        self.results: Counter[str] = Counter()
+        self.in_window = 0
+        """Results that came twice because their gateway's connection ended between result and record: the
+        window that ``roles/answered.py`` leaves open."""
+        self._unrecorded: dict[str, ModelledConnection] = {}
+        self._world = world
+        self._broken = broken
+        self._accepted: Counter[str] = Counter()
+        """Times that the broker took it: an app that never saw its PUBACK publishes again."""
+        self._accepted_at: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
+        self._excused: set[str] = set()
+
+    def recorded(self, connection: ModelledConnection) -> None:
+        """The gateway's record of what it answered arrived, right after the result."""
+        done = [name for name, by in self._unrecorded.items() if by is connection]
+        for name in done:
+            del self._unrecorded[name]
+
+    def submitted(self, deed: Deed) -> None:
+        """An app wants a result within ``deed.seconds``."""
+        self._ends[deed.name] = deed.seconds
+
+    def accepted(self, message: Message) -> None:
+        """The broker has it."""
+        name = _name(message)
+        clock = self._world.mesh.clock
+        self._accepted[name] += 1
+        self._accepted_at.setdefault(name, clock.now)
+        assert message.expires_at is not None
+        clock.call_at(message.expires_at - 1e-6, self._expires, name)
+
+    def answered(self, connection: ModelledConnection, message: Message, result: ResultMessage) -> None:
+        """A gateway published a result."""
+        name = _name(message)
+        if self._unrecorded.pop(name, None) is not None:
+            self.results[name] -= 1
+            self.in_window += 1
+        self._unrecorded[name] = connection
+        self.results[name] += 1
+        if result.code is None and result.outputs["value"] != result_of(FACE, name)[:32].hex():
+            self._broken("right output", f"{name} has a wrong result", name)
+        if self.results[name] > self._accepted[name] and not self._memory_was_lost(name):
+            text = f"{name} was taken {self._accepted[name]} times and has {self.results[name]} results"
+            self._broken("one result per submission", text, name)
+
+    def _memory_was_lost(self, name: str) -> bool:
+        since = self._accepted_at.get(name, 0.0) - _LOSS_SECONDS
+        return any(at >= since for at in self._world.mesh.broker.wiped_at)
+
+    def _expires(self, name: str) -> None:
+        """What waits for a gateway until its deadline is dropped by the broker."""
+        waiting = self._world.mesh.broker.waiting(GATEWAY)
+        if any(_name(message) == name for message in waiting if message.correlation):
+            self._excused.add(name)
+
+    def check_end(self) -> None:
+        """Everything has been answered that the broker neither lost nor dropped."""
+        if self._world.mesh.broker.absent_messages < ABSENT_MESSAGES:
+            return  # it drops what is too much for an absent gateway, and tells nobody
+        for name in self._accepted:
+            if not self.results[name] and name not in self._excused and not self._memory_was_lost(name):
+                self._broken("one result per submission", f"{name} never had a result", name)
+
+
+def _name(message: Message) -> str:
+    return (message.correlation or b"").decode()

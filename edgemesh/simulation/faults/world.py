@@ -1,0 +1,304 @@
+"""World: the mesh that a schedule is played on, and how each deed is done to it and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from edgemesh.errors import DecodeError
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Publish
+from edgemesh.simulation.connection import Callbacks, ModelledConnection
+from edgemesh.simulation.faults.broken import RuleBrokenError
+from edgemesh.simulation.faults.pace import Pace
+from edgemesh.simulation.faults.schedules import APP, DEVICES, HOLDERS, Deed, Schedule
+from edgemesh.simulation.faults.spoilers import Spoilers
+from edgemesh.simulation.links import Link
+from edgemesh.simulation.machine import Speed
+from edgemesh.simulation.mesh import DeviceNode, Hardware, Mesh
+from edgemesh.simulation.models import after_units, made_up_model, section_at
+from edgemesh.simulation.role_node import RoleNode
+from edgemesh.simulation.shell import ModelledShell
+
+FACE, CONTENT = made_up_model(
+    cut_bytes=(4800, 6400, 1600, 400, 256), content_bytes=40_000, chunk_bytes=16_000
+)
+UNIT_SECONDS = dict(zip(DEVICES, (0.1, 0.02, 0.005), strict=True))
+_READY_SECONDS = 30.0
+
+
+class World:
+    """One mesh and the faults in force on it."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.mesh = mesh = Mesh(schedule.seed)
+        self.random = Random(f"world {schedule.seed}")
+        self.on_started: Callable[[ModelledShell], None] = lambda shell: None
+        """Is told of each new life of a device."""
+        self.on_died: Callable[[str], None] = lambda target: None
+        """Is told of each node that is about to end."""
+        self.submitted: Callable[[Deed], None] = lambda deed: None
+        self._spoilers = Spoilers(mesh, self.random)
+        self._links: dict[str, Link] = {}
+        self._saves_every = schedule.saves_every
+        mesh.broker.absent_messages = schedule.kept
+        self.pace = Pace(mesh.clock)
+        self.app = ModelledConnection(
+            mesh.clock, mesh.broker, "app", Callbacks(_nothing, _nothing, _ignore, _ignore), Link()
+        )
+        self.began = mesh.clock.now
+
+    def build(self) -> None:
+        """Start everything and wait until a plan is in force; raises RuleBrokenError."""
+        mesh = self.mesh
+        for name in DEVICES:
+            speed = Speed(UNIT_SECONDS[name], jitter=0.1)
+            hardware = Hardware(speed, self._link(name), outputs=_checked_outputs)
+            mesh.start_device(DeviceNode(mesh, name, hardware))
+        for key in HOLDERS:
+            name, role = key.split(":")
+            add = mesh.add_gateway if role == "gateway-0" else mesh.add_decider
+            add(name, self._link(key))
+        self.pace.run(1.0)
+        mesh.add_model(FACE, CONTENT, "desktop")
+        if not self.pace.run(_READY_SECONDS, mesh.ready):
+            text = f"no plan and no device ready for it after {_READY_SECONDS:.0f} s"
+            raise RuleBrokenError(0.0, "begins", text)
+        mesh.add_client("anywhere", link=self._link("anywhere"))
+        mesh.add_client("camera", "pi-4b", self._link("camera"))
+        self.pace.run(2.0)
+        self.began = mesh.clock.now
+        self._save()
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    @property
+    def topics(self) -> Topics:
+        """Topics of the mesh."""
+        return self.mesh.topics
+
+    def holder(self, key: str) -> RoleNode:
+        """The node under ``<name>:<role>``."""
+        name, role = key.split(":")
+        return next(node for node in self.mesh.holders if (node.name, node.role) == (name, role))
+
+    def _node(self, target: str) -> DeviceNode | RoleNode:
+        return self.mesh.devices[target] if target in self.mesh.devices else self.holder(target)
+
+    def _alive(self, target: str) -> bool:
+        return self._shell(target).alive
+
+    def _shell(self, target: str) -> ModelledShell:
+        return self.mesh.clients[target] if target in self.mesh.clients else self._node(target).shell
+
+    def _connection(self, target: str) -> ModelledConnection:
+        connection = self.app if target == APP else self._shell(target).connection
+        assert connection is not None
+        return connection
+
+    def _link(self, target: str) -> Link:
+        return self._links.setdefault(target, Link(_latency(target)))
+
+    # --- deeds -------------------------------------------------------------------------------------------
+
+    def arrange(self, deeds: tuple[Deed, ...]) -> None:
+        """Let the deeds happen in their time."""
+        for deed in deeds:
+            self.mesh.clock.call_at(self.began + deed.at, self.do, deed)
+
+    def do(self, deed: Deed) -> None:
+        """Do it now."""
+        _DEEDS[deed.kind](self, deed)
+
+    def repair(self) -> None:
+        """Undo everything that is still in force."""
+        mesh = self.mesh
+        self._spoilers.end()
+        for target in (*DEVICES, *HOLDERS, *mesh.clients, APP):
+            self._mend(target)
+            if target == APP:
+                continue
+            self._unpause(self._shell(target))
+            self._revive(target)
+        for target in self._links:
+            self._restore_link(target)
+        for name, seconds in UNIT_SECONDS.items():
+            mesh.devices[name].speed.unit_seconds = seconds
+
+    def add_model_again(self) -> None:
+        """``edgemesh model add``, where no device can say the manifest again.
+
+        A broker that lost its store while every holder of the content was away, too, leaves nobody who knows
+        what the content on their disks is called.
+        """
+        if self.topics.build("model", model=FACE.name) not in self.mesh.broker.retained:
+            self.mesh.add_model(FACE, CONTENT, "desktop")
+
+    def _later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
+        self.mesh.clock.call_later(seconds, call, *arguments)
+
+    def job(self, deed: Deed) -> None:
+        """A job at a client or at a device's own requester."""
+        shell = self._shell(deed.target)
+        if shell.alive and not shell.paused:
+            self.submitted(deed)
+            self.mesh.submit(shell, FACE, deed.name, left=deed.seconds)
+
+    def submission(self, deed: Deed) -> None:
+        """An app publishes an input."""
+        self.submitted(deed)
+        topic = self.topics.build("submit", model=FACE.name)
+        name = deed.name.encode()
+        self.app.publish(Publish(topic, name, qos=1, expiry=deed.seconds, correlation=name))
+
+    def crash(self, deed: Deed) -> None:
+        """The process is killed; its machine's kernel closes the connection."""
+        if self._alive(deed.target):
+            self.on_died(deed.target)
+            self._node(deed.target).kill()
+            self._later(deed.seconds, self._revive, deed.target)
+
+    def power_cut(self, deed: Deed) -> None:
+        """The machine is gone, and nobody closes its connection."""
+        if self._alive(deed.target):
+            self.on_died(deed.target)
+            self._node(deed.target).cut_power()
+            self._later(deed.seconds, self._revive, deed.target)
+
+    def stop(self, deed: Deed) -> None:
+        """A clean end."""
+        if self._alive(deed.target) and not self._shell(deed.target).paused:
+            self.on_died(deed.target)
+            self._node(deed.target).stop()
+            self._later(deed.seconds, self._revive, deed.target)
+
+    def _revive(self, target: str) -> None:
+        node = self._node(target) if target not in self.mesh.clients else None
+        if isinstance(node, DeviceNode) and not node.shell.alive:
+            node.restart()
+            self.on_started(node.shell)
+        elif isinstance(node, RoleNode) and not node.alive:
+            node.restart()
+
+    def pause(self, deed: Deed) -> None:
+        """SIGSTOP, and SIGCONT after a while."""
+        shell = self._shell(deed.target)
+        if shell.alive and not shell.paused:
+            shell.pause()
+            self._later(deed.seconds, self._unpause, shell)
+
+    def _unpause(self, shell: ModelledShell) -> None:
+        if shell.paused:
+            shell.resume()
+
+    def cut_link(self, deed: Deed) -> None:
+        """Nothing gets through for a while."""
+        self._connection(deed.target).cut()
+        self._later(deed.seconds, self._mend, deed.target, self._connection(deed.target))
+
+    def _mend(self, target: str, connection: ModelledConnection | None = None) -> None:
+        (connection or self._connection(target)).mend()
+
+    def break_connection(self, deed: Deed) -> None:
+        """The connection is reset."""
+        self._connection(deed.target).lose()
+
+    def lose_acknowledgement(self, deed: Deed) -> None:
+        """The next PUBACK is lost with its connection: the message comes twice."""
+        self._connection(deed.target).lose_next_acknowledgement()
+
+    def slow_link(self, deed: Deed) -> None:
+        """Everything takes longer for a while."""
+        link = self._links[deed.target]
+        link.latency, link.rate_up, link.rate_down = deed.amount, 1e5, 1e5
+        self._later(deed.seconds, self._restore_link, deed.target)
+
+    def _restore_link(self, target: str) -> None:
+        link = self._links[target]
+        link.latency = _latency(target)
+        link.rate_up, link.rate_down = Link.rate_up, Link.rate_down
+
+    def slow_device(self, deed: Deed) -> None:
+        """Its units take longer for a while."""
+        speed = self.mesh.devices[deed.target].speed
+        speed.unit_seconds = UNIT_SECONDS[deed.target] * deed.amount
+        self._later(deed.seconds, setattr, speed, "unit_seconds", UNIT_SECONDS[deed.target])
+
+    def executor_crash(self, deed: Deed) -> None:
+        """The executor process dies."""
+        if self._alive(deed.target):
+            self.mesh.devices[deed.target].executor.kill()
+
+    def drop(self, deed: Deed) -> None:
+        """The broker drops some of what it has for a client: over its limits, and it tells nobody."""
+        self._spoilers.begin(f"home-{deed.target}", self._spoilers.dropped, deed.amount, deed.seconds)
+
+    def garble(self, deed: Deed) -> None:
+        """Some of what a client gets is cut short or is noise."""
+        self._spoilers.begin(f"home-{deed.target}", self._spoilers.garbled, deed.amount, deed.seconds)
+
+    def restart_broker(self, deed: Deed) -> None:
+        """The broker ends and comes back, with its store, an older one, or none."""
+        broker = self.mesh.broker
+        if broker.up:
+            wiped, older = deed.kind == "broker-wiped", deed.kind == "broker-older"
+            broker.restart(wiped=wiped, older=older, pause=deed.seconds)
+
+    def old_assignment(self, deed: Deed) -> None:
+        """What an earlier leader said arrives once more, held back on some way."""
+        topics = {m.topic for _, _, m in self.mesh.broker.log if "/assignment/" in m.topic and m.payload}
+        for topic in sorted(topics):
+            told = [m for _, _, m in self.mesh.broker.log if m.topic == topic and m.payload]
+            message = self.random.choice(told)
+            self.mesh.broker.publish(self.app, replace(message, retain=False))
+
+    def _save(self) -> None:
+        if self.mesh.broker.up:
+            self.mesh.broker.save()
+        self._later(self._saves_every, self._save)
+
+
+_DEEDS: dict[str, Callable[[World, Deed], None]] = {
+    "job": World.job,
+    "submission": World.submission,
+    "crash": World.crash,
+    "power-cut": World.power_cut,
+    "stop": World.stop,
+    "pause": World.pause,
+    "cut-link": World.cut_link,
+    "break-connection": World.break_connection,
+    "lose-acknowledgement": World.lose_acknowledgement,
+    "slow-link": World.slow_link,
+    "slow-device": World.slow_device,
+    "executor-crash": World.executor_crash,
+    "drop": World.drop,
+    "garble": World.garble,
+    "old-assignment": World.old_assignment,
+    "broker-restart": World.restart_broker,
+    "broker-older": World.restart_broker,
+    "broker-wiped": World.restart_broker,
+}
+
+
+def _checked_outputs(
+    manifest: Manifest, start: int, stop: int, section: bytes | memoryview, codec: str
+) -> bytes:
+    """What units make of a section; an executor reads all of it, and refuses one that was cut short."""
+    wanted = len(section_at(manifest, start, b""))
+    if len(section) != wanted:
+        raise DecodeError(f"a section of {len(section)} bytes at cut {start} instead of {wanted}")
+    return after_units(manifest, start, stop, section)
+
+
+def _latency(target: str) -> float:
+    return 0.002 if target in DEVICES else 0.0005
+
+
+def _nothing() -> None:
+    """An app that only publishes does not care."""
+
+
+def _ignore(*told: object) -> None:
+    """Nor about what it is told."""

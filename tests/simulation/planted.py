@@ -1,0 +1,269 @@
+"""Bugs to plant one at a time: what the fault simulator must find."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.roles.actions import Acknowledge, CancelTimer, Publish, SetTimer, Subscribe
+from edgemesh.roles.answered import AnsweredRecord
+from edgemesh.roles.decider import Decider
+from edgemesh.roles.device import Device
+from edgemesh.roles.events import Connected, ExecutorLost
+from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.open_jobs import OpenJobs
+from edgemesh.roles.requester import Requester
+from edgemesh.roles.routes import RouteChooser
+from edgemesh.roles.standby import RoleTaken, Standby
+from edgemesh.roles.worker import Worker
+from edgemesh.simulation.connection import ModelledConnection
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Bug:
+    """How it is planted, and the first schedule that shows it."""
+
+    plant: Callable[[Patch], None]
+    found_by: int
+
+
+def ack_before_result(patch: Patch) -> None:
+    """A submission is acknowledged when it arrives."""
+    submitted = Gateway._submitted
+
+    def too_early(self: Any, event: Any, now: float) -> Any:
+        actions = submitted(self, replace(event, acknowledgement=None), now)
+        return [Acknowledge(event.acknowledgement), *actions] if event.acknowledgement else actions
+
+    patch.setattr(Gateway, "_submitted", too_early)
+
+
+def any_reply_will_do(patch: Patch) -> None:
+    """A late reply of a job that has ended is taken for one that is open."""
+    find = OpenJobs.find
+
+    def some_job(self: Any, name: str) -> Any:
+        return find(self, name) or next(iter(self), None)
+
+    reply = Requester._reply
+
+    def without_check(self: Any, event: Any, now: float) -> Any:
+        with Patch.context() as inner:
+            inner.setattr(OpenJobs, "find", some_job)
+            actions = reply(self, event, now)
+        return actions
+
+    def end(self: Any, job: Any, ended: Any) -> Any:
+        return ending(self, job, replace(ended, job=job.submitted.job))
+
+    ending = Requester._end
+    patch.setattr(Requester, "_end", end)
+    patch.setattr(Requester, "_reply", without_check)
+
+
+def term_not_compared(patch: Patch) -> None:
+    """Every leader begins in term 1 and believes that it is the first."""
+
+    def heard(self: Any, event: Any, now: float) -> Any:
+        actions = hear(self, event, now)
+        self._term = 0
+        return actions
+
+    hear = Standby._heard
+    patch.setattr(Standby, "_heard", heard)
+    patch.setattr(Decider, "_assignment", lambda self, event, now: [])
+
+
+def will_not_rearmed(patch: Patch) -> None:
+    """Only the first connection has a Will."""
+    accepted = ModelledConnection.accepted
+
+    def without_will(self: Any) -> None:
+        if self._life:
+            self.will = None
+        accepted(self)
+
+    patch.setattr(ModelledConnection, "accepted", without_will)
+
+
+def stale_route_used(patch: Patch) -> None:
+    """Routes are taken whether their devices live or not."""
+    patch.setattr(RouteChooser, "alive", lambda self, devices, now: True)
+
+
+def silence_is_no_death(patch: Patch) -> None:
+    """A device counts as there until its Will says otherwise."""
+
+    def online(self: Any, device: str, now: float) -> bool:
+        view = self.devices.get(device)
+        return view is not None and view.state == "online"
+
+    patch.setattr(MeshView, "online", online)
+
+
+def timer_lost_in_takeover(patch: Patch) -> None:
+    """A standby waits for a holder's last word, and not for its silence."""
+    heard = Standby._heard
+
+    def without_timer(self: Any, event: Any, now: float) -> Any:
+        actions = heard(self, event, now)
+        late = [a for a in actions if isinstance(a, SetTimer) and a.at > now + 1.0]
+        return [CancelTimer(a.name) if a in late else a for a in actions]
+
+    patch.setattr(Standby, "_heard", without_timer)
+
+
+def reply_not_deduplicated(patch: Patch) -> None:
+    """A job stays open after its end."""
+
+    def end(self: Any, job: Any, ended: Any) -> Any:
+        return [CancelTimer(f"job:{ended.job}"), ended]
+
+    patch.setattr(Requester, "_end", end)
+
+
+def queue_unbounded(patch: Patch) -> None:
+    """A worker never says busy."""
+    objection = Worker._objection
+
+    def never_busy(self: Any, task: Any, freed: float, now: float) -> Any:
+        error = objection(self, task, freed, now)
+        return None if error is not None and error.code == "busy" else error
+
+    patch.setattr(Worker, "_objection", never_busy)
+
+
+def deadline_ignored(patch: Patch) -> None:
+    """A worker runs what waits, however late it is."""
+    patch.setattr(Worker, "_expired", lambda self, now: [])
+
+    def start(self: Any, now: float) -> Any:
+        if self._running is not None or not self._waiting:
+            return []
+        task = self._waiting[0]
+        self._leave_queue(task)
+        return [self._run(task, now)]
+
+    patch.setattr(Worker, "_start", start)
+
+
+def takes_over_without_looking(patch: Patch) -> None:
+    """A standby takes the role as soon as it is connected."""
+    handle = Standby.handle
+
+    def at_once(self: Any, event: Any, now: float) -> Any:
+        if isinstance(event, Connected):
+            self.taken = RoleTaken(self._term + 1)
+            return []
+        return handle(self, event, now)
+
+    patch.setattr(Standby, "handle", at_once)
+
+
+def says_itself_once(patch: Patch) -> None:
+    """A device publishes its retained state only when it connects for the first time."""
+    connected = Device._connected
+
+    def only_once(self: Any, event: Any, now: float) -> Any:
+        again = self._was_connected
+        actions = connected(self, event, now)
+        return [a for a in actions if not (again and isinstance(a, Publish) and a.retain)]
+
+    patch.setattr(Device, "_connected", only_once)
+
+
+def subscribes_once(patch: Patch) -> None:
+    """A device relies on subscriptions of an earlier connection."""
+    connected = Device._connected
+
+    def only_once(self: Any, event: Any, now: float) -> Any:
+        again = self._was_connected
+        actions = connected(self, event, now)
+        return [a for a in actions if not (again and isinstance(a, Subscribe))]
+
+    patch.setattr(Device, "_connected", only_once)
+
+
+def hedges_without_limit(patch: Patch) -> None:
+    """A late job is sent again and again."""
+
+    def hedge(self: Any, job: Any, now: float) -> Any:
+        job.hedges = 0
+        return self._send(job, now)
+
+    patch.setattr(Requester, "_hedge", hedge)
+
+
+def lower_epoch_accepted(patch: Patch) -> None:
+    """Whatever assignment came last is believed."""
+
+    def learn(self: Any, model: str, origin: str, event: Any) -> None:
+        if event.payload:
+            self.assignments[model, origin] = decode_json(Assignment, event.payload)
+        else:
+            self.assignments.pop((model, origin), None)
+
+    patch.setattr(MeshView, "_learn_assignment", learn)
+
+
+def executor_restart_forgets_the_job(patch: Patch) -> None:
+    """A run that its executor took to the grave is waited for."""
+    handle = Worker.handle
+
+    def forgetful(self: Any, event: Any, now: float) -> Any:
+        return [] if isinstance(event, ExecutorLost) else handle(self, event, now)
+
+    patch.setattr(Worker, "handle", forgetful)
+
+
+def record_not_read(patch: Patch) -> None:
+    """A gateway answers again what the one before had answered."""
+    patch.setattr(AnsweredRecord, "was_answered", lambda self, packet, checksum: False)
+
+
+def record_by_content(patch: Patch) -> None:
+    """A gateway takes equal inputs for one submission, and forgets the number of the packet."""
+    patch.setattr("edgemesh.roles.gateway.checksum_of", lambda event: zlib.crc32(event.payload) % 7)
+    patch.setattr(
+        AnsweredRecord,
+        "was_answered",
+        lambda self, packet, checksum: checksum in self._left.values() or checksum in _sums(self),
+    )
+
+
+def _sums(record: AnsweredRecord) -> set[int]:
+    return {entry.checksum for entry in record._entries.values()}
+
+
+BUGS: dict[str, Bug] = {
+    plant.__name__: Bug(plant, found_by)
+    for plant, found_by in (
+        (ack_before_result, 1),
+        (any_reply_will_do, 1),
+        (term_not_compared, 0),
+        (will_not_rearmed, 115),
+        (stale_route_used, 58),
+        (silence_is_no_death, 58),
+        (timer_lost_in_takeover, 5),
+        (reply_not_deduplicated, 0),
+        (queue_unbounded, 4),
+        (deadline_ignored, 4),
+        (takes_over_without_looking, 0),
+        (says_itself_once, 3),
+        (subscribes_once, 0),
+        (hedges_without_limit, 1),
+        (lower_epoch_accepted, 1),
+        (executor_restart_forgets_the_job, 2),
+        (record_not_read, 1),
+        (record_by_content, 1),
+    )
+}

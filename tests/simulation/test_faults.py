@@ -1,0 +1,140 @@
+"""Rules of the fault simulator: one seed is one run, every rule holds, and failures become small."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgemesh.simulation.faults import search as searching
+from edgemesh.simulation.faults.command import main
+from edgemesh.simulation.faults.minimise import minimal
+from edgemesh.simulation.faults.run import played
+from edgemesh.simulation.faults.schedules import DEVICES, FAULTS, Deed, Schedule, schedule_of
+from edgemesh.simulation.faults.search import search
+from edgemesh.simulation.faults.trace import Trace
+from tests.simulation.planted import BUGS
+
+SCHEDULES = 300
+CALM_SEEDS = [seed for seed in range(200) if schedule_of(seed).calm]
+
+
+def test_every_rule_holds_under_three_hundred_schedules() -> None:
+    cores = min(4, os.cpu_count() or 1)
+
+    founds = list(search(0, SCHEDULES, cores, None))
+
+    assert sum(found.count for found in founds) == SCHEDULES
+    assert [entry for found in founds for entry in found.broken] == []
+
+
+def test_the_same_seed_is_the_same_run_line_by_line() -> None:
+    first, second = Trace(), Trace()
+
+    played(schedule_of(3), first.watch)
+    played(schedule_of(3), second.watch)
+
+    assert first.lines == second.lines and len(first.lines) > 50
+
+
+def test_every_kind_of_fault_happens() -> None:
+    kinds = {deed.kind for seed in range(60) for deed in schedule_of(seed).deeds}
+
+    assert set(FAULTS) - {"burst"} <= kinds
+
+
+def test_a_failing_schedule_is_made_small_and_still_breaks_the_same_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bug = BUGS["timer_lost_in_takeover"]
+    bug.plant(monkeypatch)
+    outcome = next(o for s in range(bug.found_by, 60) if (o := played(schedule_of(s))).broken is not None)
+
+    smallest = minimal(outcome)
+
+    assert smallest.broken is not None and outcome.broken is not None
+    assert smallest.broken.rule == outcome.broken.rule
+    assert len(smallest.schedule.deeds) <= 3 < len(outcome.schedule.deeds)
+
+
+def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "done"
+    before = list(search(0, 3, 1, file))
+
+    monkeypatch.setattr(searching, "played", None)  # nothing may be played again
+    after = list(search(0, 3, 1, file))
+
+    assert after == before
+
+
+def test_a_line_that_was_cut_off_is_played_again_and_then_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "done"
+    before = list(search(0, 2, 1, file))
+    file.write_text(file.read_text()[:20])
+
+    assert list(search(0, 2, 1, file)) == before
+    monkeypatch.setattr(searching, "played", None)
+    assert list(search(0, 2, 1, file)) == before
+
+
+def test_the_command_ends_with_one_claim(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--schedules", "2", "--jobs", "1", "--json"]) == 0
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    (claim,) = json.loads(last)["claims"]
+    assert claim == {"claim": "schedules that break a rule", "value": 0, "limit": 0, "holds": True}
+
+
+def test_the_command_shows_the_smallest_failure_and_how_to_replay_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    BUGS["reply_not_deduplicated"].plant(monkeypatch)
+
+    assert main(["--schedules", "1", "--seed", "0", "--jobs", "1"]) == 1
+
+    shown = capsys.readouterr().out
+    assert "deeds are enough" in shown and "one end per job" in shown
+    assert "tools/simulate-faults --schedules 1 --seed 0 --trace" in shown
+    assert main(["--seed", "0", "--trace"]) == 1
+    assert "ended twice" in capsys.readouterr().out
+
+
+def test_no_schedules_is_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--schedules", "0"])
+
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("seed", CALM_SEEDS[:4])
+def test_few_jobs_are_sent_twice_in_calm(seed: int) -> None:
+    outcome = played(schedule_of(seed))
+
+    assert outcome.broken is None
+    assert outcome.hedged <= 0.05 * outcome.ended.total()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_that_becomes_ten_times_slower_causes_no_storm_of_duplicates(device: str) -> None:
+    jobs = [Deed(0.3 * n, "job", "anywhere", 10.0, name=f"j-{n}") for n in range(200)]
+    slow = Deed(15.0, "slow-device", device, 40.0, 10.0)
+    schedule = Schedule(7, 61.0, tuple(sorted([*jobs, slow], key=lambda deed: deed.at)))
+
+    outcome = played(schedule)
+
+    assert outcome.broken is None
+    assert outcome.ended[None] == outcome.ended.total()
+    assert outcome.hedged <= 0.05 * outcome.ended.total()
+
+
+def test_what_is_repaired_before_the_end_is_repaired_by_itself() -> None:
+    deeds = tuple(Deed(5.0 + n, "pause", device, 100.0) for n, device in enumerate(DEVICES))
+
+    outcome = played(replace(schedule_of(CALM_SEEDS[0]), length=30.0, deeds=deeds, calm=False))
+
+    assert outcome.broken is None
