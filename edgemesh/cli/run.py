@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgemesh.cli.device_power import power
+from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
 from edgemesh.runtime.registry import RUNTIMES
@@ -34,6 +35,18 @@ def gateway() -> None:
 @click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
 @click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
 @click.option(
+    "--slower",
+    type=FiniteRange(1.0, 1000.0),
+    default=1.0,
+    help="With --emulate: all its times this many times as long.",
+)
+@click.option(
+    "--link/--no-link",
+    "link_emulated",
+    default=True,
+    help="With --emulate: slow the link down, too (default), or leave that to something outside.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1, 256),
     help="Threads of the executor (default: all cores; 1 with --emulate).",
@@ -49,6 +62,8 @@ def run_device(
     settings: Settings,
     name: str | None,
     emulate: str | None,
+    slower: float,
+    link_emulated: bool,
     threads: int | None,
     memory: int | None,
     runtimes: tuple[str, ...],
@@ -69,6 +84,8 @@ def run_device(
         runtimes=runtimes or None,
         directory=directory,
         ina=parsed_ina(ina) if ina else None,
+        slower=slower,
+        link_emulated=link_emulated,
     )
     address = settings.address
     run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop))

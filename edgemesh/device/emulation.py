@@ -54,6 +54,7 @@ def emulated_board(
     *,
     whole_seconds: float | None = None,
     here: Board | None = None,
+    slower: float = 1.0,
 ) -> EmulatedBoard:
     """``board`` on a model whose units took ``measured`` seconds each on this machine.
 
@@ -66,7 +67,9 @@ def emulated_board(
 
     ``whole_seconds`` is the measured time of the model in one run, by default the sum of its units.
     Without multiply-accumulates the factor is the ratio of the speeds of ``here`` (this machine's board) and
-    ``board``, or 1 where that is unknown. Raises SettingsError when the board has no speed for ``runtime``.
+    ``board``, or 1 where that is unknown. Each time is ``slower`` times that of the board, so that boards
+    which are faster than this machine keep their proportions to slower ones. Raises SettingsError when the
+    board has no speed for ``runtime``.
     """
     assert len(units) == len(measured), "one measured time for each unit"
     measured_sum = sum(measured)
@@ -76,9 +79,9 @@ def emulated_board(
     speed, speed_dtype = _speed(board, runtime, dtype, warnings)
     macs = sum(unit.macs for unit in units)
     if macs:
-        factor = macs / speed / whole
+        factor = slower * macs / speed / whole
     else:
-        factor = _ratio_without_macs(board, here, runtime, speed_dtype, warnings)
+        factor = slower * _ratio_without_macs(board, here, runtime, speed_dtype, warnings)
     if factor < 1.0:
         warnings.append(
             f"{board.name} would take {factor * whole * 1e3:.3g} ms for this model and this machine takes "

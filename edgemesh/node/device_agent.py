@@ -23,6 +23,7 @@ from edgemesh.device.power.meter import Place
 from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.recognition import recognise_board
 from edgemesh.device.resources import Readings, ResourceReader
+from edgemesh.errors import SettingsError
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.executor import ExecutorProcess
@@ -53,9 +54,10 @@ from edgemesh.roles.events import (
     ResourcesRead,
     RunMeasured,
 )
+from edgemesh.runtime.allocation import give_back_unused
 from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.connection import SessionSettings
+from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
 
@@ -75,6 +77,10 @@ class AgentSettings:
     directory: Path | None = None
     ina: InaAddress | None = None
     """A power meter chip in the supply of the board."""
+    slower: float = 1.0
+    """How many times as long as on the board everything takes that is emulated."""
+    link_emulated: bool = True
+    """Whether this agent slows its own link down; not where something outside of it does."""
 
 
 def agent_settings(
@@ -87,15 +93,33 @@ def agent_settings(
     runtimes: tuple[str, ...] | None = None,
     directory: Path | None = None,
     ina: InaAddress | None = None,
+    slower: float = 1.0,
+    link_emulated: bool = True,
 ) -> AgentSettings:
     """Settings with what a person left out taken from the board; raises SettingsError."""
+    if emulate is None and (slower != 1.0 or not link_emulated):
+        raise SettingsError(
+            "only an emulated board is made slower or has a link to leave alone: add --emulate"
+        )
     board = load_board(emulate) if emulate else recognise_board()
     name = checked_id(device, "device") if device else emulate or default_device_id()
     cores = os.cpu_count() or 1
     # Emulated boards share one machine: with a thread each, their measured speed is their own.
     chosen = threads or (1 if emulate else cores)
     memory = memory_bytes or board.memory_for_models
-    return AgentSettings(mesh, name, board, emulate is not None, chosen, memory, runtimes, directory, ina)
+    return AgentSettings(
+        mesh,
+        name,
+        board,
+        emulate is not None,
+        chosen,
+        memory,
+        runtimes,
+        directory,
+        ina,
+        slower,
+        link_emulated,
+    )
 
 
 def device_directory(mesh: str, device: str) -> Path:
@@ -152,7 +176,8 @@ class DeviceAgent:
         self._listening.add_done_callback(_tell_of_a_closed_lane)
         will = self.role.will()
         board = self._settings.board
-        shaper = LinkShaper(board.link) if self._settings.emulated and board.link is not None else None
+        shaped = self._settings.emulated and self._settings.link_emulated
+        shaper = LinkShaper(board.link) if shaped and board.link is not None else None
         if self._settings.emulated:
             _log.info(
                 "emulating %s: its times, link and watts are the board's, not this machine's", board.name
@@ -160,6 +185,7 @@ class DeviceAgent:
         session = SessionSettings(will=will, shaper=shaper)
         client_id = f"{self._settings.mesh}-{self._settings.device}"
         self.shell.connect(self._address, client_id, session)
+        give_back_unused()  # a first start compiles every module
 
     async def stop(self) -> None:
         """Say ``stopped``, end the executor and close everything."""
@@ -260,7 +286,13 @@ class DeviceAgent:
     def _emulate(self, manifest: Manifest, measured: Sequence[float], whole: float) -> Sequence[float]:
         dtype = arithmetic_dtype(manifest.boundaries)
         board = emulated_board(
-            self._settings.board, manifest.units, measured, manifest.format, dtype, whole_seconds=whole
+            self._settings.board,
+            manifest.units,
+            measured,
+            manifest.format,
+            dtype,
+            whole_seconds=whole,
+            slower=self._settings.slower,
         )
         self._emulated[manifest.digest] = board
         for warning in board.warnings:

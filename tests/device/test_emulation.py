@@ -36,6 +36,29 @@ def test_a_model_takes_the_board_its_macs_over_the_boards_speed() -> None:
     assert emulated.warnings == ()
 
 
+@given(st.floats(1.0, 1000.0))
+def test_a_slower_emulation_keeps_the_proportion_between_boards(slower: float) -> None:
+    def taken(speed: float, times: float) -> float:
+        emulated = emulated_board(
+            board(tflite_float32=speed), units(10**8), [0.01], "tflite", "float32", slower=times
+        )
+        return sum(emulated.seconds)
+
+    assert taken(1e9, slower) == pytest.approx(slower * taken(1e9, 1.0))
+    assert taken(1e9, slower) / taken(5e9, slower) == pytest.approx(5.0)
+
+
+def test_a_board_faster_than_this_machine_is_within_reach_once_all_are_slower() -> None:
+    fast = board(tflite_float32=2e10)
+
+    as_it_is = emulated_board(fast, units(10**8), [0.01], "tflite", "float32")
+    slower = emulated_board(fast, units(10**8), [0.01], "tflite", "float32", slower=4.0)
+
+    assert as_it_is.warnings and as_it_is.factor == 1.0
+    assert not slower.warnings
+    assert sum(slower.seconds) == pytest.approx(4.0 * 0.005)
+
+
 def test_a_unit_without_macs_keeps_its_share_of_the_time() -> None:
     emulated = emulated_board(
         board(tflite_float32=1e9), units(100_000_000, 0), [0.008, 0.002], "tflite", "float32"

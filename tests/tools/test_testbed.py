@@ -1,0 +1,311 @@
+"""``tools/testbed``: links and boards are those that were asked for, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgemesh.node.client import Client
+from edgemesh.node.model_import import Treatment, manifest_of
+from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.runtime.made_up import made_up_inputs
+from tests.tflite_models import ModelBuilder
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from testbeds.bed import MESH, Bed, DeviceSpec  # noqa: E402
+from testbeds.checking import HEADROOM, TOLERANCE, Check, check_table, time_scale  # noqa: E402
+from testbeds.leftovers import remove_leftovers  # noqa: E402
+from testbeds.network import why_not  # noqa: E402
+from testbeds.relay import HeldBack, Relay, Way  # noqa: E402
+
+_REASON = why_not()
+needs_namespaces = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
+_SECONDS = st.floats(0.0, 10.0)
+
+
+def dense(folder: Path) -> tuple[Path, Manifest]:
+    """Two dense layers of 67 million multiply-accumulates each: some milliseconds on any machine."""
+    builder = ModelBuilder()
+    generator = np.random.default_rng(1)
+    tensors = [builder.tensor((64, 1024)) for _ in range(3)]
+    for before, after in pairwise(tensors):
+        weights = builder.tensor(data=generator.standard_normal((1024, 1024)) / 32)
+        options = ("FullyConnectedOptions", {})
+        builder.operator("FULLY_CONNECTED", [before, weights], [after], options)
+    builder.ends([tensors[0]], [tensors[-1]])
+    path = folder / "dense.tflite"
+    path.write_bytes(builder.content())
+    return path, manifest_of(path, "dense", "tflite", Treatment())
+
+
+@given(st.lists(st.tuples(_SECONDS, st.integers(1, 10**6)), min_size=1), st.floats(1e3, 1e9), _SECONDS)
+def test_no_bytes_leave_before_rate_and_delay_allow_it(
+    sent: list[tuple[float, int]], rate: float, delay: float
+) -> None:
+    way = Way(rate, delay)
+    sent.sort()
+
+    due = [way.due(at, nbytes) for at, nbytes in sent]
+
+    assert due == sorted(due)
+    for (at, nbytes), when in zip(sent, due):
+        assert when >= at + nbytes / rate + delay - 1e-6
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_jitter_never_makes_a_delay_negative(delay: float, jitter: float) -> None:
+    way = Way(None, delay, jitter)
+
+    assert all(way.due(1.0, 1) >= 1.0 for _ in range(20))
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1), _SECONDS)
+def test_a_delay_alone_does_not_limit_the_rate(sizes: list[int], delay: float) -> None:
+    way = Way(None, delay)
+
+    due = [way.due(1.0, nbytes) for nbytes in sizes]
+
+    assert due == [1.0 + delay] * len(sizes)
+    assert way.nbytes == sum(sizes)
+
+
+def test_bytes_cross_the_relay_whole_in_order_and_not_before_their_time() -> None:
+    content = os.urandom(3 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        relay = Relay(0, server.getsockname())
+        relay.set([None, 0.05, 0.0], [None, 0.05, 0.0])
+        threading.Thread(target=relay.serve, daemon=True).start()
+        with socket.create_connection(("127.0.0.1", relay.port)) as near:
+            far, _ = server.accept()
+            with far:
+                began = time.monotonic()
+                threading.Thread(target=near.sendall, args=(content,), daemon=True).start()
+                received = far.recv(1)
+                first = time.monotonic()
+                while len(received) < len(content):
+                    received += far.recv(1 << 20)
+                near.shutdown(socket.SHUT_WR)
+                end = far.recv(1)
+        relay.close()
+
+    assert received == content
+    assert end == b""
+    assert relay.up.nbytes == len(content)
+    assert first >= began + 0.05
+
+
+def test_what_is_held_back_leaves_at_its_stamp_at_the_earliest() -> None:
+    held = HeldBack(Way(None, 0.02))
+    stamps = []
+    for number in range(20):
+        stamps.append(time.monotonic())
+        held.put(bytes([number]))
+
+    left = [(held.take(), time.monotonic()) for _ in stamps]
+
+    assert [data for data, _ in left] == [bytes([number]) for number in range(20)]
+    assert all(at >= stamp + 0.02 for (_, at), stamp in zip(left, stamps))
+
+
+def test_a_board_holds_up_to_the_tolerance_and_not_beyond() -> None:
+    near = Check("a", "pi-4b", "m", 1.0, 1.0 + TOLERANCE - 0.01)
+    far = Check("a", "pi-4b", "m", 1.0, 1.0 + TOLERANCE + 0.01)
+    fast = Check("a", "pi-4b", "m", 1.0, 1.0 - TOLERANCE - 0.01)
+
+    assert near.holds
+    assert not far.holds
+    assert not fast.holds
+    assert "NO" in check_table([far])
+
+
+@given(st.floats(1e-4, 10.0), st.lists(st.floats(1e-4, 10.0), min_size=1))
+def test_the_time_scale_brings_the_fastest_board_within_reach(here: float, wanted: list[float]) -> None:
+    scale = time_scale(here, wanted)
+
+    assert scale >= 1.0
+    assert scale * min(wanted) >= HEADROOM * here * (1 - 1e-9)
+    assert scale == 1.0 or scale * min(wanted) <= HEADROOM * here * (1 + 1e-9)
+
+
+@pytest.fixture(scope="module", params=["loopback", pytest.param("namespaces", marks=needs_namespaces)])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SimpleNamespace]:
+    folder = tmp_path_factory.mktemp("bed")
+    path, manifest = dense(folder)
+    devices = [
+        DeviceSpec("camera", "pi-zero-2w"),
+        DeviceSpec("pi", "pi-4b", rate_up=2e6, rate_down=1e6, delay=0.01),
+    ]
+    loopback = request.param == "loopback"
+    with Bed(devices, folder=folder / "kept", loopback=loopback, log=lambda text: None) as bed:
+        bed.add_model(manifest, path)
+        bed.wait_profiled(120.0)
+        yield SimpleNamespace(bed=bed, manifest=manifest, loopback=loopback)
+
+
+def test_boards_keep_the_proportion_of_their_speeds(running: SimpleNamespace) -> None:
+    checks = {check.device: check for check in running.bed.check()}
+
+    # Below, it would be an emulation that does not wait; above, this machine may be busy.
+    assert all(check.ratio >= 1.0 - TOLERANCE for check in checks.values())
+    wanted = {device: sum(p.seconds) for (device, _), p in running.bed.observer.profiles.items()}
+    for device, check in checks.items():
+        assert wanted[device] == pytest.approx(check.board_seconds, rel=1e-6)
+
+
+def test_a_job_crosses_the_links_of_its_route_and_is_counted_there(running: SimpleNamespace) -> None:
+    bed, manifest = running.bed, running.manifest
+    before = bed.link_bytes()["pi"]
+
+    with Client(mesh=MESH, origin="camera", device_directory=bed.directory("camera")) as mesh:
+        given_input = made_up_inputs(manifest.boundaries[0])
+        result = mesh.infer("dense", given_input, route=[Hop("pi", manifest.unit_count)])
+
+    sent, received = (b - a for a, b in zip(before, bed.link_bytes()["pi"]))
+    assert [hop.device for hop in result.route] == ["pi"]
+    assert sent >= 64 * 1024 * 4
+    assert received >= 64 * 1024 * 4
+
+
+def test_the_decision_node_comes_and_goes_and_its_plan_stays(running: SimpleNamespace) -> None:
+    bed = running.bed
+
+    bed.decision(True)
+    came = bed.observer.wait(lambda: ("dense", "app") in bed.observer.assignments, 30.0)
+    bed.decision(False)
+
+    assert came
+    assert bed.observer.assignments["dense", "app"].devices <= {"camera", "pi"}
+
+
+def test_a_device_leaves_at_once_and_comes_back_with_its_profile(running: SimpleNamespace) -> None:
+    bed = running.bed
+
+    bed.leave("pi")
+    left = bed.observer.wait(lambda: bed.observer.states["pi"] == "offline", 30.0)
+    bed.come_back("pi")
+    bed.wait_profiled(30.0)
+
+    assert left
+    assert bed.observer.states["pi"] == "online"
+
+
+def test_a_program_reaches_the_broker_by_the_url_of_its_device(running: SimpleNamespace) -> None:
+    port = running.bed.broker_url("pi").rpartition(":")[2]
+    code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 10); print('in')"
+
+    program = running.bed.popen([sys.executable, "-c", code], "pi")
+
+    assert program.communicate(timeout=30)[0] == b"in\n"
+
+
+@needs_namespaces
+def test_the_kernel_limits_both_directions_and_the_host_keeps_its_interfaces(tmp_path: Path) -> None:
+    interfaces = sorted(os.listdir("/sys/class/net"))
+    namespaces = _own_namespaces()
+
+    with Bed([DeviceSpec("pi", "pi-4b")], folder=tmp_path, log=lambda text: None) as bed:
+        bed.set_link("pi", rate_up=1e6, rate_down=5e5)
+        shapes = []
+        for name, device in (("pi", "link"), (None, "to1")):
+            command = ["tc", "qdisc", "show", "dev", device]
+            shapes.append(bed.popen(command, name).communicate(timeout=10)[0].decode())
+        during = sorted(os.listdir("/sys/class/net"))
+
+    kilobits = [int(match[1]) for shape in shapes if (match := re.search(r"tbf .*rate (\d+)Kbit", shape))]
+    # With the headers that TCP's payload needs.
+    assert kilobits == [pytest.approx(8000 * 1514 / 1448, abs=1), pytest.approx(4000 * 1514 / 1448, abs=1)]
+    assert during == interfaces
+    assert _own_namespaces() == namespaces
+
+
+def _own_namespaces() -> list[Path]:
+    return sorted(Path("/run/netns").glob(f"emtb{os.getpid()}-*"))
+
+
+_FOREVER = """
+import signal
+import sys
+from pathlib import Path
+from testbeds.bed import Bed, DeviceSpec
+# A program that a shell starts in the background ignores it, and hands that on to its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with Bed([DeviceSpec("pi", "pi-4b")], folder=Path(sys.argv[1]), loopback=sys.argv[2] == "loopback") as bed:
+    bed.wait_profiled(60.0)
+    child = bed.popen([sys.executable, "-c", "import time; time.sleep(600)"], "pi")
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+@pytest.mark.parametrize("kind", ["loopback", pytest.param("namespaces", marks=needs_namespaces)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_of_a_bed_outlives_its_program(kind: str, number: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
+    command = [sys.executable, "-c", _FOREVER, str(tmp_path), kind]
+    bed = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert bed.stdout is not None
+    child = int(bed.stdout.readline())
+
+    bed.send_signal(number)
+    bed.communicate(timeout=30)
+    if number is signal.SIGKILL:
+        _until_gone(child)
+        remove_leftovers()
+
+    _until_gone(child)
+    assert _of(str(tmp_path)) == []
+    assert not list(Path("/run/netns").glob(f"emtb{bed.pid}-*"))
+
+
+def _until_gone(pid: int) -> None:
+    ends = time.monotonic() + 20.0
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < ends, f"process {pid} still runs"
+        time.sleep(0.05)
+
+
+def _of(folder: str) -> list[str]:
+    """Command lines of processes that still use the folder, given some seconds to end."""
+    ends = time.monotonic() + 15.0
+    while True:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (process / "environ").read_bytes()
+                words = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"EDGEMESH_HOME={folder}".encode() in environment:
+                found.append(words.replace(b"\0", b" ").decode())
+        if not found or time.monotonic() > ends:
+            return found
+        time.sleep(0.1)
+
+
+def test_a_wrong_scenario_is_wrong_usage_and_names_those_there_are() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "testbed"), "no-such-thing"]
+
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert finished.returncode == 2
+    assert "calm" in finished.stderr
