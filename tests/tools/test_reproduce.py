@@ -1,0 +1,199 @@
+"""``tools/reproduce``: plans, figures, claims and the report; and one short run on a real testbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgemesh.device.boards import load_board
+from edgemesh.protocol.presence import Profile
+from edgemesh.simulation.unit_tables import unit_table
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from reproduction.evaluation import evaluation  # noqa: E402
+from reproduction.perform import arrivals  # noqa: E402
+from reproduction.results import Figures, Result, Results, figures  # noqa: E402
+from reproduction.stored import Stored  # noqa: E402
+from reproduction.study import NETWORKS, SCENARIOS, Run, all_runs, planned, scenario_of  # noqa: E402
+from reproduction.truth import case, measured_table, stretched  # noqa: E402
+from testbeds.checking import Check  # noqa: E402
+from testbeds.network import why_not  # noqa: E402
+
+_PLAIN = Figures(100, 0, 0, 0.1, 0.1, 0.12, 2.0, 2.0, 1000.0, 0, 0.05)
+
+
+def _case(scenario: str = "link", objective: str = "latency", slower: float = 2.0) -> Any:
+    run = Run("mobilenetv2", scenario, objective, "static")
+    return case(scenario_of(run), unit_table("mobilenetv2"), slower)
+
+
+def _result(policy: str, *, scenario: str = "link", objective: str = "latency", **changes: Any) -> Result:
+    run = Run("alexnet", scenario, objective, policy)
+    return Result(run, run.name, replace(_PLAIN, **changes), None)
+
+
+def _claims(*results: Result) -> dict[str, Any]:
+    return {claim.claim: claim for claim in Results(results).claims()}
+
+
+def test_every_scenario_file_can_be_read_and_has_the_same_devices() -> None:
+    scenarios = [scenario_of(Run("vgg16", name, "latency", "static")) for name in SCENARIOS]
+
+    assert {tuple(device.board for device in scenario.devices) for scenario in scenarios} == {
+        ("pi-4b", "laptop", "desktop")
+    }
+    assert [bool(scenario.changes) for scenario in scenarios] == [False, True, True, True, True]
+
+
+def test_a_stretched_board_takes_longer_for_units_and_messages_and_draws_the_same() -> None:
+    board = load_board("pi-4b")
+
+    slow = stretched(board, 4.0)
+
+    assert slow.speed("torch", "float32") == pytest.approx(board.speed("torch", "float32") / 4.0)
+    assert slow.link is not None and board.link is not None
+    assert slow.link.up_bytes_per_second == pytest.approx(board.link.up_bytes_per_second / 4.0)
+    assert slow.link.delay_down == pytest.approx(board.link.delay_down * 4.0)
+    assert slow.busy_watts == board.busy_watts
+
+
+def test_a_measured_table_deals_the_operations_out_as_the_time_was() -> None:
+    manifest = unit_table("alexnet")
+    seconds = tuple(0.001 * (unit + 1) for unit in range(manifest.unit_count))
+    profile = Profile(manifest.digest, manifest.format, "1", 1, seconds)
+
+    table = measured_table(manifest, [profile, profile])
+
+    total = sum(unit.macs for unit in manifest.units)
+    assert sum(unit.macs for unit in table.units) == pytest.approx(total, rel=1e-6)
+    shares = [unit.macs / total for unit in table.units]
+    assert shares == pytest.approx([each / sum(seconds) for each in seconds], rel=1e-6)
+
+
+def test_jobs_arise_at_the_same_times_for_the_same_seed_and_not_for_another() -> None:
+    its_case = _case()
+
+    times = arrivals(its_case, 1)
+
+    assert times == arrivals(its_case, 1) != arrivals(its_case, 2)
+    assert times == sorted(times) and times[-1] < its_case.scenario.duration
+
+
+def test_policies_with_the_same_plans_are_one_experiment() -> None:
+    calm = _case("calm")
+    static, oracle, edge = (
+        planned(Run("mobilenetv2", "calm", "latency", policy), calm, 1, 2.0)
+        for policy in ("static", "oracle", "edge")
+    )
+
+    assert static.schedule == oracle.schedule != edge.schedule
+
+
+def test_the_decision_node_is_another_experiment_for_each_objective() -> None:
+    runs = [Run("mobilenetv2", "link", objective, "adaptive") for objective in ("latency", "energy")]
+
+    schedules = {planned(run, _case("link", run.objective), 1, 2.0).schedule for run in runs}
+
+    assert len(schedules) == 2
+
+
+def test_a_study_has_each_network_with_each_scenario() -> None:
+    runs = all_runs(NETWORKS, SCENARIOS, ["latency", "energy"])
+
+    assert len(runs) == len(set(runs))
+    assert {(run.network, run.scenario) for run in runs} == {(n, s) for n in NETWORKS for s in SCENARIOS}
+
+
+def test_figures_are_those_of_the_boards_and_count_what_was_lost() -> None:
+    job = {"seconds": 0.4, "code": None, "joules": 1.0, "joules_held": 2.0, "hop_errors": [0.1]}
+    lost = {"seconds": 4.0, "code": "deadline", "joules": 0.0, "joules_held": 0.0, "hop_errors": []}
+    record = {"jobs": [job, lost], "joules_radio": 0.5, "nbytes": 100, "switches": [{}], "skipped": 3}
+
+    found = figures(record, slower=4.0)
+
+    assert (found.jobs, found.lost, found.skipped, found.switches) == (2, 1, 3, 1)
+    assert found.mean == pytest.approx(0.55) and found.hop_error == pytest.approx(0.1)
+    assert found.joules == pytest.approx(0.75) and found.joules_held == pytest.approx(1.25)
+
+
+def test_a_gain_that_the_oracle_reaches_is_claimed() -> None:
+    claims = _claims(_result("static"), _result("oracle", mean=0.06), _result("adaptive", mean=0.09))
+
+    claim = claims["latency, adaptive against static, changing scenarios, best network"]
+    assert claim.value == pytest.approx(0.9) and not claim.holds
+
+
+def test_a_gain_that_the_oracle_does_not_reach_is_said_with_its_figure() -> None:
+    claims = _claims(_result("static"), _result("oracle", mean=0.09), _result("adaptive", mean=0.091))
+
+    claim = claims["latency, adaptive against static, changing scenarios, best network"]
+    assert claim.value is None and "the oracle takes 0.900" in claim.note
+
+
+def test_a_lost_job_breaks_its_claim_and_shared_runs_count_once() -> None:
+    lost = _result("static", lost=1)
+    claims = _claims(lost, replace(lost, run=replace(lost.run, policy="oracle")))
+
+    assert claims["jobs lost, all runs"].value == 1
+
+
+def test_results_come_back_from_json_as_they_were() -> None:
+    result = replace(_result("static"), simulated={"mean": 0.1, "joules": 2.0})
+
+    assert Result.of(json.loads(json.dumps(result.plain()))) == result
+
+
+def test_the_report_has_the_figures_of_the_results_and_of_the_peers(tmp_path: Path) -> None:
+    results = Results([_result("static", mean=0.1234), _result("oracle"), _result("adaptive")])
+    check = Check("pi", "pi-4b", "alexnet", 1.0, 1.2)
+    stored = Stored(
+        results,
+        (check,),
+        {"alexnet": 2.5},
+        "tools/reproduce",
+        "a machine",
+        1,
+        1.0,
+        "2026-01-01",
+        3.0,
+        tmp_path,
+    )
+    peers = tmp_path / "peers.json"
+    claim = {"claim": "against gloo", "value": 1.01, "limit": 1.05, "unit": "x", "note": "", "holds": True}
+    peers.write_text("told before\n" + json.dumps({"command": "tools/bench peers", "claims": [claim]}))
+
+    text = evaluation(stored, peers)
+
+    assert "| 123.4 |" in text and "alexnet 2.50 times" in text and "off by more than 10 %" in text
+    assert "| against gloo | 1.010x | 1.05x | holds | `tools/bench peers` |" in text
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f"needs network namespaces: {why_not()}")
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+def test_a_quick_run_ends_with_one_json_object_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "reproduce"), "--quick", "--json", "--out", str(tmp_path)]
+
+    first = subprocess.run(command, capture_output=True, text=True, timeout=400, env=os.environ, check=False)
+    records = {file: file.stat().st_mtime_ns for file in (tmp_path / "quick" / "runs").iterdir()}
+    again = subprocess.run(command, capture_output=True, text=True, timeout=400, env=os.environ, check=False)
+
+    for finished in (first, again):
+        assert finished.returncode in (0, 1), finished.stderr
+        report = json.loads(finished.stdout.splitlines()[-1])
+        assert {"claims", "machine", "command", "figures"} <= report.keys()
+        assert finished.returncode == (0 if all(claim["holds"] for claim in report["claims"]) else 1)
+        claims = {claim["claim"]: claim for claim in report["claims"]}
+        assert claims["jobs lost, all runs"]["value"] == 0
+    assert len(records) == 3
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "quick" / "runs").iterdir()}
+    assert kept.items() >= records.items() or "slower than in truth" in again.stderr
