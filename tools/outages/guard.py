@@ -1,0 +1,76 @@
+"""Ends every process of a run when the run is over, however it ended.
+
+A process that is stopped by SIGSTOP hears no SIGTERM, and who is killed cleans up nothing: so another process
+keeps the list, and acts when its standard input comes to an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_STOP_SECONDS = 5.0
+
+
+class Guard:
+    """Knows the process groups of a run and its folder; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` is removed at the end."""
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve()), str(folder)],
+            stdin=subprocess.PIPE,
+            # Ctrl-C is for the run, which this process outlives.
+            start_new_session=True,
+        )
+
+    def watch(self, group: int) -> None:
+        """End this process group, too."""
+        self._say(f"+{group}")
+
+    def forget(self, group: int) -> None:
+        """This group has ended: its number may soon be somebody else's."""
+        self._say(f"-{group}")
+
+    def remove(self, file: Path) -> None:
+        """Remove this file, too, which lies outside of the folder."""
+        self._say(f"={file}")
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(_STOP_SECONDS)
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+
+def main(folder: str) -> None:
+    """Collect groups until nobody writes any more, then kill them."""
+    groups: set[int] = set()
+    files: set[str] = set()
+    for line in sys.stdin:
+        if line[0] == "=":
+            files.add(line[1:].rstrip("\n"))
+        else:
+            (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+    for file in files:
+        Path(file).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

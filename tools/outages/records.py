@@ -1,0 +1,81 @@
+"""What became of each job, and of each fault."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Job:
+    """One job of one stream; times are seconds of ``time.monotonic``."""
+
+    stream: str
+    number: int
+    began: float
+    ended: float | None = None
+    right: bool | None = None
+    """None until it ends, and for one that ended in an error."""
+    error: str | None = None
+    attempts: int = 1
+    predicted: float | None = None
+    devices: tuple[str, ...] = ()
+    ends: int = 0
+    """Results that came for it: more than one is a duplicate."""
+    handed_back: int = 0
+    """Times that its program was told at once that the agent had died, and submitted it again."""
+
+    @property
+    def seconds(self) -> float | None:
+        """From submission to result."""
+        return None if self.ended is None else self.ended - self.began
+
+    def overlaps(self, start: float, stop: float) -> bool:
+        """Whether it was under way at some moment of the interval."""
+        return self.began <= stop and (self.ended is None or self.ended >= start)
+
+
+@dataclass
+class FaultRecord:
+    """One fault that was injected; times as of a job."""
+
+    kind: str
+    target: str
+    at: float
+    undone: float | None = None
+    """When what was killed was started again, or what was stopped went on."""
+    whole: float | None = None
+    """When every member was there and every stream had a right answer to a job begun after ``undone``."""
+    takeover: float | None = None
+    """Seconds until the standby held the role."""
+    lost_store: bool = False
+    """Whether the broker forgot what it had acknowledged."""
+    missing: tuple[str, ...] = ()
+    """Retained topics that the mesh did not bring back in time after that."""
+
+
+@dataclass
+class Records:
+    """Written by the threads of the streams and by the schedule."""
+
+    jobs: list[Job] = field(default_factory=list)
+    faults: list[FaultRecord] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    """Results that belong to no job: outputs of no input that was sent."""
+    errors: list[str] = field(default_factory=list)
+    """Error results that the plain app got; it cannot tell of which submission, which then counts as lost."""
+    redelivered: int = 0
+    """Messages that MQTT delivered twice to the plain app: same job id, same bytes."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def remembered_since(self) -> float:
+        """From when on the broker knew what it had acknowledged until the end of the run."""
+        return max((fault.whole or 0.0 for fault in self.faults if fault.lost_store), default=0.0)
+
+    def begin(self, stream: str, number: int, began: float) -> Job:
+        """A job that is submitted now."""
+        job = Job(stream, number, began)
+        with self.lock:
+            self.jobs.append(job)
+        return job
