@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.errors import SettingsError
+from edgemesh.node.parent_death import PARENT_VARIABLE, end_with_parent
 
 if TYPE_CHECKING:
     from edgemesh.simulation.compare import Summary
@@ -65,7 +67,9 @@ def simulate(
             f"--model {unknown[0]} is not in scenario {wanted.name}; it has {', '.join(wanted.models)}"
         )
     chosen = models or wanted.models
-    with ProcessPoolExecutor(processes) as pool:
+    # Or a simulation that is killed would leave them at work.
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
         summaries = compare(wanted, chosen, pool=pool)
     if png is not None:
         _draw(wanted, summaries, png)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import PIL.Image
+import psutil
 import pytest
 
 from edgemesh.cli.main import run
@@ -83,3 +87,26 @@ def test_a_wrong_name_is_one_line_and_a_status(
 
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_its_processes_end_with_it_when_it_is_killed() -> None:
+    command = [sys.executable, "-m", "edgemesh.cli.main", "simulate", "calm"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        workers = _children(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert psutil.wait_procs(workers, timeout=20.0)[1] == []
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    """The children, once there are any."""
+    for _ in range(600):
+        found = psutil.Process(pid).children()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")

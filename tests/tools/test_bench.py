@@ -62,6 +62,19 @@ def test_hop_measures_three_sizes_against_a_real_broker() -> None:
     assert not _report(finished)["failures"], finished.stderr
 
 
+@pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_peers_compares_with_gloo_and_answers_rightly_when_a_half_is_killed() -> None:
+    finished = _run("peers", "--quick", "--json")
+
+    _check_shape(finished, claims=4)
+    report = _report(finished)
+    assert not report["failures"], finished.stderr
+    killed = [name for name in report["figures"] if "half killed" in name]
+    assert any("edgemesh" in name and "right answer" in name for name in killed), killed
+    assert any("torch gloo" in name and "right answer" not in name for name in killed), killed
+
+
 @pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
 def test_a_benchmark_without_mosquitto_fails_and_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -89,7 +102,7 @@ def test_an_unknown_name_is_wrong_usage() -> None:
 def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() -> None:
     finished = _run("decide", "--quick", "--json")
 
-    _check_shape(finished, claims=7)
+    _check_shape(finished, claims=8)
     report = _report(finished)
     assert not report["failures"], finished.stderr
     # Modelled, hence the same on every machine.

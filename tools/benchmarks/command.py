@@ -15,6 +15,7 @@ BENCHMARKS = {
     "decode": "activation encode and decode against one memcpy",
     "footprint": "an idle device with a model loaded, and the start of the command line",
     "hop": "one hop through Mosquitto against a minimal paho program",
+    "peers": "two halves over edgemesh against torch gloo, RPC, pipelining, raw TCP, paho, one process",
     "plan": "the planner at 200 units, against networkx on the same graph, and its growth",
     "split": "a job over two workers against compute with raw TCP and with a minimal paho program",
 }

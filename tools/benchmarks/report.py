@@ -67,6 +67,8 @@ class Report:
         lines = [f"{'claim':66} {'value':>9} {'limit':>9}"]
         for claim in self.claims:
             verdict = "holds" if claim.holds else "DOES NOT HOLD"
+            if claim.value is None:
+                verdict = "not claimed"
             value = f"{'-':>10}" if claim.value is None else f"{claim.value:8.3f}{claim.unit:2}"
             note = f" ({claim.note})" if claim.note else ""
             lines.append(f"{claim.claim:66} {value} {claim.limit:7.2f}{claim.unit:2}  {verdict}{note}")
