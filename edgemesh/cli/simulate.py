@@ -14,7 +14,7 @@ import click
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.errors import SettingsError
-from edgemesh.node.parent_death import PARENT_VARIABLE, end_with_parent
+from edgemesh.node.parent_death import end_with
 
 if TYPE_CHECKING:
     from edgemesh.simulation.compare import Summary
@@ -68,8 +68,7 @@ def simulate(
         )
     chosen = models or wanted.models
     # Or a simulation that is killed would leave them at work.
-    os.environ[PARENT_VARIABLE] = str(os.getpid())
-    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(processes, initializer=end_with, initargs=(os.getpid(),)) as pool:
         summaries = compare(wanted, chosen, pool=pool)
     if png is not None:
         _draw(wanted, summaries, png)

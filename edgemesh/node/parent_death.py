@@ -13,11 +13,17 @@ _PR_SET_PDEATHSIG = 1
 def end_with_parent() -> None:
     """Arrange for SIGTERM when the process named by the environment is gone (Linux; elsewhere nothing)."""
     parent = os.environ.pop(PARENT_VARIABLE, None)
-    if parent is None or not hasattr(signal, "SIGTERM"):
+    if parent is not None:
+        end_with(int(parent))
+
+
+def end_with(parent: int) -> None:
+    """Arrange for SIGTERM when this process's ``parent`` is gone (Linux; elsewhere nothing)."""
+    if not hasattr(signal, "SIGTERM"):
         return
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
         return
-    if os.getppid() != int(parent):  # it died before we asked
+    if os.getppid() != parent:  # it died before we asked
         os.kill(os.getpid(), signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -87,6 +88,15 @@ def test_a_wrong_name_is_one_line_and_a_status(
 
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
+
+
+def test_it_leaves_the_environment_of_its_process_as_it_was(small: Path) -> None:
+    before = dict(os.environ)
+
+    assert run(["simulate", str(small), "--json"]) == 0
+
+    # What it starts later would end at once, if it took us for a parent that is gone.
+    assert dict(os.environ) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")

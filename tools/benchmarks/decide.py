@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from os import cpu_count, environ, getpid
+from os import cpu_count, getpid
 from time import process_time
 
 from benchmarks.report import Report
-from edgemesh.node.parent_death import PARENT_VARIABLE, end_with_parent
+from edgemesh.node.parent_death import end_with
 from edgemesh.simulation.compare import Summary, changed, played
 from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario, scenario_names
@@ -73,8 +73,8 @@ def measure(report: Report) -> None:
     """
     _claim_speed(report)
     worst = 0.0
-    environ[PARENT_VARIABLE] = str(getpid())
-    with ProcessPoolExecutor(min(2, cpu_count() or 1), initializer=end_with_parent) as pool:
+    workers = min(2, cpu_count() or 1)
+    with ProcessPoolExecutor(workers, initializer=end_with, initargs=(getpid(),)) as pool:
         plays = [
             _begun(pool, gain, name, model, quick=report.quick)
             for gain in _GAINS
