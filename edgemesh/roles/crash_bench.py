@@ -34,7 +34,7 @@ class CrashBench:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to a death of the executor and to the end of a bench."""
-        if isinstance(event, TimerFired) and event.name.startswith(_TIMER):
+        if isinstance(event, TimerFired) and self.is_due(event):
             return self._back(event.name.removeprefix(_TIMER))
         if isinstance(event, ExecutorLost) and event.digest is not None and event.digest not in self.benched:
             return self._died(event.digest, event.text, now)

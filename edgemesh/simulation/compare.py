@@ -102,8 +102,8 @@ def summary(scenario: Scenario, model: str, outcome: Outcome) -> Summary:
         len(jobs),
         sum(job.code is not None for job in jobs),
         fmean(seconds) if seconds else math.nan,
-        _quantile(seconds, 0.5),
-        _quantile(seconds, 0.95),
+        quantile(seconds, 0.5),
+        quantile(seconds, 0.95),
         outcome.joules / count,
         outcome.weighted_joules / count,
         outcome.nbytes / count,
@@ -121,5 +121,6 @@ def _timeline(jobs: Sequence[Job], duration: float) -> tuple[float | None, ...]:
     return tuple(fmean(seconds) if seconds else None for seconds in bins)
 
 
-def _quantile(ascending: Sequence[float], share: float) -> float:
+def quantile(ascending: Sequence[float], share: float) -> float:
+    """The value that ``share`` of all lie below; NaN of none."""
     return ascending[min(int(share * len(ascending)), len(ascending) - 1)] if ascending else math.nan

@@ -48,23 +48,29 @@ class ScheduledDecider:
 
     def _assignment(self, model: str, origin: str, chosen: Chosen) -> Publish:
         self._sequence += 1
-        plan = chosen.plan
-        result = plan.prediction.result
-        message = Assignment(
-            self._holder.term,
-            self._sequence,
-            model,
-            unit_table(model).digest,
-            origin,
-            "baseline",
-            route_of(plan),
-            hop_predictions(plan.prediction),
-            result.seconds if result is not None else 0.0,
-            plan.total,
-            "a baseline of the simulation",
-            tuple(
-                Fallback(device, route_of(other), other.total) for device, other in chosen.fallbacks.items()
-            ),
-        )
+        epoch = self._holder.term, self._sequence
+        digest = unit_table(model).digest
+        message = fixed_assignment(epoch, model, digest, origin, chosen, "a baseline of the simulation")
         topic = self._topics.build("assignment", model=model, origin=origin)
         return Publish(topic, encode_json(message), qos=1, retain=True)
+
+
+def fixed_assignment(
+    epoch: tuple[int, int], model: str, digest: str, origin: str, chosen: Chosen, reason: str
+) -> Assignment:
+    """The assignment that says a plan which nobody decided anew."""
+    plan = chosen.plan
+    result = plan.prediction.result
+    return Assignment(
+        *epoch,
+        model,
+        digest,
+        origin,
+        "baseline",
+        route_of(plan),
+        hop_predictions(plan.prediction),
+        result.seconds if result is not None else 0.0,
+        plan.total,
+        reason,
+        tuple(Fallback(device, route_of(other), other.total) for device, other in chosen.fallbacks.items()),
+    )

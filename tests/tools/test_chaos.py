@@ -16,20 +16,18 @@ from typing import Any
 
 import psutil
 import pytest
+from benchmarks.report import Report
+from outages.faults import KILLED, KINDS, PAUSED, WIPED
+from outages.findings import APP, LANE, Findings, quantile, report_on, told
+from outages.mesh import ORIGIN
+from outages.records import FaultRecord, Job, Records
+from outages.relay import Relay
+from outages.schedule import endless_kinds, quick_kinds
+from outages.streams import PlainApp
 
 from edgemesh.transport.local_broker import installed_mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from benchmarks.report import Report  # noqa: E402
-from outages.faults import KILLED, KINDS, PAUSED, WIPED  # noqa: E402
-from outages.findings import APP, LANE, Findings, quantile, report_on, told  # noqa: E402
-from outages.mesh import ORIGIN  # noqa: E402
-from outages.records import FaultRecord, Job, Records  # noqa: E402
-from outages.relay import Relay  # noqa: E402
-from outages.schedule import endless_kinds, quick_kinds  # noqa: E402
-from outages.streams import PlainApp  # noqa: E402
 
 GUARDED = """
 import signal, subprocess, sys, time

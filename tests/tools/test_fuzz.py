@@ -10,14 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fuzzing.run import read_report
+from fuzzing.targets import Target, targets
 
 from edgemesh.errors import DecodeError
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from fuzzing.run import read_report  # noqa: E402
-from fuzzing.targets import Target, targets  # noqa: E402
 
 _CRASH = """\
 #2 INITED cov: 50 ft: 51 corp: 2/100b exec/s: 0 rss: 64Mb

@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reproduction.evaluation import evaluation
+from reproduction.perform import arrivals
+from reproduction.results import Figures, Result, Results, figures
+from reproduction.stored import Stored
+from reproduction.study import NETWORKS, SCENARIOS, Run, all_runs, planned, scenario_of
+from reproduction.truth import case, measured_table, stretched
+from testbeds.checking import Check
+from testbeds.network import why_not
 
 from edgemesh.device.boards import load_board
 from edgemesh.protocol.presence import Profile
 from edgemesh.simulation.unit_tables import unit_table
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from reproduction.evaluation import evaluation  # noqa: E402
-from reproduction.perform import arrivals  # noqa: E402
-from reproduction.results import Figures, Result, Results, figures  # noqa: E402
-from reproduction.stored import Stored  # noqa: E402
-from reproduction.study import NETWORKS, SCENARIOS, Run, all_runs, planned, scenario_of  # noqa: E402
-from reproduction.truth import case, measured_table, stretched  # noqa: E402
-from testbeds.checking import Check  # noqa: E402
-from testbeds.network import why_not  # noqa: E402
 
 _PLAIN = Figures(100, 0, 0, 0.1, 0.1, 0.12, 2.0, 2.0, 1000.0, 0, 0.05)
 

@@ -19,6 +19,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from testbeds.bed import MESH, Bed, DeviceSpec
+from testbeds.checking import HEADROOM, TOLERANCE, Check, check_table, time_scale
+from testbeds.leftovers import remove_leftovers
+from testbeds.network import why_not
+from testbeds.relay import HeldBack, Relay, Way
 
 from edgemesh.node.client import Client
 from edgemesh.node.model_import import Treatment, manifest_of
@@ -28,13 +33,6 @@ from edgemesh.runtime.made_up import made_up_inputs
 from tests.tflite_models import ModelBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from testbeds.bed import MESH, Bed, DeviceSpec  # noqa: E402
-from testbeds.checking import HEADROOM, TOLERANCE, Check, check_table, time_scale  # noqa: E402
-from testbeds.leftovers import remove_leftovers  # noqa: E402
-from testbeds.network import why_not  # noqa: E402
-from testbeds.relay import HeldBack, Relay, Way  # noqa: E402
 
 _REASON = why_not()
 needs_namespaces = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")

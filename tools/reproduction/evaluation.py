@@ -23,6 +23,30 @@ _CHANGES_OF_SCENARIOS: tuple[str, ...] = ()
 """Changes of scenario files since the first full run, one sentence each."""
 
 
+_EMULATED = (
+    "## What is emulated\n\n"
+    "Boards: the real units run on this machine, then the executor waits until the board's time has "
+    "passed; "
+    "other programs on a board are a longer wait. Watts are the boards' published figures, nothing is "
+    "metered. Links: rate and delay are shaped, there is no loss and no contention for air between "
+    "devices. Weights are random, which changes no operation. Everything else is the product: protocol, "
+    "broker, agents, estimates, decisions, switching, retries."
+)
+_THREATS = (
+    "## Threats to validity\n\n"
+    "* One machine runs everything: what else it does makes jobs late, in whichever run it happens.\n"
+    "* A board's time for a unit is its share of this machine's time; a board with slow memory differs.\n"
+    "* Speed checks and profile runs of idle devices (at most 1 % of their time) are not in the joules.\n"
+    "* Work that was lost when a device left is not in the joules of its job.\n"
+    "* A run lasts seconds and a change is acted on within seconds, so the cost of reacting weighs "
+    "more than "
+    "it would over hours; `tools/bench decide` plays 20 to 40 minutes in the simulator.\n"
+    "* A frame that comes while the one before is late is skipped, so a slow phase has fewer jobs in the "
+    "mean: it flatters whoever is slow there.\n"
+    "* Every run is made once; repeat with `--seed` for a spread."
+)
+
+
 def evaluation(stored: Stored, peers: Path | None) -> str:
     """The page; raises NotMeasurableError when the file of ``peers`` cannot be read."""
     parts = [
@@ -43,8 +67,8 @@ def evaluation(stored: Stored, peers: Path | None) -> str:
         "program had held them up, and radio watts times the airtime of all bytes, heartbeats and probes "
         "included. `J held` charges a run for as long as it lasted. Claims use `J`: what other programs draw "
         "they draw without the run.",
-        _emulated(stored),
-        _threats(stored),
+        _EMULATED,
+        _THREATS,
         _scenario_changes(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -179,34 +203,6 @@ def _claim(claim: Claim, command: str) -> tuple[str, ...]:
         verdict = "not reachable"
     note = f" ({claim.note})" if claim.note else ""
     return f"{claim.claim}{note}", value, f"{claim.limit:.2f}{claim.unit}", verdict, f"`{command}`"
-
-
-def _emulated(stored: Stored) -> str:
-    return (
-        "## What is emulated\n\n"
-        "Boards: the real units run on this machine, then the executor waits until the board's time has "
-        "passed; "
-        "other programs on a board are a longer wait. Watts are the boards' published figures, nothing is "
-        "metered. Links: rate and delay are shaped, there is no loss and no contention for air between "
-        "devices. Weights are random, which changes no operation. Everything else is the product: protocol, "
-        "broker, agents, estimates, decisions, switching, retries."
-    )
-
-
-def _threats(stored: Stored) -> str:
-    return (
-        "## Threats to validity\n\n"
-        "* One machine runs everything: what else it does makes jobs late, in whichever run it happens.\n"
-        "* A board's time for a unit is its share of this machine's time; a board with slow memory differs.\n"
-        "* Speed checks and profile runs of idle devices (at most 1 % of their time) are not in the joules.\n"
-        "* Work that was lost when a device left is not in the joules of its job.\n"
-        "* A run lasts seconds and a change is acted on within seconds, so the cost of reacting weighs "
-        "more than "
-        "it would over hours; `tools/bench decide` plays 20 to 40 minutes in the simulator.\n"
-        "* A frame that comes while the one before is late is skipped, so a slow phase has fewer jobs in the "
-        "mean: it flatters whoever is slow there.\n"
-        "* Every run is made once; repeat with `--seed` for a spread."
-    )
 
 
 def _scenario_changes() -> str:

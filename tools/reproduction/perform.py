@@ -20,7 +20,8 @@ from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.simulation.plans import Case, Phase
 from edgemesh.simulation.scenario import states_at
-from reproduction.study import ORIGIN, Planned, assignment
+from edgemesh.simulation.scheduled_decider import fixed_assignment
+from reproduction.study import ORIGIN, Planned
 
 WARM_UP_SECONDS = 2.0
 """Jobs before anything is measured: the plan is in force and loaded, and estimates rest on jobs."""
@@ -62,7 +63,6 @@ class Performer:
         self._sequence = 0
         self._term = 0
         self._assignments: list[tuple[float, Assignment]] = []
-        self._away: set[str] = set()
         bed.observer.on_assignment = self._assigned
 
     def perform(self, planned: Planned, case: Case, seed: int) -> Record:
@@ -92,13 +92,9 @@ class Performer:
         bed = self._bed
         for name, state in states_at(case.scenario, at).items():
             if not state.present:
-                if name not in self._away:
-                    bed.leave(name)
-                self._away.add(name)
+                bed.leave(name)
                 continue
-            if name in self._away:
-                bed.come_back(name)
-                self._away.discard(name)
+            bed.come_back(name)
             link = self._boards[name].link
             assert link is not None
             bed.set_link(
@@ -129,7 +125,10 @@ class Performer:
     def _publish(self, phase: Phase) -> None:
         self._sequence += 1
         # Above all that a decision node of this term said, below the first word of the next one.
-        message = assignment(phase, self._digest, self._model, (self._term, 100_000 + self._sequence))
+        epoch = self._term, 100_000 + self._sequence
+        chosen = phase.plans[self._model, ORIGIN]
+        reason = "a fixed plan of the experiment"
+        message = fixed_assignment(epoch, self._model, self._digest, ORIGIN, chosen, reason)
         self._bed.observer.publish(self._assignment_topic, encode_json(message))
 
     def _warm_up(self, case: Case) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.report import Claim
 
+from edgemesh.simulation.compare import quantile
 from reproduction.study import ADAPTIVE, Run
 
 CALM = "calm"
@@ -53,8 +54,8 @@ def figures(record: Mapping[str, Any], slower: float) -> Figures:
         sum(job["code"] is not None for job in jobs),
         record["skipped"],
         fmean(seconds) if seconds else math.nan,
-        _quantile(seconds, 0.5),
-        _quantile(seconds, 0.95),
+        quantile(seconds, 0.5),
+        quantile(seconds, 0.95),
         sum(job["joules"] for job in jobs) / count + radio,
         sum(job["joules_held"] for job in jobs) / count + radio,
         record["nbytes"] / count,
@@ -212,7 +213,3 @@ class Results:
                 claims.append(Claim(name, round(median(off), 4), 0.1, ""))
                 claims.append(Claim(name.replace("median", "worst"), round(max(off), 4), 0.1, ""))
         return claims
-
-
-def _quantile(ascending: Sequence[float], share: float) -> float:
-    return ascending[min(int(share * len(ascending)), len(ascending) - 1)] if ascending else math.nan

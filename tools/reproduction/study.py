@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgemesh.protocol.assignment import Assignment, Fallback
-from edgemesh.roles.announcements import hop_predictions, route_of
+from edgemesh.roles.announcements import route_of
 from edgemesh.simulation.plans import BASELINES, Case, Phase
 from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario
@@ -110,29 +109,6 @@ def planned(run: Run, case: Case, seed: int, slower: float) -> Planned:
     }
     text = json.dumps(what, sort_keys=True)
     return Planned(run, phases, hashlib.sha256(text.encode()).hexdigest()[:16])
-
-
-def assignment(phase: Phase, digest: str, model: str, epoch: tuple[int, int]) -> Assignment:
-    """What is published for the origin in this phase."""
-    chosen = phase.plans[model, ORIGIN]
-    plan = chosen.plan
-    result = plan.prediction.result
-    return Assignment(
-        *epoch,
-        model,
-        digest,
-        ORIGIN,
-        "baseline",
-        route_of(plan),
-        hop_predictions(plan.prediction),
-        result.seconds if result is not None else 0.0,
-        plan.prediction.total,
-        "a fixed plan of the experiment",
-        tuple(
-            Fallback(device, route_of(other), other.prediction.total)
-            for device, other in chosen.fallbacks.items()
-        ),
-    )
 
 
 def _routes(phases: tuple[Phase, ...]) -> list[Any]:

@@ -18,6 +18,7 @@ from benchmarks.report import NotMeasurableError, machine
 
 from edgemesh.errors import EdgemeshError, SettingsError
 from edgemesh.node.model_import import ImportOptions, import_model
+from edgemesh.simulation.compare import quantile
 from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario, scenario_names
 from testbeds.bed import Bed, DeviceSpec
@@ -141,13 +142,9 @@ def _figures(jobs: list[dict[str, Any]]) -> dict[str, float | int | None]:
         "jobs": len(jobs),
         "failed": len(jobs) - len(seconds),
         "mean": fmean(seconds) if seconds else None,
-        "p50": _quantile(seconds, 0.5),
-        "p95": _quantile(seconds, 0.95),
+        "p50": quantile(seconds, 0.5) if seconds else None,
+        "p95": quantile(seconds, 0.95) if seconds else None,
     }
-
-
-def _quantile(ascending: list[float], share: float) -> float | None:
-    return ascending[min(len(ascending) - 1, int(share * len(ascending)))] if ascending else None
 
 
 def _text(value: float | int | None) -> str:

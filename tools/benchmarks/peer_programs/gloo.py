@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, windowed
+from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, Windowed
 from edgemesh.protocol.manifest import Boundary
 
 WORLD = 3
@@ -48,7 +48,7 @@ def serve(place: Place) -> None:
         incoming.reverse()
 
 
-class Requester:
+class Requester(Windowed):
     """Rank 0."""
 
     def __init__(self, place: Place) -> None:
@@ -56,15 +56,6 @@ class Requester:
         self._outputs = buffers(place.boundary(SECOND + 1))
         self._sending: deque[list[Any]] = deque()
         join(place)
-
-    def once(self) -> Arrays:
-        """One job."""
-        self._begin()
-        return self._end()
-
-    def stream(self, count: int, window: int) -> None:
-        """``count`` jobs, ``window`` of them under way."""
-        windowed(count, window, self._begin, self._end)
 
     def _begin(self) -> None:
         # What is dropped before it was sent is never sent.

@@ -6,12 +6,12 @@ from collections import deque
 from pathlib import Path
 
 from benchmarks.models import opened
-from benchmarks.peer_programs.place import Arrays, Place, windowed
+from benchmarks.peer_programs.place import Arrays, Place, Windowed
 from benchmarks.programs import MESH
 from edgemesh.node.client import Client, PendingResult
 
 
-class Requester:
+class Requester(Windowed):
     """A client of the mesh."""
 
     def __init__(self, place: Place) -> None:
@@ -24,10 +24,6 @@ class Requester:
     def once(self) -> Arrays:
         """One job."""
         return self._client.infer(self._model, self._inputs).tensors
-
-    def stream(self, count: int, window: int) -> None:
-        """``count`` jobs, ``window`` of them under way."""
-        windowed(count, window, self._begin, self._end)
 
     def _begin(self) -> None:
         self._under_way.append(self._client.begin(self._model, self._inputs))

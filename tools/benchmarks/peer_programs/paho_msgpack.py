@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, windowed
+from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, Windowed
 from benchmarks.stages import QOS, paho_client
 
 _TOPICS = ("answers", "first", "second")
@@ -42,7 +42,7 @@ def serve(place: Place) -> None:
     client.loop_forever()
 
 
-class Requester:
+class Requester(Windowed):
     """A client whose callback puts answers into a queue."""
 
     def __init__(self, place: Place) -> None:
@@ -55,15 +55,6 @@ class Requester:
         self._client.subscribe(_TOPICS[REQUESTER], QOS)
         self._client.loop_start()
         subscribed.wait(10.0)
-
-    def once(self) -> Arrays:
-        """One job."""
-        self._begin()
-        return self._end()
-
-    def stream(self, count: int, window: int) -> None:
-        """``count`` jobs, ``window`` of them under way."""
-        windowed(count, window, self._begin, self._end)
 
     def _begin(self) -> None:
         self._client.publish(_TOPICS[FIRST], _packed(self._inputs), QOS)

@@ -59,11 +59,25 @@ class Requests(Protocol):
         ...
 
 
-def windowed(count: int, window: int, begin: Callable[[], None], end: Callable[[], object]) -> None:
-    """Begin ``count`` jobs and end them in order, at most ``window`` begun and not ended."""
-    for number in range(count):
-        if number >= window:
-            end()
-        begin()
-    for _ in range(min(window, count)):
-        end()
+class Windowed:
+    """Requests that begin and end apart, so that several are under way; a way says how each is done."""
+
+    def once(self) -> Arrays:
+        """One job."""
+        self._begin()
+        return self._end()
+
+    def stream(self, count: int, window: int) -> None:
+        """Begin ``count`` jobs and end them in order, at most ``window`` begun and not ended."""
+        for number in range(count):
+            if number >= window:
+                self._end()
+            self._begin()
+        for _ in range(min(window, count)):
+            self._end()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> Arrays:
+        raise NotImplementedError

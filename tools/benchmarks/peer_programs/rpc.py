@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.distributed import rpc
 
-from benchmarks.peer_programs.place import REQUESTER, Arrays, Place, windowed
+from benchmarks.peer_programs.place import REQUESTER, Arrays, Place, Windowed
 
 _NAMES = ("requester", "first", "second")
 _half: Callable[[Arrays], Arrays]
@@ -50,7 +50,7 @@ def serve(place: Place) -> None:
     threading.Event().wait()
 
 
-class Requester:
+class Requester(Windowed):
     """The caller."""
 
     def __init__(self, place: Place) -> None:
@@ -58,15 +58,6 @@ class Requester:
         self._inputs = [torch.from_numpy(array) for array in place.inputs()]
         self._under_way: deque[Any] = deque()
         _join(place)
-
-    def once(self) -> Arrays:
-        """One job."""
-        self._begin()
-        return self._end()
-
-    def stream(self, count: int, window: int) -> None:
-        """``count`` jobs, ``window`` of them under way."""
-        windowed(count, window, self._begin, self._end)
 
     def _begin(self) -> None:
         middle = rpc.remote("first", run_tensors, (self._inputs,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, windowed
+from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Arrays, Place, Windowed
 from benchmarks.stages import bare_bytes, bare_tensors, receive, send, tune
 
 _CONNECT_SECONDS = 30.0
@@ -22,7 +22,7 @@ def serve(place: Place) -> None:
             send(outgoing, bare_bytes(run(bare_tensors(receive(incoming), boundary))))
 
 
-class Requester:
+class Requester(Windowed):
     """Both ends of the ring."""
 
     def __init__(self, place: Place) -> None:
@@ -31,15 +31,6 @@ class Requester:
         with socket.create_server(("127.0.0.1", place.ports[REQUESTER])) as server:
             self._out = _connected(place.ports[FIRST])
             self._in, _ = server.accept()
-
-    def once(self) -> Arrays:
-        """One job."""
-        self._begin()
-        return self._end()
-
-    def stream(self, count: int, window: int) -> None:
-        """``count`` jobs, ``window`` of them under way."""
-        windowed(count, window, self._begin, self._end)
 
     def _begin(self) -> None:
         send(self._out, bare_bytes(self._inputs))
