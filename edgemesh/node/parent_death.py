@@ -17,13 +17,13 @@ def end_with_parent() -> None:
         end_with(int(parent))
 
 
-def end_with(parent: int) -> None:
-    """Arrange for SIGTERM when this process's ``parent`` is gone (Linux; elsewhere nothing)."""
+def end_with(parent: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Arrange for the signal when this process's ``parent`` is gone (Linux; elsewhere nothing)."""
     if not hasattr(signal, "SIGTERM"):
         return
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     except (OSError, AttributeError):
         return
     if os.getppid() != parent:  # it died before we asked
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)

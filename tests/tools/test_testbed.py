@@ -240,6 +240,18 @@ def _own_namespaces() -> list[Path]:
     return sorted(Path("/run/netns").glob(f"emtb{os.getpid()}-*"))
 
 
+def test_a_command_whose_starter_is_gone_already_does_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    nobody = str(2**22 + 1)  # above the largest process id
+    bound = [sys.executable, "-m", "testbeds.bound", nobody, str(signal.SIGTERM.value), "touch", str(mark)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
+
+    status = subprocess.run(bound, env=environment, timeout=60, check=False).returncode
+
+    assert status == -signal.SIGTERM
+    assert not mark.exists()
+
+
 _FOREVER = """
 import signal
 import sys

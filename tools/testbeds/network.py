@@ -29,7 +29,7 @@ def why_not() -> str | None:
     """What is missing for namespaces here, with what to do about it; None where nothing is."""
     if os.geteuid() != 0:
         return "network namespaces need root: run it with sudo, or with --loopback"
-    for program in ("ip", "tc", "nsenter", "setpriv"):
+    for program in ("ip", "tc", "nsenter"):
         if not any((Path(place) / program).exists() for place in os.get_exec_path()):
             package = "iproute2" if program in ("ip", "tc") else "util-linux"
             return f"{program} is not installed: apt install {package}, or run it with --loopback"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,7 +36,7 @@ class Processes:
         """Start a member; what it says goes to ``NAME.log``, or with ``pipes`` its output comes here."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*within, *_ending_with_us(signal.SIGTERM), *command],
+                [*_ending_with_us(signal.SIGTERM), *within, *command],
                 env={**self.environment, **environment},
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else log,
@@ -60,7 +59,7 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         """A program of the user, its standard output a pipe; killed with the testbed."""
         process = subprocess.Popen(
-            [*within, *_ending_with_us(signal.SIGKILL), *command],
+            [*_ending_with_us(signal.SIGKILL), *within, *command],
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -111,8 +110,7 @@ class Processes:
 
 
 def _ending_with_us(number: signal.Signals) -> list[str]:
-    setpriv = shutil.which("setpriv")
-    return [] if setpriv is None else [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--"]
+    return [sys.executable, "-m", "testbeds.bound", str(os.getpid()), str(number.value)]
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
