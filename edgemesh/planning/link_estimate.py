@@ -58,14 +58,19 @@ class LinkEstimate:
     """A link with how well it is known."""
 
     link: Link
-    uncertainty: float
-    """Likely relative error of its times, on a log scale: 0.1 is about 10 %."""
     age: float
     """Seconds since the newest sample; infinite when all is default."""
+    latency_error: float
+    """Likely relative error of the latencies, on a log scale: 0.1 is about 10 %; ``UNKNOWN`` for a guess."""
     up_error: float
-    """The same as ``uncertainty``, of what the device sends; jobs often show one direction only."""
+    """The same of the rate at which the device sends; jobs often show one direction only."""
     down_error: float
-    """The same of what it receives."""
+    """The same of the rate at which it receives."""
+
+    @property
+    def uncertainty(self) -> float:
+        """The largest of the errors."""
+        return max(self.latency_error, self.up_error, self.down_error)
 
 
 class LinkEstimator:
@@ -117,10 +122,9 @@ class LinkEstimator:
             clamped(1.0 / down.seconds, *RATE_RANGE),
         )
         base_error = base.error if base is not None else UNKNOWN
-        up_error, down_error = (min(hypot(base_error, way.error), UNKNOWN) for way in (up, down))
         levels = [self._base, *(large.level for large in self._per_byte.values())]
         age = now - max(level.newest_at for level in levels)
-        return LinkEstimate(link, max(up_error, down_error), age, up_error, down_error)
+        return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN))
 
     def _read(self, kind: SampleKind, now: float) -> _PerByte | None:
         large = self._per_byte.get(kind)

@@ -35,6 +35,10 @@ class Crossing:
     joules: float = 0.0
     """At both ends: codec and radio."""
     money: float = 0.0
+    latency_up: float = 0.0
+    """Of ``up``, what does not depend on the bytes."""
+    latency_down: float = 0.0
+    """Of ``down``, the same."""
 
     @property
     def seconds(self) -> float:

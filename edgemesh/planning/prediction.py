@@ -208,6 +208,8 @@ def _crossing(
         decode=decode / TICKS,
         joules=_both_ends(costs.joules, cut, codec, sender, receiver) / TICKS,
         money=_both_ends(costs.money, cut, codec, sender, receiver) / MONEY_TICKS,
+        latency_up=one.link.latency_up,
+        latency_down=other.link.latency_down,
     )
 
 

@@ -32,7 +32,7 @@ _FORGET_SECONDS: Final = 60.0
 """A rival that was not the best for so long is not watched any more."""
 
 Source = tuple[str, str]
-"""What an error comes from: ``run``, ``queue``, ``up`` or ``down`` (of the link), and whose."""
+"""What an error comes from, and whose: ``run``, ``queue``, or of the link ``latency``, ``up`` or ``down``."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,21 @@ class Errors:
 
     run: Mapping[str, float]
     up: Mapping[str, float]
-    """Of what the device sends."""
+    """Of the bytes that the device sends."""
     guessed: frozenset[Source] = frozenset()
     """What no measurement of this mesh stands behind: a profile that no job confirmed, a default link."""
     down: Mapping[str, float] = field(default_factory=dict)
-    """Of what it receives."""
+    """Of the bytes that it receives."""
+    latency: Mapping[str, float] = field(default_factory=dict)
+    """Of what its messages take however small they are."""
 
     def of(self, source: Source) -> float:
         """Of everything that ``source`` causes: one factor, the same in every plan."""
         kind, device = source
         if kind == "queue":
             return _QUEUE_ERROR
-        return {"run": self.run, "up": self.up, "down": self.down}[kind].get(device, 0.0)
+        errors = {"run": self.run, "up": self.up, "down": self.down, "latency": self.latency}
+        return errors[kind].get(device, 0.0)
 
 
 def seconds_by_source(prediction: Prediction) -> dict[Source, float]:
@@ -62,8 +65,10 @@ def seconds_by_source(prediction: Prediction) -> dict[Source, float]:
         _add(terms, ("run", hop.partition.device), hop.run)
         _add(terms, ("queue", hop.partition.device), hop.queue)
     for crossing in prediction.crossings:
-        _add(terms, ("up", crossing.sender), crossing.up)
-        _add(terms, ("down", crossing.receiver), crossing.down)
+        _add(terms, ("latency", crossing.sender), crossing.latency_up)
+        _add(terms, ("latency", crossing.receiver), crossing.latency_down)
+        _add(terms, ("up", crossing.sender), crossing.up - crossing.latency_up)
+        _add(terms, ("down", crossing.receiver), crossing.down - crossing.latency_down)
         _add(terms, ("run", crossing.sender), crossing.encode)
         _add(terms, ("run", crossing.receiver), crossing.decode)
     return terms

@@ -13,6 +13,8 @@ from edgemesh.protocol.fields import Check, Count, Digest, Id, Seconds
 MORE_JOBS: Final = 10_000
 MoreJobs = Annotated[int, Check("0 to 10,000", range(MORE_JOBS + 1).__contains__)]
 
+TransferKind = Literal["acknowledged", "echoed", "tail", "received"]
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -33,7 +35,7 @@ class Transfer:
     back).
     """
 
-    kind: Literal["acknowledged", "echoed", "tail", "received"]
+    kind: TransferKind
     nbytes: Count
     seconds: Seconds
     peer: Id | None = None

@@ -251,7 +251,7 @@ class Device:
             return self.requester.handle(event, now)
         if kind in ("chunk", "chunk-request"):
             return self.content.handle(event, now)
-        if kind in ("receipt", "probe"):
+        if kind in ("receipt", "probe", "decision"):
             return self.meter.handle(event, now)
         if kind == "meter":
             return self.power.handle(event, now)

@@ -18,6 +18,8 @@ DOUBT_SECONDS: Final = 0.5
 """Between probes while it is not clear whether the link has changed."""
 LOST_SECONDS: Final = 10.0
 """A probe that has not come back after this, its expiry, will not."""
+PATIENCE_SECONDS: Final = 2.0
+"""For which a probe that is due waits for a link that is free."""
 PROBE_COST: Final = 0.006
 """Share of the link's time that probes may take: a slow link is probed less often."""
 PROBE_BYTES: Final = (64, 65_536)

@@ -10,16 +10,18 @@ from edgemesh.errors import DecodeError
 from edgemesh.planning.level import Level
 from edgemesh.planning.link_estimate import LARGE_BYTES, SMALL_BYTES
 from edgemesh.planning.robust import is_positive
+from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
-from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer
+from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer, TransferKind
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, JobEnded, Publish, SetTimer, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
 from edgemesh.roles.job_reports import JobReports
-from edgemesh.roles.link_probe import LOST_SECONDS, PROBE_BYTES, ProbePlan
+from edgemesh.roles.link_probe import LOST_SECONDS, PATIENCE_SECONDS, PROBE_BYTES, ProbePlan
+from edgemesh.roles.recent import Recent
 from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.sent_messages import SentMessages
+from edgemesh.roles.sent_messages import SentMessages, Timed
 
 REPORT_SECONDS: Final = 1.0
 SURPRISED_SECONDS: Final = 0.2
@@ -64,6 +66,9 @@ class Meter:
         self._unasked = 0
         """Messages without a receipt that were acknowledged since the last report."""
         self._runs: list[RunReport] = []
+        self._recent = Recent()
+        self._leader = ""
+        """Boot id of the decision node that hears the reports."""
         self._usual: OrderedDict[tuple[object, ...], Level] = OrderedDict()
         self._reported_at = float("-inf")
         self._wakes_at = float("inf")
@@ -76,7 +81,9 @@ class Meter:
     ) -> list[Action]:
         """Units ran here, for a job or to ``probe`` how fast they run now."""
         if len(self._runs) < _RUNS:
-            self._runs.append(RunReport(digest, start, stop, max(0.0, seconds), probe))
+            run = RunReport(digest, start, stop, max(0.0, seconds), probe)
+            self._runs.append(run)
+            self._recent.run(run, now)
         self._compare((digest, start, stop), seconds, now)
         return self._wake(now)
 
@@ -112,13 +119,17 @@ class Meter:
             return self._received(receipt, now)
         if isinstance(event, MessageReceived) and event.topic.kind == "probe":
             return self._probe_returned(event, now)
+        if isinstance(event, MessageReceived) and event.topic.kind == "decision":
+            return self._heard_leader(event, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._tick(now)
         if isinstance(event, Connected):
             self._sent.clear()
+            self._recent.connected()
             self._probe.connected(now)
             self._wakes_at = now + SURPRISED_SECONDS
             filters = [self._topics.filter(kind, requester=self._requester) for kind in ("receipt", "probe")]
+            filters.append(self._topics.filter("decision"))
             return [*(Subscribe(f, 0) for f in filters), SetTimer(_TIMER, self._wakes_at)]
         return []
 
@@ -136,16 +147,16 @@ class Meter:
             self._sent.forget(token)
             self._unasked += 1
             if self._unasked > _ACKNOWLEDGED:
-                return []
-        self._note(Transfer("acknowledged", timed.nbytes, timed.seconds), now)
-        return self._wake(now)
+                return self._probe_if_due(now)
+        self._note("acknowledged", timed, timed.seconds, now)
+        return [*self._probe_if_due(now), *self._wake(now)]
 
     def _received(self, receipt: Receipt, now: float) -> list[Action]:
         for token in self._sent.tokens(f"work:{receipt.job}:{receipt.attempt}:"):
             timed = self._sent.arrived(token, now, receipt.device)
             if timed is None:
                 continue
-            self._note(Transfer("received", timed.nbytes, timed.seconds, timed.peer), now)
+            self._note("received", timed, timed.seconds, now)
             if token.endswith(":0"):
                 self._jobs.arrived(receipt.job, timed.waited + timed.seconds)
         return self._wake(now)
@@ -155,19 +166,23 @@ class Meter:
         timed = self._sent.arrived(token, now) if token.startswith("probe:") else None
         if timed is None:
             return []
-        self._note(Transfer("echoed", timed.nbytes, timed.seconds), now)
+        self._note("echoed", timed, timed.seconds, now)
         if timed.after_acknowledgement is not None:
-            self._note(Transfer("tail", timed.nbytes, timed.after_acknowledgement), now)
+            self._note("tail", timed, timed.after_acknowledgement, now)
         if timed.nbytes > SMALL_BYTES:
             self._probe.returned(timed.nbytes, timed.seconds, now)
         return self._wake(now)
 
-    def _note(self, transfer: Transfer, now: float) -> None:
+    def _note(self, kind: TransferKind, timed: Timed, seconds: float, now: float) -> None:
+        if timed.nbytes <= SMALL_BYTES and not timed.alone:
+            return
+        transfer = Transfer(kind, timed.nbytes, seconds, timed.peer if kind == "received" else None)
+        self._recent.transfer(transfer, now)
         if len(self._transfers) < _TRANSFERS:
             self._transfers.append(transfer)
         if transfer.nbytes >= LARGE_BYTES:
-            kind = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
-            if self._compare(kind, transfer.seconds / transfer.nbytes, now):
+            key = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+            if self._compare(key, transfer.seconds / transfer.nbytes, now):
                 self._probe.doubt(now)
 
     def _compare(self, kind: tuple[object, ...], value: float, now: float) -> bool:
@@ -196,9 +211,7 @@ class Meter:
         return [SetTimer(_TIMER, at)]
 
     def _tick(self, now: float) -> list[Action]:
-        actions: list[Action] = []
-        if self._probe.due(now) and not self._probe_under_way(now):
-            actions += self._send_probe(now)
+        actions = self._probe_if_due(now)
         if self._transfers or self._runs or len(self._jobs):
             actions.append(self._report(now))
         self._wakes_at = now + REPORT_SECONDS
@@ -212,6 +225,28 @@ class Meter:
         self._reported_at, self._surprised = now, False
         topic = self._topics.build("link", requester=self._requester)
         return Publish(topic, encode_json(report), expiry=10.0)
+
+    def _heard_leader(self, event: MessageReceived, now: float) -> list[Action]:
+        """Tell one that is new what those before it have heard: its first plan would rest on guesses."""
+        try:
+            holder = decode_json(Holder, event.payload)
+        except DecodeError as error:
+            return self._refusals.log("decision", error, now)
+        if holder.state != "online" or holder.boot == self._leader:
+            return []
+        self._leader = holder.boot
+        transfers, runs = self._recent.all(now)
+        if not (transfers or runs):
+            return []
+        self._transfers, self._runs = list(transfers), list(runs)  # those not reported yet are among them
+        return [self._report(now)]
+
+    def _probe_if_due(self, now: float) -> list[Action]:
+        """A probe that queues behind other messages tells less: it waits a little for a free link."""
+        patient = now - self._probe.next_at < PATIENCE_SECONDS
+        if not self._probe.due(now) or self._probe_under_way(now) or (patient and self._sent.busy()):
+            return []
+        return self._send_probe(now)
 
     def _probe_under_way(self, now: float) -> bool:
         return any(now - self._sent.sent_at(token) < LOST_SECONDS for token in self._sent.tokens("probe:"))

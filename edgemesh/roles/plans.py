@@ -10,6 +10,7 @@ import numpy as np
 from edgemesh.model.codec_accuracy import route_error
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import FloatArray, Instance, Requester
+from edgemesh.planning.link_estimate import UNKNOWN
 from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.prediction import memory_need, predicted_latency
@@ -253,6 +254,7 @@ class Plans:
         run: dict[str, float] = {}
         up: dict[str, float] = {}
         down: dict[str, float] = {}
+        latency: dict[str, float] = {}
         guessed: set[Source] = set()
         manifest = situation.manifest
         for device in situation.instance.devices:
@@ -266,10 +268,12 @@ class Plans:
             participants[APP_ORIGIN] = GATEWAY_PARTICIPANT
         for name, participant in participants.items():
             estimate = self._estimates.link(participant, now)
+            latency[name] = estimate.latency_error
             up[name], down[name] = estimate.up_error, estimate.down_error
-            if estimate.age > _FRESH_SECONDS:
-                guessed |= {("up", name), ("down", name)}
-        return Errors(run, up, frozenset(guessed), down)
+            for kind, error in (("latency", latency), ("up", up), ("down", down)):
+                if estimate.age > _FRESH_SECONDS or error[name] >= UNKNOWN:
+                    guessed.add((kind, name))
+        return Errors(run, up, frozenset(guessed), down, latency)
 
     def _all_as_before(self, situation: Situation, now: float) -> bool:
         """Whether nothing has moved since the plan in force was found to be the best, and no rival waits."""

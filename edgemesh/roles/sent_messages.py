@@ -4,7 +4,7 @@ A link carries one message after the other. One that was handed over while an ea
 first, and that wait is the queue's and not the link's: at a fifth of its rate a link would otherwise look ten
 times slower with each message that queues. ``base`` is the time of a message of no size. An earlier message
 that was acknowledged at ``t`` had left the link by ``t - base``, so the next one cannot have begun before
-that.
+that. A small message that waited tells nothing: what is left of its time is the base that was taken off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgemesh.planning.link_estimate import SMALL_BYTES
 OPEN: Final = 64
 """Messages that are timed at once; the oldest gives way."""
 _BASES: Final = 8
-"""Small messages whose least time is the base."""
+"""Small messages, each alone on the link, whose least time is the base."""
 
 
 @dataclass
@@ -28,6 +28,8 @@ class _Sent:
     peer: str | None
     began: float
     """When the link was free for it, as far as is known."""
+    alone: bool
+    """Whether all before it had been acknowledged."""
     acknowledged: float | None = None
 
 
@@ -40,6 +42,8 @@ class Timed(NamedTuple):
     """Since the link was free for it."""
     waited: float
     """Before that, since it was handed over."""
+    alone: bool
+    """Whether no other message was under way when it was handed over."""
     after_acknowledgement: float | None
     """Of ``seconds``, those since its acknowledgement; None where that did not come before."""
 
@@ -66,7 +70,7 @@ class SentMessages:
         """A message is handed over."""
         if len(self._sent) >= OPEN:
             del self._sent[next(iter(self._sent))]
-        self._sent[token] = _Sent(now, nbytes, peer, now)
+        self._sent[token] = _Sent(now, nbytes, peer, now, not self.busy())
 
     def acknowledged(self, token: str, now: float) -> Timed | None:
         """The broker has the message; None for one that is not known (any more)."""
@@ -74,12 +78,11 @@ class SentMessages:
         if sent is None or sent.acknowledged is not None:
             return None
         sent.acknowledged = now
-        if self._acknowledged_at is not None and self._bases:
-            sent.began = min(now, max(sent.at, self._acknowledged_at - min(self._bases)))
+        self._begin(sent, now)
         self._acknowledged_at = now
-        if sent.nbytes <= SMALL_BYTES:
+        if sent.alone and sent.nbytes <= SMALL_BYTES:
             self._bases.append(now - sent.began)
-        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, None)
+        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, sent.alone, None)
 
     def arrived(self, token: str, now: float, peer: str | None = None) -> Timed | None:
         """The message has come back, or its receipt has; it is forgotten.
@@ -90,8 +93,10 @@ class SentMessages:
         if sent is None or (peer is not None and sent.peer != peer):
             return None
         del self._sent[token]
+        if sent.acknowledged is None:  # brokers hand a message on before they acknowledge it
+            self._begin(sent, now)
         after = now - sent.acknowledged if sent.acknowledged is not None else None
-        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, after)
+        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, sent.alone, after)
 
     def forget(self, token: str) -> None:
         """Nothing more is expected of the message."""
@@ -101,11 +106,20 @@ class SentMessages:
         """Tokens of messages under way that begin with ``prefix``."""
         return [token for token in self._sent if token.startswith(prefix)]
 
+    def busy(self) -> bool:
+        """Whether the broker has not acknowledged some message yet."""
+        return any(sent.acknowledged is None for sent in self._sent.values())
+
     def leaving(self, *prefixes: str) -> bool:
-        """Whether the broker has not acknowledged a message whose token begins with one of ``prefixes``."""
+        """The same of messages whose token begins with one of ``prefixes``."""
         return any(
             sent.acknowledged is None and token.startswith(prefixes) for token, sent in self._sent.items()
         )
+
+    def _begin(self, sent: _Sent, now: float) -> None:
+        if self._acknowledged_at is not None:
+            free = self._acknowledged_at - min(self._bases, default=0.0)
+            sent.began = min(now, max(sent.at, free))
 
     def sent_at(self, token: str) -> float:
         """When a message under way was handed over."""

@@ -69,8 +69,10 @@ class Connection:
         self._session = session
         self._loop = loop
         self._tokens: dict[int, str] = {}
-        self._inbox: list[IncomingMessage] = []
-        """What paho read; handled once it returned, because inside its callbacks nothing is written."""
+        self._inbox: list[IncomingMessage | str] = []
+        """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
+        else see a message wait that did not. Handled once paho has returned, because inside its callbacks
+        nothing is written."""
         self._greeted = False
         """Whether the host accepted us and our owner does not know yet."""
         self._attempts = Attempts(callbacks.on_problem)
@@ -264,12 +266,8 @@ class Connection:
         if reason.is_failure:
             self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
             return
-        if not token:
-            return
-        if self._incoming is not None:
-            self._incoming.put(0, lambda: self._callbacks.on_acknowledged(token))
-        else:
-            self._loop.call_soon(self._callbacks.on_acknowledged, token)
+        if token:
+            self._inbox.append(token)
 
     # --- socket ------------------------------------------------------------------------------------------
 
@@ -317,6 +315,9 @@ class Connection:
             arrived = tuple(self._inbox)
             self._inbox.clear()
             for message in arrived:
+                if isinstance(message, str):
+                    self._acknowledged(message)
+                    continue
                 if message.qos and not self._session.manual_acknowledgement:
                     self._due.append(message.mid)  # what is answered at once is acknowledged with the answer
                 self._deliver(message)
@@ -336,6 +337,12 @@ class Connection:
         while self._due and self.connected:
             self._client.ack(self._due.popleft(), 1)
         self._flush()
+
+    def _acknowledged(self, token: str) -> None:
+        if self._incoming is not None:
+            self._incoming.put(0, lambda: self._callbacks.on_acknowledged(token))
+        else:
+            self._callbacks.on_acknowledged(token)
 
     def _deliver(self, message: IncomingMessage) -> None:
         if message.qos and self._session.manual_acknowledgement:

@@ -77,6 +77,20 @@ def test_what_two_plans_have_in_common_cannot_be_wrong_between_them() -> None:
     assert doubt == Doubt(pytest.approx(0.1 * 0.1), 0.0)
 
 
+def test_a_latency_that_nobody_measured_makes_no_large_message_doubtful() -> None:
+    partition = Partition(0, 4, "pi", "raw")
+    arrival = Crossing(
+        0, "app", "pi", "raw", 600_000, 0.0, 0.25, 0.0, 0.0625, 0.0, latency_up=0.001, latency_down=0.002
+    )
+    prediction = Prediction((Hop(partition, arrival, 0.0, 0.5, 0.0),), None, 0.8125, 0.0)
+    errors = Errors({}, {}, latency={"app": 1.4, "pi": 1.4})
+
+    terms = seconds_by_source(prediction)
+
+    assert terms["up", "app"] == pytest.approx(0.249) and terms["down", "pi"] == pytest.approx(0.0605)
+    assert doubt_about(terms, {}, errors).measured == pytest.approx(1.4 * math.hypot(0.001, 0.002))
+
+
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0, 10.0)), st.floats(0.01, 1.0))
 def test_a_plan_cannot_be_wrong_against_itself(seconds: dict[str, float], error: float) -> None:
     terms = {("run", device): amount for device, amount in seconds.items()}

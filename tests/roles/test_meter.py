@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgemesh.planning.level import FRESH_AGE
 from edgemesh.protocol.activation import Timing
+from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.link import JobReport, LinkReport, Receipt
+from edgemesh.protocol.presence import State
 from edgemesh.roles.actions import Action, JobEnded, Publish
-from edgemesh.roles.events import Connected, PublishAcknowledged
+from edgemesh.roles.events import Connected, MessageReceived, PublishAcknowledged
 from edgemesh.roles.job_reports import LISTED
-from edgemesh.roles.link_probe import PROBE_BYTES
+from edgemesh.roles.link_probe import PATIENCE_SECONDS, PROBE_BYTES
 from edgemesh.roles.meter import Meter
 from edgemesh.roles.sent_messages import SentMessages
 from tests.roles.build import DIGEST, TOPICS, message
@@ -118,6 +121,35 @@ def test_waiting_for_earlier_messages_is_not_taken_for_a_slow_link(
         assert timed.seconds == pytest.approx(latency + nbytes / rate, rel=1e-6, abs=65 / rate)
 
 
+def test_a_small_message_behind_a_large_one_is_no_sample_of_the_latency() -> None:
+    """The broker's echo comes before its acknowledgement, and both after the message ahead is through."""
+    driven = meter()
+    small, large = sorted(sent("probe", driven.pass_until(0.5)), key=lambda probe: len(probe.payload))
+    for probe, at in ((small, 0.51), (large, 0.55)):
+        driven.take(PublishAcknowledged(probe.token or ""), at=at)
+        driven.take(message("probe", probe.payload, requester="me"), at=at)
+    reports(driven, 2.5)
+    driven.role.watch([work("sent:j-1:0:0", 600_000), work("sent:j-2:0:0", 64)], 3.0)
+
+    driven.take(PublishAcknowledged("sent:j-1:0:0"), at=3.75)
+    driven.take(PublishAcknowledged("sent:j-2:0:0"), at=3.75)
+
+    (told,) = report(driven, 5.0).transfers
+    assert (told.nbytes, told.seconds) == (600_000, pytest.approx(0.75))
+
+
+def test_an_echo_that_comes_before_its_acknowledgement_has_waited_all_the_same() -> None:
+    messages = SentMessages()
+    messages.add("large", 600_000, None, 0.0)
+    messages.add("probe", 65_536, None, 0.25)
+    messages.acknowledged("large", 1.0)
+
+    timed = messages.arrived("probe", 1.125)
+
+    assert timed is not None and not timed.alone
+    assert timed.seconds == pytest.approx(0.125) and timed.waited == pytest.approx(0.75)
+
+
 def test_what_is_never_acknowledged_does_not_pile_up() -> None:
     driven = meter()
     for number in range(10_000):
@@ -207,6 +239,73 @@ def test_a_probe_that_comes_back_tells_both_ways() -> None:
         "echoed": pytest.approx(0.5),
         "tail": pytest.approx(0.1),
     }
+
+
+def test_a_probe_waits_a_little_for_a_free_link_and_not_for_ever() -> None:
+    driven = meter()
+    probes_until(driven, 4.0, took=0.02)
+    due = driven.role._probe.next_at
+    driven.role.watch([work("sent:j-1:0:0", 600_000)], due - 0.5)
+
+    waited = sent("probe", driven.pass_until(due + 1.0))
+    freed = sent("probe", driven.take(PublishAcknowledged("sent:j-1:0:0"), at=due + 1.0))
+
+    assert waited == [] and len(freed) == len(PROBE_BYTES)
+    for probe in freed:
+        driven.take(message("probe", probe.payload, requester="me"), at=driven.now + 0.02)
+    due = driven.role._probe.next_at
+    driven.role.watch([work("sent:j-2:0:0", 600_000)], due - 0.5)
+    assert sent("probe", driven.pass_until(due + PATIENCE_SECONDS + 1.5)) != []
+
+
+# --- a new decision node ---------------------------------------------------------------------------------
+
+
+def leader(boot: str, state: State = "online") -> MessageReceived:
+    return message("decision", Holder(state, "host", boot, 1), retained=True)
+
+
+def told_to(driven: Driven, event: MessageReceived, at: float) -> list[LinkReport]:
+    """Reports that come at once on ``event``."""
+    return [decode_json(LinkReport, p.payload) for p in sent("link", driven.take(event, at))]
+
+
+def test_a_new_decision_node_is_told_what_the_one_before_has_heard() -> None:
+    driven = meter()
+    driven.take(leader("first"), at=0.0)
+    driven.role.watch([work("sent:j-1:0:0", 600_000)], 1.0)
+    driven.take(PublishAcknowledged("sent:j-1:0:0"), at=1.25)
+    driven.run(0.125, at=1.5)
+    before = reports(driven, 4.0)
+
+    (again,) = told_to(driven, leader("second"), at=4.0)
+
+    assert again.transfers == before[0].transfers and again.runs == before[0].runs != ()
+    assert again.jobs == ()  # what is counted is not counted twice
+    assert told_to(driven, leader("second"), at=4.5) == []
+    assert reports(driven, 6.0) == []
+
+
+def test_only_what_is_as_good_as_new_is_told_again() -> None:
+    driven = meter()
+    driven.take(leader("first"), at=0.0)
+    driven.run(0.125, at=1.0)
+    driven.pass_until(1.0 + FRESH_AGE)
+    driven.run(0.25, at=2.0 + FRESH_AGE)
+
+    (again,) = told_to(driven, leader("second"), at=3.0 + FRESH_AGE)
+
+    assert [run.seconds for run in again.runs] == [0.25]
+
+
+@pytest.mark.parametrize("event", [leader("second", "offline"), message("decision", b"{")])
+def test_nobody_is_told_where_nobody_decides(event: MessageReceived) -> None:
+    driven = meter()
+    driven.take(leader("first"), at=0.0)
+    driven.run(0.125, at=1.0)
+    driven.pass_until(3.0)
+
+    assert told_to(driven, event, at=3.0) == []
 
 
 def test_a_foreign_probe_on_its_topic_is_ignored() -> None:

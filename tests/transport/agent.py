@@ -73,9 +73,13 @@ class Agent:
     async def hears(self, kind: str) -> Any:
         """What came with the next callback of that kind; others before it are dropped."""
         while True:
-            happened, what = await asyncio.wait_for(self._happened.get(), WAIT)
+            happened, what = await self.next()
             if happened == kind:
                 return what
+
+    async def next(self) -> tuple[str, Any]:
+        """The next callback of any kind, and what came with it."""
+        return await asyncio.wait_for(self._happened.get(), WAIT)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, **others: Any) -> None:
         self.connection.publish(Publish(topic, payload, qos, **others))

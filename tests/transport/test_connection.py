@@ -193,6 +193,35 @@ async def _first(*waits: object) -> str:
 # --- payloads -------------------------------------------------------------------------------------------
 
 
+def test_acknowledgements_and_messages_are_told_in_the_order_of_the_wire() -> None:
+    connack = bytes((0x20, 3, 0, 0, 0))
+    echo = b"\x30\x06\x00\x01t\x00hi"
+    puback = bytes((0x40, 2, 0, 1))
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(connack)
+        await reader.read(1000)
+        writer.write(puback + echo)
+        await reader.read()
+        writer.close()
+
+    async def story() -> None:
+        server = await asyncio.start_server(answers, "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "echoes") as agent:
+            await agent.hears("connected")
+            agent.publish("t", b"hi", token="first")
+
+            assert [kind for kind, _ in [await agent.next(), await agent.next()]] == [
+                "acknowledged",
+                "message",
+            ]
+        server.close()
+
+    run(story())
+
+
 @BOTH
 def test_four_megabytes_come_back_whole(broker: BrokerAddress) -> None:
     payload = os.urandom(4_000_000)
