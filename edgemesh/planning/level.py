@@ -89,6 +89,11 @@ class Level:
             return self._suspects[-1][0]
         return self._group[-1][0] if self._group else -math.inf
 
+    @property
+    def group_since(self) -> float:
+        """Time of the oldest sample that counts; there must be one."""
+        return self._group[0][0]
+
     def add(self, value: float, now: float) -> bool:
         """Take a sample, which must be positive and finite; True when it confirms a step."""
         sample = now, math.log(value)
@@ -118,15 +123,6 @@ class Level:
         self._renew(now)
         self.steps += 1
         return True
-
-    def take_suspects_back(self) -> int:
-        """Forget the newest samples, as many as are suspects, and say how many.
-
-        For when what they were computed from turns out to be wrong: the caller gives them again, corrected.
-        """
-        count = len(self._suspects)
-        self._suspects.clear()
-        return count
 
     def scale(self, factor: float) -> None:
         """All samples were ``factor`` times what was said: what they are compared with has changed."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
 from typing import Final, Literal, NamedTuple
 
 from edgemesh.planning.instance import Link
@@ -37,6 +37,10 @@ LARGE_BYTES: Final = 16 * 1024
 """From here on it tells a rate; in between it does so where the link is slow."""
 _MOSTLY_BYTES: Final = 4.0
 """A sample of middling size that took so many bases was on the way for its bytes."""
+_KNOWN: Final = 0.4
+"""With a smaller error a rate is known well enough to be remembered."""
+_SAME_BASE: Final = 0.05
+"""A base that moved by less leaves what was made of it as it is."""
 _SAME_SECONDS: Final = 1.0
 """Without a new sample an estimate stays as it is for so long: it only grows older."""
 _LEAST_SHARE: Final = 0.02
@@ -81,13 +85,14 @@ class LinkEstimator:
         self._base = Level()
         self._estimated: tuple[float, LinkEstimate] | None = None
         """When it was asked for last, with the answer, while no sample has come since."""
+        self._judged_by = 0.0
+        """Base with which the large samples were judged."""
+        self.steps = 0
+        """Steps recognised so far: each time, what older samples said was forgotten."""
         self._per_byte: dict[SampleKind, _LargeSamples] = {}
         """``tail`` and ``down`` show the same and share a level."""
-
-    @property
-    def steps(self) -> int:
-        """Steps recognised so far: each time, what older samples said was forgotten."""
-        return self._base.steps + sum(large.level.steps for large in self._per_byte.values())
+        self._ratio = 1.0
+        """Of the seconds per byte down to those up, in the last estimate for which both were well known."""
 
     def observe(self, kind: SampleKind, nbytes: int, seconds: float, now: float) -> None:
         """Take one sample; a time or size that is not positive and finite is ignored."""
@@ -97,12 +102,13 @@ class LinkEstimator:
         base = self._base_seconds(now)
         if nbytes >= LARGE_BYTES or (nbytes > SMALL_BYTES and seconds > _MOSTLY_BYTES * BASES[kind] * base):
             key: SampleKind = "down" if kind == "tail" else kind
-            self._per_byte.setdefault(key, _LargeSamples()).add(_Large(now, kind, nbytes, seconds), base)
+            if self._per_byte.setdefault(key, _LargeSamples()).add(_Large(now, kind, nbytes, seconds), base):
+                self.steps += 1
+                self._stepped(key, base)
         elif nbytes <= SMALL_BYTES and BASES[kind]:
             alone = max(seconds - nbytes * self._known_per_byte(kind, now), _LEAST_BASE_SHARE * seconds)
-            if self._base.add(clamped(alone, *BASE_RANGE), now):
-                for large in self._per_byte.values():
-                    large.reconsider(self._base_seconds(now))
+            self.steps += self._base.add(clamped(alone, *BASE_RANGE), now)
+            self._judge_anew(self._base_seconds(now))
 
     def estimate(self, now: float) -> LinkEstimate:
         """The link as of ``now`` (within a second); the default for whatever has no samples."""
@@ -113,7 +119,13 @@ class LinkEstimator:
     def _estimate(self, now: float) -> LinkEstimate:
         base = self._base.read(now, UNKNOWN) if self._base else None
         base_seconds = base.value if base is not None else self._base_seconds(now)
-        up, down = _up_and_down(self._read("up", now), self._read("down", now), self._read("echo", now))
+        up, down = _up_and_down(
+            self._read("up", now), self._read("down", now), self._read("echo", now), self._ratio
+        )
+        if max(up.error, down.error) < _KNOWN and not any(
+            large.level.doubtful for large in self._per_byte.values()
+        ):
+            self._ratio = down.seconds / up.seconds
         latency = clamped(base_seconds - self._broker, *BASE_RANGE) / 2.0
         link = Link(
             latency,
@@ -125,6 +137,26 @@ class LinkEstimator:
         levels = [self._base, *(large.level for large in self._per_byte.values())]
         age = now - max(level.newest_at for level in levels)
         return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN))
+
+    def _judge_anew(self, base: float) -> None:
+        """Large samples tell of rates by what the base leaves of them: it is known better now."""
+        if abs(base - self._judged_by) > _SAME_BASE * self._judged_by:
+            self._judged_by = base
+            for large in self._per_byte.values():
+                large.keep_since(-inf, base)
+
+    def _stepped(self, key: SampleKind, base: float) -> None:
+        """Seconds per byte of ``key`` have made a step: forget what others say of the link before it.
+
+        An echo shows the sum of both ways, so it is out of date as soon as one of them has changed. A way is
+        out of date unless it was seen since: a link that gets slow gets slow both ways more often than not.
+        """
+        since = self._per_byte[key].level.group_since
+        for other, samples in list(self._per_byte.items()):
+            if other == key or (other != "echo" and samples.level.newest_at >= since):
+                continue
+            if not samples.keep_since(since, base):
+                del self._per_byte[other]
 
     def _read(self, kind: SampleKind, now: float) -> _PerByte | None:
         large = self._per_byte.get(kind)
@@ -166,22 +198,25 @@ class _LargeSamples:
         self.level = Level()
         self._newest: deque[_Large] = deque(maxlen=WINDOW)
 
-    def add(self, sample: _Large, base: float) -> None:
-        """Take a sample where the base is known to be ``base``."""
+    def add(self, sample: _Large, base: float) -> bool:
+        """Take a sample where the base is known to be ``base``; True when it confirms a step."""
         self._newest.append(sample)
-        self._judge(sample, base)
+        return self._judge(sample, base)
 
-    def reconsider(self, base: float) -> None:
-        """The base has made a step to ``base``: the suspects may have told of it, and of no rate."""
-        suspects = self.level.take_suspects_back()
-        for sample in list(self._newest)[len(self._newest) - suspects :]:
-            self._judge(sample, base)
+    def keep_since(self, time: float, base: float) -> bool:
+        """Begin anew with the samples from ``time`` on; False when there is none."""
+        kept = [sample for sample in self._newest if sample.time >= time]
+        self.level = Level()
+        self._newest.clear()
+        for sample in kept:
+            self.add(sample, base)
+        return bool(kept)
 
-    def _judge(self, sample: _Large, base: float) -> None:
+    def _judge(self, sample: _Large, base: float) -> bool:
         # What is no slower than the base says "too fast to see", which is not "infinitely fast".
         on_the_way = max(sample.seconds - BASES[sample.kind] * base, _LEAST_SHARE * sample.seconds)
         per_byte = clamped(on_the_way / sample.nbytes, 1.0 / RATE_RANGE[1], 1.0 / RATE_RANGE[0])
-        self.level.add(per_byte, sample.time)
+        return self.level.add(per_byte, sample.time)
 
 
 class _PerByte(NamedTuple):
@@ -191,19 +226,25 @@ class _PerByte(NamedTuple):
 
 
 def _up_and_down(
-    up: _PerByte | None, down: _PerByte | None, both: _PerByte | None
+    up: _PerByte | None, down: _PerByte | None, both: _PerByte | None, ratio: float
 ) -> tuple[_PerByte, _PerByte]:
     """Both directions from the seconds per byte that samples show; an echo shows their sum.
 
-    What no sample shows is what the echo leaves, or else like the other direction, or else the default.
+    What no sample shows, or few do, is what the echo leaves, or else in the earlier ``ratio`` (down to up) to
+    the other direction, or else the default.
     """
-    ways = [up, down]
-    if both is not None and ways == [None, None]:
-        ways = [_PerByte(both.seconds / 2.0, UNKNOWN)] * 2
-    for this, other in ((0, 1), (1, 0)):
-        known = ways[other]
-        if ways[this] is None and known is not None:
-            ways[this] = _PerByte(known.seconds, UNKNOWN) if both is None else _rest(both, known)
+    direct = [up, down]
+    if both is not None and direct == [None, None]:
+        shares = (1.0 / (1.0 + ratio), ratio / (1.0 + ratio))
+        direct = [_PerByte(both.seconds * share, UNKNOWN) for share in shares]
+    ways = list(direct)
+    for this, other, factor in ((0, 1, 1.0 / ratio), (1, 0, ratio)):
+        seen, known = direct[this], direct[other]
+        if known is None:
+            continue
+        rest = _PerByte(known.seconds * factor, UNKNOWN) if both is None else _rest(both, known)
+        if seen is None or rest.error < seen.error:
+            ways[this] = rest
     up_way, down_way = ways
     default = (1.0 / DEFAULT_LINK.rate_up, 1.0 / DEFAULT_LINK.rate_down)
     return up_way or _PerByte(default[0], UNKNOWN), down_way or _PerByte(default[1], UNKNOWN)

@@ -9,7 +9,7 @@ from edgemesh.roles.addresses import Addresses
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.routes import ChosenRoute
 
-_RECEIPT_SECONDS = 0.5
+_RECEIPT_SECONDS = 0.2
 """At most one transfer receipt per peer in this time: enough to follow a link, too few to load it."""
 _PEERS = 4096
 

@@ -62,6 +62,8 @@ class ProbePlan:
         self._credit, self._credit_at = 0.0, now
         self._forgave_at = float("-inf")
         self._borrowed = 0
+        self._doubted = False
+        """Whether something was not as usual since the last probe."""
 
     def due(self, now: float) -> bool:
         """Whether a probe should be sent, where none is under way."""
@@ -75,6 +77,7 @@ class ProbePlan:
         if self.count >= FIRST_PROBES and self._credit < 0.0:
             self._borrowed += 1
         self.count += 1
+        self._doubted = False
         if self.count >= FIRST_PROBES:
             self.next_at = now + (EARLY_PROBE_SECONDS if self.count < EARLY_PROBES else PROBE_SECONDS)
 
@@ -94,11 +97,12 @@ class ProbePlan:
 
     def doubt(self, now: float) -> None:
         """Something took another time than usual: the next probes tell whether that lasts."""
+        self._doubted = True
         self.next_at = min(self.next_at, now + DOUBT_SECONDS)
 
     @property
     def _may_borrow(self) -> bool:
-        return self._level.doubtful and self._borrowed < _BORROWED
+        return (self._doubted or self._level.doubtful) and self._borrowed < _BORROWED
 
     def _forgive(self, now: float) -> None:
         debt = -self._credit - _LARGEST_DEBT * self._usual(now)

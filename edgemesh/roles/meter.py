@@ -19,7 +19,7 @@ from edgemesh.roles.actions import Action, JobEnded, Publish, SetTimer, Subscrib
 from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
 from edgemesh.roles.job_reports import JobReports
 from edgemesh.roles.link_probe import LOST_SECONDS, PATIENCE_SECONDS, PROBE_BYTES, ProbePlan
-from edgemesh.roles.recent import Recent
+from edgemesh.roles.recent import RecentTransfers
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.sent_messages import SentMessages, Timed
 
@@ -66,7 +66,7 @@ class Meter:
         self._unasked = 0
         """Messages without a receipt that were acknowledged since the last report."""
         self._runs: list[RunReport] = []
-        self._recent = Recent()
+        self._recent = RecentTransfers()
         self._leader = ""
         """Boot id of the decision node that hears the reports."""
         self._usual: OrderedDict[tuple[object, ...], Level] = OrderedDict()
@@ -81,9 +81,7 @@ class Meter:
     ) -> list[Action]:
         """Units ran here, for a job or to ``probe`` how fast they run now."""
         if len(self._runs) < _RUNS:
-            run = RunReport(digest, start, stop, max(0.0, seconds), probe)
-            self._runs.append(run)
-            self._recent.run(run, now)
+            self._runs.append(RunReport(digest, start, stop, max(0.0, seconds), probe))
         self._compare((digest, start, stop), seconds, now)
         return self._wake(now)
 
@@ -125,7 +123,7 @@ class Meter:
             return self._tick(now)
         if isinstance(event, Connected):
             self._sent.clear()
-            self._recent.connected()
+            self._recent.link_changed(now)
             self._probe.connected(now)
             self._wakes_at = now + SURPRISED_SECONDS
             filters = [self._topics.filter(kind, requester=self._requester) for kind in ("receipt", "probe")]
@@ -177,26 +175,29 @@ class Meter:
         if timed.nbytes <= SMALL_BYTES and not timed.alone:
             return
         transfer = Transfer(kind, timed.nbytes, seconds, timed.peer if kind == "received" else None)
-        self._recent.transfer(transfer, now)
+        self._recent.add(transfer, now)
         if len(self._transfers) < _TRANSFERS:
             self._transfers.append(transfer)
         if transfer.nbytes >= LARGE_BYTES:
             key = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
-            if self._compare(key, transfer.seconds / transfer.nbytes, now):
+            since = self._compare(key, transfer.seconds / transfer.nbytes, now)
+            if since is not None:
+                self._recent.link_changed(since)
+            if self._usual[key].doubtful:
                 self._probe.doubt(now)
 
-    def _compare(self, kind: tuple[object, ...], value: float, now: float) -> bool:
-        """Whether ``value`` is not what is usual for measurements of its kind."""
-        if not is_positive(value):
-            return False
+    def _compare(self, kind: tuple[object, ...], value: float, now: float) -> float | None:
+        """Compare with what is usual; where ``value`` confirms that this has changed, since when it has."""
         level = self._usual.setdefault(kind, Level())
         self._usual.move_to_end(kind)
         if len(self._usual) > _LEVELS:
             self._usual.popitem(last=False)
+        if not is_positive(value):
+            return None
         stepped = level.add(value, now)
         if stepped or level.doubtful:
             self._surprised = True
-        return level.doubtful
+        return level.group_since if stepped else None
 
     # --- reports and probes ------------------------------------------------------------------------------
 
@@ -235,10 +236,10 @@ class Meter:
         if holder.state != "online" or holder.boot == self._leader:
             return []
         self._leader = holder.boot
-        transfers, runs = self._recent.all(now)
-        if not (transfers or runs):
+        known = self._recent.fresh(now)
+        if not known:
             return []
-        self._transfers, self._runs = list(transfers), list(runs)  # those not reported yet are among them
+        self._transfers = known  # those not reported yet are among them
         return [self._report(now)]
 
     def _probe_if_due(self, now: float) -> list[Action]:

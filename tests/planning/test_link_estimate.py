@@ -172,3 +172,106 @@ def test_a_direction_that_jobs_show_is_known_though_the_other_is_not() -> None:
 
     assert estimate.up_error < 0.1 and estimate.down_error == UNKNOWN
     assert estimate.uncertainty == estimate.down_error
+
+
+# --- what one kind of sample says once another has made a step -------------------------------------------
+
+
+def large(estimator: LinkEstimator, kind: str, rates: list[float], times: range) -> None:
+    """Samples of 64 KiB that pass the given rates one after the other, on a link without latency."""
+    for second in times:
+        estimator.observe(kind, 65536, sum(65536 / rate for rate in rates), float(second))  # type: ignore[arg-type]
+
+
+def test_an_echo_of_before_a_step_does_not_make_the_other_way_fast() -> None:
+    estimator = LinkEstimator()
+    estimator.observe("up", 64, 0.0001, 0.0)
+    large(estimator, "up", [2e6], range(6))
+    large(estimator, "echo", [2e6, 4e6], range(6))
+    estimator.estimate(6.0)
+
+    large(estimator, "up", [0.4e6], range(6, 12))
+
+    estimate = estimator.estimate(12.0)
+    assert estimate.link.rate_up == pytest.approx(0.4e6, rel=0.05)
+    assert estimate.link.rate_down == pytest.approx(0.8e6, rel=0.1)  # as much slower: the best guess
+    assert estimate.down_error == UNKNOWN
+
+
+def test_the_first_echo_after_a_step_tells_the_other_way_again() -> None:
+    estimator = LinkEstimator()
+    estimator.observe("up", 64, 0.0001, 0.0)
+    large(estimator, "up", [2e6], range(6))
+    large(estimator, "echo", [2e6, 4e6], range(6))
+    large(estimator, "up", [0.4e6], range(6, 12))
+
+    large(estimator, "echo", [0.4e6, 4e6], range(12, 16))
+
+    assert estimator.estimate(16.0).link.rate_down == pytest.approx(4e6, rel=0.3)
+
+
+@pytest.mark.parametrize("known", ["down", "tail"])
+def test_a_step_of_the_echo_tells_of_a_way_that_nothing_else_has_shown_since(known: str) -> None:
+    estimator = LinkEstimator()
+    estimator.observe("up", 64, 0.0001, 0.0)
+    for kind, rates in (("up", [2e6]), (known, [4e6]), ("echo", [2e6, 4e6])):
+        large(estimator, kind, rates, range(6))
+
+    large(estimator, "up", [2e6], range(6, 12))
+    large(estimator, "echo", [2e6, 0.5e6], range(6, 12))
+
+    assert estimator.estimate(12.0).link.rate_down == pytest.approx(0.5e6, rel=0.1)
+
+
+def test_rates_are_judged_by_the_latency_that_is_known_now() -> None:
+    """What is measured while a connection opens is slow: it is neither the latency nor all but the rate."""
+    estimator = LinkEstimator()
+    for second, base in enumerate((0.03, 0.015, 0.015, 0.015)):
+        estimator.observe("echo", 64, base, float(second))
+        estimator.observe("echo", 65536, 0.015 + 65536 / 3e6 + 65536 / 3e6, float(second))
+
+    estimate = estimator.estimate(4.0)
+
+    assert estimate.link.rate_up == pytest.approx(3e6, rel=0.02)
+
+
+def test_steps_are_counted_however_often_samples_are_judged_anew() -> None:
+    estimator, seen = LinkEstimator(), [0]
+    for second in range(60):
+        slow = 5.0 if second >= 30 else 1.0
+        estimator.observe("echo", 64, 0.001 * slow, float(second))
+        estimator.observe("up", 65536, 0.001 * slow + 65536 * slow / 2e6, float(second))
+        estimator.observe("echo", 65536, 0.001 * slow + 65536 * slow / 1e6, float(second))
+        seen.append(estimator.steps)
+
+    assert seen == sorted(seen)
+    assert seen[30] == 0 and 1 <= seen[-1] <= 6
+
+
+def test_a_link_in_the_middle_of_a_step_teaches_no_ratio_of_its_ways() -> None:
+    estimator = LinkEstimator()
+    estimator.observe("up", 64, 0.0001, 0.0)
+    large(estimator, "up", [2e6], range(8))
+    large(estimator, "echo", [2e6, 2e6], range(6, 8))
+    estimator.estimate(8.0)
+
+    for second in range(8, 16):
+        large(estimator, "echo", [0.4e6, 0.4e6], range(second, second + 1))
+        estimator.estimate(float(second))
+        if second >= 10:
+            large(estimator, "up", [0.4e6], range(second, second + 1))
+            estimate = estimator.estimate(second + 0.9)
+
+    assert estimate.link.rate_down == pytest.approx(0.4e6, rel=0.2)
+    assert estimator._ratio == pytest.approx(1.0, rel=0.2)
+
+
+def test_one_late_message_weighs_less_than_what_many_echoes_leave() -> None:
+    estimator = LinkEstimator()
+    estimator.observe("up", 64, 0.0001, 0.0)
+    for kind, rates in (("up", [2e6]), ("echo", [2e6, 4e6])):
+        large(estimator, kind, rates, range(8))
+
+    estimator.observe("down", 65536, 65536 / 0.1e6, 8.0)
+
+    assert estimator.estimate(8.0).link.rate_down == pytest.approx(4e6, rel=0.1)

@@ -270,18 +270,24 @@ def told_to(driven: Driven, event: MessageReceived, at: float) -> list[LinkRepor
     return [decode_json(LinkReport, p.payload) for p in sent("link", driven.take(event, at))]
 
 
+def transfer(driven: DrivenMeter, number: int, seconds: float, at: float) -> None:
+    """One of 64 KiB that begins at ``at``."""
+    driven.pass_until(at)
+    driven.role.watch([work(f"sent:j-{number}:0:0", 65_536)], at)
+    driven.take(PublishAcknowledged(f"sent:j-{number}:0:0"), at=at + seconds)
+
+
 def test_a_new_decision_node_is_told_what_the_one_before_has_heard() -> None:
     driven = meter()
     driven.take(leader("first"), at=0.0)
-    driven.role.watch([work("sent:j-1:0:0", 600_000)], 1.0)
-    driven.take(PublishAcknowledged("sent:j-1:0:0"), at=1.25)
+    transfer(driven, 1, 0.25, at=1.0)
     driven.run(0.125, at=1.5)
     before = reports(driven, 4.0)
 
     (again,) = told_to(driven, leader("second"), at=4.0)
 
-    assert again.transfers == before[0].transfers and again.runs == before[0].runs != ()
-    assert again.jobs == ()  # what is counted is not counted twice
+    assert again.transfers == before[0].transfers != ()
+    assert again.jobs == () and again.runs == ()  # what is counted is not counted twice
     assert told_to(driven, leader("second"), at=4.5) == []
     assert reports(driven, 6.0) == []
 
@@ -289,20 +295,31 @@ def test_a_new_decision_node_is_told_what_the_one_before_has_heard() -> None:
 def test_only_what_is_as_good_as_new_is_told_again() -> None:
     driven = meter()
     driven.take(leader("first"), at=0.0)
-    driven.run(0.125, at=1.0)
-    driven.pass_until(1.0 + FRESH_AGE)
-    driven.run(0.25, at=2.0 + FRESH_AGE)
+    transfer(driven, 1, 0.25, at=1.0)
+    transfer(driven, 2, 0.125, at=2.0 + FRESH_AGE)
 
     (again,) = told_to(driven, leader("second"), at=3.0 + FRESH_AGE)
 
-    assert [run.seconds for run in again.runs] == [0.25]
+    assert [told.seconds for told in again.transfers] == [pytest.approx(0.125)]
+
+
+def test_what_a_link_was_before_it_changed_is_not_told_again() -> None:
+    driven = meter()
+    driven.take(leader("first"), at=0.0)
+    for number in range(12):
+        transfer(driven, number, 0.5 if number < 6 else 0.1, at=1.0 + number)
+
+    (again,) = told_to(driven, leader("second"), at=14.0)
+
+    told = [t.seconds for t in again.transfers]
+    assert told == pytest.approx([0.1] * len(told)) and len(told) >= 3
 
 
 @pytest.mark.parametrize("event", [leader("second", "offline"), message("decision", b"{")])
 def test_nobody_is_told_where_nobody_decides(event: MessageReceived) -> None:
     driven = meter()
     driven.take(leader("first"), at=0.0)
-    driven.run(0.125, at=1.0)
+    transfer(driven, 1, 0.25, at=1.0)
     driven.pass_until(3.0)
 
     assert told_to(driven, event, at=3.0) == []
