@@ -20,6 +20,7 @@ from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.plans import Case, Phase
+from edgemesh.simulation.played_stream import Pace, PlayedStream
 from edgemesh.simulation.role_node import RoleNode
 from edgemesh.simulation.scenario import Stream, states_at
 from edgemesh.simulation.scheduled_decider import ScheduledDecider
@@ -30,8 +31,6 @@ PROFILING_SECONDS = 60.0
 """By then every device that is there has published its profiles."""
 WARM_UP_SECONDS = 90.0
 """Jobs before anything is measured: every plan is in force, and its estimates rest on jobs."""
-_PACE_JITTER = 0.2
-"""Of the time between two jobs: a camera is no metronome."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class _Run:
         self._manifests = [unit_table(model) for model in case.scenario.models_of(case.model)]
         self._began = math.inf
         """When the scenario's time is 0."""
-        self._arose: dict[str, float] = {}
+        self._arose: dict[str, tuple[float, PlayedStream]] = {}
         self._routes: dict[str, str] = {}
         self._joules_before: dict[str, float] = defaultdict(float)
         self._random = Random(f"{case.scenario.seed} jobs")
@@ -201,27 +200,24 @@ class _Run:
         device = self._devices[stream.origin]
         start = self._began - WARM_UP_SECONDS if stream.start == 0.0 else self._began + stream.start
         stop = self._began + min(stream.stop, scenario.duration)
-        count = 0
 
-        def arise() -> None:
-            nonlocal count
-            count += 1
-            now = self._mesh.clock.now
-            following = start + (count + self._random.random() * _PACE_JITTER) * interval
-            if following < stop:
-                self._mesh.clock.call_at(following, arise)
+        def submit(number: int) -> bool:
             if not device.is_present:
-                return  # who is away takes no pictures
-            job = f"{stream.name}-{count}"
-            self._arose[job] = now
+                return False  # who is away takes no pictures
+            job = f"{stream.name}-{number}"
+            self._arose[job] = self._mesh.clock.now, played
             device.shell.deliver(JobSubmitted(job, manifest.name, section, scenario.deadline))
+            return True
 
-        self._mesh.clock.call_at(start, arise)
+        pace = Pace(start, stop, interval)
+        played = PlayedStream(self._mesh.clock, pace, stream.skips, self._random, submit)
 
     def _ended(self, ended: JobEnded) -> None:
-        at = self._arose.pop(ended.job) - self._began
+        arose, stream = self._arose.pop(ended.job)
+        at = arose - self._began
         if at >= 0.0:
             self._outcome.jobs.append(Job(at, ended.seconds, ended.predicted, ended.code))
+        stream.ended()
 
 
 def name_needs_no_load(name: str) -> bool:

@@ -44,6 +44,8 @@ class Stream:
     start: float = 0.0
     stop: float = math.inf
     source: str = ""
+    skips: bool = False
+    """Whether a frame that comes while the job before is under way waits half an interval at most."""
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,7 @@ def _stream(table: _Table, devices: tuple[str, ...]) -> Stream:
         table.number("start", *_SECONDS, 0.0),
         table.number("stop", *_SECONDS, math.inf),
         table.text("source"),
+        bool(table.flag("skips")),
     )
     if (stream.per_second is None) == (stream.busy is None):
         raise _WrongKeyError(f"{table.place} needs one of per_second and busy")

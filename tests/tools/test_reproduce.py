@@ -115,7 +115,14 @@ def test_a_study_has_each_network_with_each_scenario() -> None:
 def test_figures_are_those_of_the_boards_and_count_what_was_lost() -> None:
     job = {"seconds": 0.4, "code": None, "joules": 1.0, "joules_held": 2.0, "hop_errors": [0.1]}
     lost = {"seconds": 4.0, "code": "deadline", "joules": 0.0, "joules_held": 0.0, "hop_errors": []}
-    record = {"jobs": [job, lost], "joules_radio": 0.5, "nbytes": 100, "switches": [{}], "skipped": 3}
+    record = {
+        "jobs": [job, lost],
+        "joules_radio": 0.25,
+        "joules_probes": 0.25,
+        "nbytes": 100,
+        "switches": [{}],
+        "skipped": 3,
+    }
 
     found = figures(record, slower=4.0)
 

@@ -1,0 +1,66 @@
+"""A stream of a scenario while it is played: when its jobs arise, and which frames are skipped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from edgemesh.simulation.clock import VirtualClock
+
+PACE_JITTER = 0.2
+"""Of the time between two jobs: a camera is no metronome."""
+_LATE = 0.5
+"""Of the time to the next frame: one that is later than this is skipped."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """From when to when, and how often."""
+
+    start: float
+    stop: float
+    interval: float
+
+
+class PlayedStream:
+    """Calls ``submit`` with the number of each job that arises.
+
+    Where it ``skips``, a frame that comes while the job before is under way waits for its end, and is skipped
+    if that comes too late: a camera has no use for old frames.
+    """
+
+    def __init__(
+        self, clock: VirtualClock, pace: Pace, skips: bool, random: Random, submit: Callable[[int], bool]
+    ) -> None:
+        """``submit`` says whether a job was submitted; ``ended`` is to be called at its end then."""
+        self._clock = clock
+        self._pace = pace
+        self._skips = skips
+        self._random = random
+        self._submit = submit
+        self._count = 0
+        self._busy = False
+        self._waiting: deque[tuple[int, float]] = deque()
+        """Number of each frame that waits, and until when it is worth a job."""
+        clock.call_at(pace.start, self._arise, pace.start)
+
+    def ended(self) -> None:
+        """The job under way has ended."""
+        self._busy = False
+        while self._waiting and not self._busy:
+            number, until = self._waiting.popleft()
+            if self._clock.now <= until:
+                self._busy = self._submit(number)
+
+    def _arise(self, at: float) -> None:
+        self._count += 1
+        pace = self._pace
+        following = pace.start + (self._count + self._random.random() * PACE_JITTER) * pace.interval
+        if following < pace.stop:
+            self._clock.call_at(following, self._arise, following)
+        if self._skips and self._busy:
+            self._waiting.append((self._count, at + _LATE * (following - at)))
+        else:
+            self._busy = self._submit(self._count)
