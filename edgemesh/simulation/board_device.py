@@ -63,13 +63,16 @@ class BoardDevice(DeviceNode):
         self._read_busy = 0.0
 
     def become(self, state: DeviceState) -> None:
-        """Be as ``state`` from now on; leaving is sudden, as when the plug is pulled."""
+        """Be as ``state`` from now on; leaving is sudden."""
         before, self._state = self._state, state
         self._board_speed.slowdown = state.slowdown
         set_link(self.link, link_in(state, self._start_link), self._random, self._scenario.link_jitter)
         if before.present and not state.present:
             self._close_meters()
-            self.cut_power()
+            if state.killed:
+                self.kill()
+            else:
+                self.cut_power()
         elif state.present and not before.present:
             self.restart()
 
@@ -102,12 +105,24 @@ class BoardDevice(DeviceNode):
     @property
     def joules(self) -> float:
         """Above idle, since the start: of everything that ran, and of the radio."""
-        effort, airtime = self._earlier_effort, self._earlier_airtime
+        effort = self._earlier_effort
         if self._state.present:
             effort += self.executor.effort_seconds
-            airtime += self._airtime
-        busy = (self._board.busy_watts or 0.0) - (self._board.idle_watts or 0.0)
-        return effort * busy + airtime * (self._board.radio_watts or 0.0)
+        return effort * self._busy_watts + self.radio_joules
+
+    @property
+    def radio_joules(self) -> float:
+        """Of these, the radio's."""
+        airtime = self._earlier_airtime + (self._airtime if self._state.present else 0.0)
+        return airtime * (self._board.radio_watts or 0.0)
+
+    def joules_of_run(self, seconds: float) -> float:
+        """Above idle, of a run that took so long in the present state."""
+        return seconds / self._state.slowdown * self._busy_watts
+
+    @property
+    def _busy_watts(self) -> float:
+        return (self._board.busy_watts or 0.0) - (self._board.idle_watts or 0.0)
 
     @property
     def on_battery(self) -> bool:

@@ -64,6 +64,8 @@ class Outcome:
     jobs: list[Job] = field(default_factory=list)
     joules: float = 0.0
     """Above idle, of all devices, while jobs were measured."""
+    joules_of_jobs: float = 0.0
+    """Of these the runs of jobs and the radio: no loading, no speed checks."""
     weighted_joules: float = 0.0
     """The same with what a joule of each device counts: what the energy objectives minimise."""
     nbytes: int = 0
@@ -90,6 +92,7 @@ class _Run:
         self._arose: dict[str, tuple[float, PlayedStream]] = {}
         self._routes: dict[str, str] = {}
         self._joules_before: dict[str, float] = defaultdict(float)
+        self._radio_before: dict[str, float] = defaultdict(float)
         self._random = Random(f"{case.scenario.seed} jobs")
         mesh.broker.keeps_log = False
         mesh.broker.on_publish = self._published
@@ -166,6 +169,9 @@ class _Run:
         battery = BATTERY_WEIGHT if policy.battery_weight is None else policy.battery_weight
         mains = 1.0 if policy.mains_weight is None else policy.mains_weight
         for name, node in self._devices.items():
+            if at > 0.0:
+                self._outcome.joules_of_jobs += node.radio_joules - self._radio_before[name]
+            self._radio_before[name] = node.radio_joules
             used = node.joules - self._joules_before[name]
             self._joules_before[name] = node.joules
             if at > 0.0:
@@ -217,6 +223,10 @@ class _Run:
         at = arose - self._began
         if at >= 0.0:
             self._outcome.jobs.append(Job(at, ended.seconds, ended.predicted, ended.code))
+            self._outcome.joules_of_jobs += sum(
+                self._devices[timing.device].joules_of_run(timing.run + timing.code)
+                for timing in ended.timings
+            )
         stream.ended()
 
 

@@ -64,6 +64,9 @@ class Change:
     battery: float | None = None
     present: bool | None = None
     source: str = ""
+    killed: bool = False
+    """Of one that leaves: only its agent ends, and the broker learns of it at once by TCP. Else the machine
+    falls silent, as when the plug is pulled."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class DeviceState:
     load: float = 0.0
     clock: float = 1.0
     battery: float | None = None
+    killed: bool = False
+    """How it left."""
 
     @property
     def slowdown(self) -> float:
@@ -123,7 +128,7 @@ class DeviceState:
         """The state from the change on."""
         fields = ("present", "rate", "delay", "load", "clock", "battery")
         changed = {name: getattr(change, name) for name in fields if getattr(change, name) is not None}
-        return replace(self, **changed)
+        return replace(self, killed=change.killed, **changed)
 
 
 def states_at(scenario: Scenario, time: float) -> dict[str, DeviceState]:

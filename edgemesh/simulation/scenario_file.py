@@ -238,7 +238,10 @@ def _change(table: _Table, devices: tuple[str, ...]) -> Change:
         table.optional("battery", 0.0, 1.0),
         table.flag("present"),
         table.text("source"),
+        bool(table.flag("killed")),
     )
+    if change.killed and change.present is not False:
+        raise _WrongKeyError(f"{table.at('killed')} says how a device leaves: it needs present = false")
     if set(table.content) <= {"at", "device", "source"}:
         raise _WrongKeyError(
             f"{table.place} changes nothing: give rate, delay, load, clock, battery or present"

@@ -93,6 +93,22 @@ def test_a_shared_subscription_deals_in_turn_and_each_message_to_one() -> None:
     assert [member.payloads for member in members] == [[b"\0", b"\3"], [b"\1", b"\4"], [b"\2", b"\5"]]
 
 
+def test_a_restarted_broker_keeps_the_subscriptions_of_a_session_but_for_shared_ones() -> None:
+    clock, broker = world()
+    held: dict[str, Any] = {"clean_start": False, "session_lasts": True}
+    role = Client(clock, broker, "role", "$share/g/a/+", "b/+", **held)
+    clock.run_until(1.0)
+    role.connection.kill()
+    broker.restart(wiped=False)
+    clock.run_until(5.0)
+    here = Client(clock, broker, "here")
+    clock.run_until(6.0)
+    here.publish("a/x", b"shared", qos=1)
+    here.publish("b/x", b"plain", qos=1)
+    clock.run_until(7.0)
+    assert [message.payload for message in broker.waiting("role")] == [b"plain"]
+
+
 def test_the_will_comes_at_once_when_the_process_dies_and_late_when_the_machine_does() -> None:
     for end, delay in (("kill", 0.0), ("silence", 1.5 * KEEPALIVE)):
         clock, broker = world()

@@ -82,6 +82,17 @@ def test_jobs_survive_a_device_that_leaves_and_one_that_returns() -> None:
         assert run.jobs in range(239, 242) and run.lost == 0, name
 
 
+def test_an_agent_that_is_killed_is_missed_at_once_and_a_machine_that_falls_silent_later() -> None:
+    def slowest(killed: bool) -> float:
+        leaving = Change(40.0, "laptop", present=False, killed=killed)
+        shipped = load_scenario("device-leaves")
+        made = replace(shipped, changes=(leaving,), duration=80.0, policy=Policy(objective="latency"))
+        case = case_of(made, "alexnet")
+        return max(job.seconds for job in play(case, "static", static(case)).jobs)
+
+    assert slowest(killed=True) < 0.8 * slowest(killed=False)
+
+
 def test_an_origin_that_is_away_takes_no_pictures() -> None:
     run = played(scenario(Change(60.0, "pi", present=False)), "alexnet", "static")
 

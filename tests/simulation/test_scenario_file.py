@@ -67,6 +67,7 @@ def test_changes_add_up_and_hold_from_their_time_on() -> None:
         (SMALL.replace("duration = 60", "duration = nan"), "duration must be a number"),
         (SMALL + SLOWER.replace("load = 0.5", ""), "changes[0] changes nothing"),
         (SMALL + SLOWER.replace("load", "weather"), "changes[0].weather is not known"),
+        (SMALL + SLOWER.replace("load = 0.5", "load = 0.5\nkilled = true"), "changes[0].killed says how"),
         (SMALL + SLOWER.replace('"laptop"', '"fridge"'), "changes[0].device must be one of"),
         (SMALL.replace("[devices.pi]", "[policy]\nobjective = 'x'\n[devices.pi]"), "Policy.objective"),
         (SMALL.replace("alexnet", "alexa"), "models must be a list of alexnet"),

@@ -117,8 +117,7 @@ def test_figures_are_those_of_the_boards_and_count_what_was_lost() -> None:
     lost = {"seconds": 4.0, "code": "deadline", "joules": 0.0, "joules_held": 0.0, "hop_errors": []}
     record = {
         "jobs": [job, lost],
-        "joules_radio": 0.25,
-        "joules_probes": 0.25,
+        "joules_radio": 0.5,
         "nbytes": 100,
         "switches": [{}],
         "skipped": 3,

@@ -21,6 +21,8 @@ _OUT = re.compile(r"--out \S+")
 """Where somebody keeps results is nobody else's business."""
 _CHANGES_OF_SCENARIOS: tuple[str, ...] = (
     "All: `skips = true` makes the simulator skip late frames as the testbed's camera always did.",
+    "leave: `killed = true` says what the testbed always did, the death of an agent that TCP tells of at "
+    "once; the simulator pulled the plug.",
 )
 """Changes of scenario files since the first full run, one sentence each."""
 
@@ -38,7 +40,8 @@ _THREATS = (
     "## Threats to validity\n\n"
     "* One machine runs everything: what else it does makes jobs late, in whichever run it happens.\n"
     "* A board's time for a unit is its share of this machine's time; a board with slow memory differs.\n"
-    "* Profile runs of idle devices are not in the joules.\n"
+    "* Speed checks and profile runs of idle devices (at most 1 % of their time) are not in the joules; "
+    "devices make them under every policy.\n"
     "* Work that was lost when a device left is not in the joules of its job.\n"
     "* A run lasts seconds and a change is acted on within seconds, so the cost of reacting weighs "
     "more than "
@@ -65,10 +68,10 @@ def evaluation(stored: Stored, peers: Path | None) -> str:
         "ours.",
         "## Every run",
         markdown(head(), rows(stored)),
-        "`J` is modelled: (busy - idle watts) of the board times the seconds that units ran, speed checks "
-        "of idle devices included, as if no other program had held them up, and radio watts times the "
-        "airtime of all bytes, heartbeats and probes included. `J held` charges a run for as long as it "
-        "lasted. Claims use `J`: what other programs draw they draw without the run.",
+        "`J` is modelled: (busy - idle watts) of the board times the seconds that units ran for jobs, as if "
+        "no other program had held them up, and radio watts times the airtime of all bytes, heartbeats and "
+        "probes included. `J held` charges a run for as long as it lasted. Claims use `J`: what other "
+        "programs draw they draw without the run.",
         _EMULATED,
         _THREATS,
         _scenario_changes(),

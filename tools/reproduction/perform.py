@@ -40,8 +40,6 @@ class Record:
     """As the camera's program told them, with the joules of each."""
     joules_radio: float = 0.0
     """Of all links: watts times the bytes' airtime, heartbeats and probes included."""
-    joules_probes: float = 0.0
-    """Of the runs that only show how fast a device is."""
     nbytes: int = 0
     """Sent and received by all devices."""
     switches: list[dict[str, Any]] = field(default_factory=list)
@@ -212,7 +210,7 @@ class Performer:
 
 
 class _Meter:
-    """Counts bytes, their airtime, and what no job needed, while links and loads stay as they are."""
+    """Counts bytes and their airtime while the links stay as they are."""
 
     def __init__(self, bed: Bed, boards: Mapping[str, Board], case: Case, record: Record) -> None:
         self._bed = bed
@@ -220,7 +218,6 @@ class _Meter:
         self._case = case
         self._record = record
         self._before = bed.link_bytes()
-        self._probed = bed.observer.probe_seconds()
         self._at = 0.0
 
     def read(self, at: float) -> None:
@@ -237,12 +234,6 @@ class _Meter:
             airtime = sent / (up * rate) + received / (down * rate)
             self._record.joules_radio += (board.radio_watts or 0.0) * airtime
             self._record.nbytes += sent + received
-        probed = self._bed.observer.probe_seconds()
-        for device, state in states.items():
-            seconds = probed.get(device, 0.0) - self._probed.get(device, 0.0)
-            watts = (self._boards[device].busy_watts or 0.0) - (self._boards[device].idle_watts or 0.0)
-            self._record.joules_probes += watts * seconds / state.slowdown / self._bed.time_scale
-        self._probed = probed
         self._before, self._at = now, at
 
 

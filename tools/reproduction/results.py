@@ -28,7 +28,7 @@ class Figures:
     p50: float
     p95: float
     joules: float
-    """Modelled, per job: running as if each board were its own, probes, and the radio."""
+    """Modelled, per job: running as if each board were its own, and the radio."""
     joules_held: float
     """The same with a run's watts for as long as other programs held it up."""
     nbytes: float
@@ -48,7 +48,7 @@ def figures(record: Mapping[str, Any], slower: float) -> Figures:
     seconds = sorted(job["seconds"] / slower for job in jobs)
     errors = [error for job in jobs for error in job["hop_errors"]]
     count = max(len(jobs), 1)
-    besides = (record["joules_radio"] + record["joules_probes"]) / count
+    radio = record["joules_radio"] / count
     return Figures(
         len(jobs),
         sum(job["code"] is not None for job in jobs),
@@ -56,8 +56,8 @@ def figures(record: Mapping[str, Any], slower: float) -> Figures:
         fmean(seconds) if seconds else math.nan,
         quantile(seconds, 0.5),
         quantile(seconds, 0.95),
-        sum(job["joules"] for job in jobs) / count + besides,
-        sum(job["joules_held"] for job in jobs) / count + besides,
+        sum(job["joules"] for job in jobs) / count + radio,
+        sum(job["joules_held"] for job in jobs) / count + radio,
         record["nbytes"] / count,
         len(record["switches"]),
         fmean(errors) if errors else None,

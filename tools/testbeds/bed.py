@@ -185,7 +185,7 @@ class Bed:
         set_emulated_load(self.directory(device), 1.0 / (1.0 - load))
 
     def leave(self, device: str) -> None:
-        """Kill the agent, as when the plug is pulled."""
+        """Kill the agent."""
         self._processes.kill(device)
         self._away.add(device)
 

@@ -13,7 +13,6 @@ from benchmarks.report import NotMeasurableError
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.link import LinkReport
 from edgemesh.protocol.presence import Heartbeat, Profile
 from edgemesh.protocol.topics import Topics
 
@@ -33,7 +32,6 @@ class Observer:
         self.on_assignment: Callable[[Assignment], None] = lambda assignment: None
         """Called on a thread of the observer."""
         self._busy: dict[str, float] = {}
-        self._probed: dict[str, float] = {}
         self._heard: dict[str, float] = {}
         self._topics = topics
         self._changed = threading.Condition()
@@ -42,7 +40,6 @@ class Observer:
             "profile": self._profile,
             "heartbeat": self._heartbeat,
             "assignment": self._assignment,
-            "link": self._link,
         }
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, transport="unix", protocol=paho.MQTTv5)
         self._client.on_connect = self._connected
@@ -85,11 +82,6 @@ class Observer:
         with self._changed:
             return dict(self._busy)
 
-    def probe_seconds(self) -> dict[str, float]:
-        """Per device: of the runs that no job needed."""
-        with self._changed:
-            return dict(self._probed)
-
     def _connected(self, client: paho.Client, *_: object) -> None:
         for kind in self._handlers:
             client.subscribe(self._topics.filter(kind), qos=1)
@@ -117,11 +109,6 @@ class Observer:
         # A gap is an absence, in which nothing ran.
         spent = min(now - earlier, _LONGEST_BEAT) * decode_json(Heartbeat, payload).busy
         self._busy[device] = self._busy.get(device, 0.0) + spent
-
-    def _link(self, names: dict[str, str], payload: bytes) -> None:
-        device = names["requester"]
-        spent = sum(run.seconds for run in decode_json(LinkReport, payload).runs if run.probe)
-        self._probed[device] = self._probed.get(device, 0.0) + spent
 
     def _assignment(self, names: dict[str, str], payload: bytes) -> None:
         assignment = decode_json(Assignment, payload)
