@@ -17,8 +17,11 @@ from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
 
 if TYPE_CHECKING:
-    from edgemesh.node.busy_board import BusyBoard
+    from collections.abc import Sequence
+
+    from edgemesh.node.busy_board import BusyBoard, Period
     from edgemesh.node.demonstration import Acts, ModelDemonstration
+    from edgemesh.node.killed_board import Kill, KilledBoard
 
 
 @click.command()
@@ -40,7 +43,8 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
 
     A photograph goes in at the first board; the annotated picture and the plan come out, beside the figures
     for "all on the camera" and "all on the fastest board". Then a board of the plan gets busy, and the plan
-    changes if another one is better now.
+    changes if another one is better now. Last, a board is killed in the middle of a job, and the answer still
+    comes.
     """
     from edgemesh.node.demonstration import Demonstration, as_plain
     from edgemesh.node.parent_death import end_with_parent
@@ -71,6 +75,7 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
         for each in found.models:
             click.echo(_text(each))
         click.echo(_busy_text(found.busy))
+        click.echo(_killed_text(found.killed))
 
 
 def _photograph(image: Path | None) -> bytes:
@@ -112,18 +117,15 @@ def _text(found: ModelDemonstration) -> str:
     return "\n".join(lines)
 
 
-def _busy_rows(found: BusyBoard) -> list[tuple[str, ...]]:
+def _periods_text(periods: Sequence[Period]) -> str:
     from edgemesh.observe.plan_table import PERIOD_HEADING, period_row
 
-    return [
-        PERIOD_HEADING,
-        *(period_row(p.label, p.route, p.jobs, p.predicted, p.measured, p.joules) for p in found.periods),
-    ]
+    rows = [period_row(p.label, p.route, p.jobs, p.predicted, p.measured, p.joules) for p in periods]
+    return table_text(PERIOD_HEADING, rows)
 
 
 def _busy_text(found: BusyBoard) -> str:
-    heading, *rows = _busy_rows(found)
-    lines = ["", _busy_title(found), table_text(heading, rows), _noticed(found)]
+    lines = ["", _busy_title(found), _periods_text(found.periods), _noticed(found)]
     if found.failed:
         lines.append(f"{found.failed} jobs failed")
     return "\n".join(lines)
@@ -137,6 +139,45 @@ def _noticed(found: BusyBoard) -> str:
     if found.noticed is None:
         return f"the plan stays: {found.reason}"
     return f"new plan {found.noticed:.1f} s after the load came: {found.reason}"
+
+
+def _killed_text(found: KilledBoard) -> str:
+    lines = ["", _killed_title(found)]
+    if found.periods:
+        lines.append(_periods_text(found.periods))
+    return "\n".join([*lines, *_survived(found)])
+
+
+def _killed_title(found: KilledBoard) -> str:
+    kept_out = ", the camera kept from running units" if found.without_camera else ""
+    if found.kill is None:
+        return f"{found.model}{kept_out}: no board was killed"
+    return f"{found.model} while {found.kill.device} is killed under a job{kept_out}"
+
+
+def _survived(found: KilledBoard) -> list[str]:
+    """Sentences: who was killed when, what became of the job, and the plan since."""
+    from edgemesh.planning.wording import as_milliseconds
+
+    kill = found.kill
+    if kill is None:
+        return [found.note]
+    lines = [f"{kill.device} got SIGKILL {kill.after * 1e3:.0f} ms into a job: {_answer(kill, found.note)}"]
+    if kill.replanned is not None:
+        soon = as_milliseconds(kill.replanned)
+        lines.append(f"the plan without {kill.device} was there {soon} after it was killed")
+    return lines
+
+
+def _answer(kill: Kill, note: str) -> str:
+    if kill.seconds is None:
+        return note
+    if kill.late is None:
+        return "it had left the board already, so no job was hit"
+    same = "the same bit for bit" if kill.difference == 0.0 else f"off by {kill.difference:.2g} at most"
+    return (
+        f"its answer came in attempt {kill.attempts}, {kill.late * 1e3:.0f} ms later than jobs before, {same}"
+    )
 
 
 def _emulated(found: ModelDemonstration) -> str:
@@ -153,11 +194,14 @@ def _save_picture(photograph: bytes, found: Acts, save: Path) -> None:
     rows = _rows(first)
     for other in others:
         rows += [(f"{other.manifest.name}:",), *_rows(other)[1:]]
-    title = f"{first.manifest.name} across {len(first.whole_seconds)} boards"
-    busy = found.busy
-    rows.append((f"{_busy_title(busy)}:",))
-    for period in busy.periods:
-        label = f"{period.label}: {route_text(period.route)}"
-        rows.append(way_row(label, period.predicted, period.measured, period.joules))
-    notes = [_noticed(busy), _emulated(first)]
-    save.write_bytes(side_by_side(picture, title, rows, notes=notes))
+    heading = f"{first.manifest.name} across {len(first.whole_seconds)} boards"
+    for title, periods in (
+        (_busy_title(found.busy), found.busy.periods),
+        (_killed_title(found.killed), found.killed.periods),
+    ):
+        rows.append((f"{title}:",))
+        for period in periods:
+            label = f"{period.label}: {route_text(period.route)}"
+            rows.append(way_row(label, period.predicted, period.measured, period.joules))
+    notes = [_noticed(found.busy), *_survived(found.killed), _emulated(first)]
+    save.write_bytes(side_by_side(picture, heading, rows, notes=notes))

@@ -8,6 +8,7 @@ import click
 
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.cli.settings import Settings
+from edgemesh.protocol.topics import MAJOR
 
 if TYPE_CHECKING:
     from edgemesh.node.mesh_reader import MeshReading
@@ -18,6 +19,12 @@ _HEADING = (
     "device", "state", "board", "runtimes", "memory", "models", "queue", "busy", "cpu", "temp", "watts",
     "battery", "up/down", "heard",
 )  # fmt: skip
+
+_FIGURES = (
+    "board", "software", "threads", "memory_bytes", "queue", "busy", "cpu", "temperature", "watts",
+    "watts_source", "power", "battery", "on_battery", "rate_up", "rate_down", "heard",
+)  # fmt: skip
+"""What may be unknown of a device."""
 
 
 @click.command()
@@ -30,6 +37,7 @@ def devices(settings: Settings, quick: bool, as_json: bool) -> None:
 
     reading = read_mesh(settings.mesh, settings.address, 0.0 if quick else _LISTEN_SECONDS)
     found = [described(reading, device) for device in sorted(reading.view.devices)]
+    found += [refused(device, major) for device, major in sorted(reading.others.online.items())]
     if as_json:
         print_json(found)
     elif found:
@@ -54,6 +62,7 @@ def described(reading: MeshReading, device: str) -> dict[str, Any]:
     return {
         "device": device,
         "state": view.state if online or view.state != "online" else "silent",
+        "version": f"{MAJOR}.{0 if about is None else about.minor}",
         "board": None if about is None else about.board,
         "emulated": about is not None and about.emulated,
         "software": None if about is None else about.software,
@@ -77,6 +86,14 @@ def described(reading: MeshReading, device: str) -> dict[str, Any]:
     }
 
 
+def refused(device: str, major: int) -> dict[str, Any]:
+    """As ``described``, one that speaks another major version of the wire contract; nothing else is known."""
+    unknown = dict.fromkeys(_FIGURES)
+    lists: dict[str, Any] = {"runtimes": {}, "models": [], "throttled": []}
+    known = {"device": device, "state": "refused", "version": str(major), "emulated": False}
+    return {**known, **unknown, **lists}
+
+
 def _row(d: dict[str, Any]) -> tuple[str, ...]:
     from edgemesh.observe.amounts import bytes_text
 
@@ -84,7 +101,7 @@ def _row(d: dict[str, Any]) -> tuple[str, ...]:
     throttled = " throttled" if d["throttled"] else ""
     return (
         d["device"],
-        d["state"],
+        d["state"] + (f": version {d['version']}" if d["state"] == "refused" else ""),
         (d["board"] or "-") + (" (emulated)" if d["emulated"] else ""),
         ", ".join(d["runtimes"]) or "-",
         "-" if d["memory_bytes"] is None else bytes_text(d["memory_bytes"]),

@@ -71,8 +71,11 @@ class BusyBoard:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """One that ended in a result."""
+
     begun: float
+    """On the clock of the event loop."""
     route: tuple[Hop, ...]
     seconds: float
     timings: tuple[Timing, ...]
@@ -91,7 +94,7 @@ class BusyBoardTest:
     directory: Callable[[str], Path]
     """Of an emulated board by name."""
     say: Callable[[str], None]
-    _jobs: list[_Job] = field(default_factory=list)
+    _jobs: list[Job] = field(default_factory=list)
     _failed: int = 0
     _over: bool = False
 
@@ -132,11 +135,11 @@ class BusyBoardTest:
                 set_emulated_load(self.directory(loaded), 1.0)
             stream.cancel()
         periods = [
-            _period("before", before, self._between(steady_at, loaded_at)),
-            _period("busy, plan as before", before, self._between(loaded_at, changed_at)),
+            period_of("before", before, self._between(steady_at, loaded_at)),
+            period_of("busy, plan as before", before, self._between(loaded_at, changed_at)),
         ]
         if changed:
-            periods.append(_period("busy, new plan", after, self._on_route(after, changed_at)))
+            periods.append(period_of("busy, new plan", after, self._on_route(after, changed_at)))
         noticed = changed_at - loaded_at if changed else None
         return BusyBoard(self.model, loaded, times, tuple(periods), noticed, reason, self._failed)
 
@@ -154,7 +157,7 @@ class BusyBoardTest:
                 self._failed += 1
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
-                self._jobs.append(_Job(begun, result.route, result.seconds, result.timings))
+                self._jobs.append(Job(begun, result.route, result.seconds, result.timings))
 
     async def _times_alone(self, steady_at: float) -> float:
         """How many times longer the camera is to take where it does everything."""
@@ -197,10 +200,10 @@ class BusyBoardTest:
             if (not moved and enough) or loop.time() >= ends:
                 return since
 
-    def _between(self, start: float, stop: float) -> list[_Job]:
+    def _between(self, start: float, stop: float) -> list[Job]:
         return [job for job in self._jobs if start <= job.begun < stop]
 
-    def _on_route(self, assignment: Assignment, start: float) -> list[_Job]:
+    def _on_route(self, assignment: Assignment, start: float) -> list[Job]:
         return [job for job in self._jobs if job.begun >= start and job.route == assignment.route]
 
 
@@ -238,7 +241,8 @@ def same_units(one: Assignment, other: Assignment) -> bool:
     return [(hop.device, hop.stop) for hop in one.route] == [(hop.device, hop.stop) for hop in other.route]
 
 
-def _period(label: str, assignment: Assignment, jobs: Sequence[_Job]) -> Period:
+def period_of(label: str, assignment: Assignment, jobs: Sequence[Job]) -> Period:
+    """What ``jobs`` took while ``assignment`` was in force."""
     measured = statistics.median(job.seconds for job in jobs) if jobs else None
     return Period(label, assignment.route, assignment.seconds, len(jobs), measured, assignment.joules)
 
@@ -252,17 +256,17 @@ def as_plain(found: BusyBoard) -> dict[str, Any]:
         "noticed": found.noticed,
         "reason": found.reason,
         "failed": found.failed,
-        "periods": [
-            {
-                "label": period.label,
-                "route": [
-                    {"device": hop.device, "stop": hop.stop, "codec": hop.codec} for hop in period.route
-                ],
-                "predicted": period.predicted,
-                "measured": period.measured,
-                "joules": period.joules,
-                "jobs": period.jobs,
-            }
-            for period in found.periods
-        ],
+        "periods": [period_as_plain(period) for period in found.periods],
+    }
+
+
+def period_as_plain(period: Period) -> dict[str, Any]:
+    """For ``--json``."""
+    return {
+        "label": period.label,
+        "route": [{"device": hop.device, "stop": hop.stop, "codec": hop.codec} for hop in period.route],
+        "predicted": period.predicted,
+        "measured": period.measured,
+        "joules": period.joules,
+        "jobs": period.jobs,
     }

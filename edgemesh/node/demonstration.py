@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from edgemesh.device.identity import cache_directory, data_directory
 from edgemesh.errors import EdgemeshError, NoRouteError
-from edgemesh.node import busy_board
+from edgemesh.node import busy_board, killed_board
 from edgemesh.node.busy_board import BusyBoard, BusyBoardTest
 from edgemesh.node.client import AsyncClient, Result
 from edgemesh.node.device_agent import device_directory
 from edgemesh.node.fleet import Fleet, device_names
+from edgemesh.node.killed_board import KilledBoard, KilledBoardTest
 from edgemesh.node.mesh_reader import MeshReader
 from edgemesh.node.policy_change import whoever_runs_this
 from edgemesh.observe.plan_table import partition_texts
@@ -39,6 +40,8 @@ _STALL_SECONDS: Final = 60.0
 """Without a new measurement for so long the boards that are missing are done without."""
 _SETTLE_SECONDS: Final = 3.0
 """Until heartbeats say that boards do not measure any more: until then they count as busy."""
+_RELIEF_SECONDS: Final = 4.0
+"""Runs that agree and lie seconds apart are believed to be a board's new speed."""
 _ASK_SECONDS: Final = 2.0
 _BOUND_FACTOR: Final = Goal().bound_factor
 _OBJECTIVE: Final = "latency"
@@ -79,6 +82,8 @@ class Acts:
     models: tuple[ModelDemonstration, ...]
     busy: BusyBoard
     """A board gets busy under the model whose plan has most partitions."""
+    killed: KilledBoard
+    """Under the same model, after the load."""
 
 
 @dataclass
@@ -103,7 +108,7 @@ class Demonstration:
                 self.say(f"starting a decision node, a gateway and {len(devices)} emulated boards")
                 fleet.start_mesh(self.boards)
                 self._add(mesh, list(models.values()))
-                return asyncio.run(self._acts(mesh, devices, list(models)))
+                return asyncio.run(self._acts(fleet, devices, list(models)))
         finally:
             for directory in (cache_directory(), data_directory()):
                 shutil.rmtree(directory / mesh, ignore_errors=True)
@@ -130,32 +135,52 @@ class Demonstration:
                     lines = said.strip().splitlines() or [f"status {process.returncode}"]
                     raise EdgemeshError(f"cannot add {source}: {lines[-1].removeprefix('edgemesh: ')}")
 
-    async def _acts(self, mesh: str, devices: list[str], models: list[str]) -> Acts:
+    async def _acts(self, fleet: Fleet, devices: list[str], models: list[str]) -> Acts:
+        mesh, camera = fleet.mesh, devices[0]
         async with MeshReader(mesh, self.broker) as reader:
             self.say(
                 f"objective of this mesh: least {_OBJECTIVE} (the default is least energy within a bound)"
             )
+            policy = Policy(objective=_OBJECTIVE, changed_by=whoever_runs_this())
             for model in models:
-                policy = Policy(objective=_OBJECTIVE, changed_by=whoever_runs_this())
                 await reader.publish_retained("policy", encode_json(policy), model=model)
             self.say("measuring the models' units on every board")
             await self._until_measured(reader, {(device, model) for device in devices for model in models})
             await asyncio.sleep(_SETTLE_SECONDS)
             for model in models:
-                await self._until_planned(reader, model, devices[0])
-            async with AsyncClient(self.broker, mesh=mesh, origin=devices[0], timeout=20.0) as client:
+                await self._until_planned(reader, model, camera)
+            async with AsyncClient(self.broker, mesh=mesh, origin=camera, timeout=20.0) as client:
                 found = tuple([await self._model(reader, client, model, devices) for model in models])
                 most_split = max(reversed(found), key=lambda each: len(each.assignment.route))
                 busy = await BusyBoardTest(
                     reader,
                     client,
                     most_split.manifest.name,
-                    devices[0],
+                    camera,
                     self.image,
                     lambda device: device_directory(mesh, device),
                     self.say,
                 ).run()
-            return Acts(found, busy)
+                await self._notice_relief(client, most_split.manifest.name, busy)
+                killed = await KilledBoardTest(
+                    reader,
+                    client,
+                    most_split.manifest.name,
+                    camera,
+                    self.image,
+                    replace(policy, exclude=(camera,)),
+                    fleet.kill,
+                    self.say,
+                ).run()
+            return Acts(found, busy, killed)
+
+    async def _notice_relief(self, client: AsyncClient, model: str, busy: BusyBoard) -> None:
+        """Jobs over the board that was busy: idle ones are measured seldom, it would count as busy on."""
+        loop = asyncio.get_running_loop()
+        self.say(f"{busy.device} is as fast as before again; jobs over it tell the mesh so")
+        ends = loop.time() + _RELIEF_SECONDS
+        while loop.time() < ends:
+            await client.infer(model, self.image, route=busy.periods[0].route)
 
     async def _until_measured(self, reader: MeshReader, wanted: set[tuple[str, str]]) -> None:
         loop, profiles = asyncio.get_running_loop(), reader.reading.profiles
@@ -253,6 +278,7 @@ def as_plain(found: Acts) -> dict[str, Any]:
     return {
         "models": [_model_as_plain(each) for each in found.models],
         "busy": busy_board.as_plain(found.busy),
+        "killed": killed_board.as_plain(found.killed),
     }
 
 

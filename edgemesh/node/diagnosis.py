@@ -17,6 +17,7 @@ from edgemesh.node.mesh_reader import MeshReader, MeshReading, check_reachable
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
+from edgemesh.roles.other_versions import refusal
 from edgemesh.runtime.registry import RUNTIMES, installed_runtimes
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import Callbacks, Connection
@@ -250,6 +251,9 @@ def _devices(reading: MeshReading) -> list[Finding]:
     if silent or lost:
         found = f"not heard: {', '.join(silent + lost)}"
         findings.append(Finding("lost devices", "note", found, "look at their power, network and logs"))
+    for device, major in sorted(reading.others.online.items()):
+        found, _, mend = refusal(device, major).partition(": ")
+        findings.append(Finding(f"device {device}", "wrong", found, mend))
     for device in online:
         about = reading.view.about(device)
         if about is not None and not about.runtimes:

@@ -67,6 +67,12 @@ class Fleet:
         member.restarts += 1
         member.process = self._spawn(member.name, member.arguments)
 
+    def kill(self, name: str) -> None:
+        """SIGKILL a member and all that it started, as a loss of power ends them; ``stop`` reaps it."""
+        (member,) = (member for member in self.members if member.name == name)
+        if member.process.poll() is None:
+            os.killpg(member.process.pid, signal.SIGKILL)  # its session, and so its group, is its own
+
     def stop(self) -> None:
         """Ask all members to end, wait, and kill what does not."""
         for member in reversed(self.members):

@@ -98,7 +98,7 @@ async def connect_in_time(
 ) -> None:
     """Connect a shell; raises BrokerError when nobody answers in time, or who answers refuses."""
     refusal: list[str] = []
-    shell.connect(address, client_id, SessionSettings(), on_refused=refusal.append)
+    shell.connect(address, client_id, SessionSettings(unique_id=True), on_refused=refusal.append)
     assert shell.connection is not None
     ends = loop.time() + timeout
     while not shell.connection.connected:

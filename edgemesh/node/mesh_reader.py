@@ -28,8 +28,16 @@ from edgemesh.protocol.what_if import ExplainResponse, FrontResponse, WhatIfResp
 from edgemesh.roles.actions import Action, Publish, SendChunk, Subscribe
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.estimates import MeshEstimates
-from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, PublishAcknowledged
+from edgemesh.roles.events import (
+    Connected,
+    Disconnected,
+    Event,
+    ForeignMessageReceived,
+    MessageReceived,
+    PublishAcknowledged,
+)
 from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.other_versions import OtherVersions
 from edgemesh.roles.refusals import Refusals
 from edgemesh.transport.address import BrokerAddress
 
@@ -76,6 +84,8 @@ class MeshReading:
         self.gateways: dict[str, Holder] = {}
         self.answers: list[Any] = []
         """Responses to requests of ours."""
+        self.others = OtherVersions(topics)
+        """Devices that are refused for their version."""
         self.keeper: ContentKeeper | None = None
         self.sent: dict[str, set[int]] = {}
         """Chunks that were sent to each requester."""
@@ -98,6 +108,9 @@ class MeshReading:
             return []
         if isinstance(event, PublishAcknowledged):
             self.acknowledged.add(event.token)
+            return []
+        if isinstance(event, ForeignMessageReceived):
+            self.others.heard(event)  # shown by whoever reads, not logged
             return []
         if isinstance(event, MessageReceived) and event.topic.kind not in ("chunk", "chunk-request"):
             if event.retained:
@@ -152,7 +165,7 @@ class MeshReading:
         wanted = [self._topics.filter(kind) for kind in _KINDS]
         qos = [0 if kind in _BEST_EFFORT else 1 for kind in _KINDS]
         answers = Subscribe(self._topics.filter("response"), 1)
-        return [*(Subscribe(f, q) for f, q in zip(wanted, qos)), answers]
+        return [*(Subscribe(f, q) for f, q in zip(wanted, qos)), answers, *self.others.subscriptions()]
 
     def _echo(self) -> Publish:
         # A broker handles packets in order: when this is acknowledged, retained messages are on their way.

@@ -119,7 +119,8 @@ class RoleHolder:
                 return actions if memory is None else [*actions, *memory.handle(event, now)]
 
         self._shell = Shell(Watched(), self._topics, self._loop)
-        self._shell.connect(self._address, f"{self._spec.client_id}-standby-{self._boot}", SessionSettings())
+        client_id = f"{self._spec.client_id}-standby-{self._boot}"
+        self._shell.connect(self._address, client_id, SessionSettings(unique_id=True))
         await free.wait()
         await self._shell.close([])
         assert standby.taken is not None

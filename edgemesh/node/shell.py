@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from edgemesh.errors import DecodeError
-from edgemesh.protocol.topics import Topics
+from edgemesh.protocol.topics import Topics, topic_matches
 from edgemesh.roles.actions import (
     Acknowledge,
     Action,
@@ -74,7 +74,7 @@ class Shell:
         self._delivering = False
         self._refusals = Refusals()
         self._foreign: set[str] = set()
-        """Topics outside of the mesh that the role subscribed to."""
+        """Filters outside of the mesh that the role subscribed to."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             Publish: self._publish,
             Subscribe: self._subscribe,
@@ -146,7 +146,9 @@ class Shell:
             await self.connection.close(messages)
 
     def _arrived(self, message: IncomingMessage) -> None:
-        if message.topic in self._foreign:
+        if not message.topic.startswith(self._topics.root) and any(
+            topic_matches(each, message.topic) for each in self._foreign
+        ):
             self.deliver(ForeignMessageReceived(message.topic, message.payload, message.retained))
             return
         try:

@@ -11,6 +11,8 @@ from edgemesh.protocol.ids import checked_id, is_digest
 
 MAJOR: Final = 1
 """Major version of the wire contract; a reader refuses any other."""
+MINOR: Final = 0
+"""Grows with each field or topic that is added; readers of another minor version do without."""
 
 Payload = Literal["json", "msgpack", "text", "any"]
 
@@ -80,11 +82,12 @@ class ParsedTopic:
 
 
 class Topics:
-    """Topics of one mesh."""
+    """Topics of one mesh, under one major version."""
 
-    def __init__(self, mesh: str) -> None:
+    def __init__(self, mesh: str, major: int | None = None) -> None:
         self.mesh = checked_id(mesh, "mesh")
-        self.root = f"edgemesh/v{MAJOR}/{mesh}/"
+        self.major = MAJOR if major is None else major
+        self.root = f"edgemesh/v{self.major}/{mesh}/"
         self._cache: dict[str, ParsedTopic] = {}
 
     def build(self, kind: str, **names: str) -> str:

@@ -21,11 +21,19 @@ from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles import questions
 from edgemesh.roles.actions import Action, Log, Publish, Remember, SetTimer, Subscribe
 from edgemesh.roles.estimates import MeshEstimates
-from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived, TimerFired
+from edgemesh.roles.events import (
+    Connected,
+    Disconnected,
+    Event,
+    ForeignMessageReceived,
+    MessageReceived,
+    TimerFired,
+)
 from edgemesh.roles.history_records import policy_record
 from edgemesh.roles.joint_plans import Crowd
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.news import News
+from edgemesh.roles.other_versions import OtherVersions
 from edgemesh.roles.plan_responses import plan_response
 from edgemesh.roles.plans import Key, Plans, Situation
 from edgemesh.roles.policies import Policies
@@ -93,6 +101,7 @@ class Decider:
         self._plans_app = plans_app
         self._news = News(topics, self.estimates, unix_time)
         self._questions = Questions(topics)
+        self._others = OtherVersions(topics)
         self._origins: set[Key] = set()
         self._failures: dict[Key, str] = {}
         self._asked: dict[PlanRequest, None] = {}
@@ -123,6 +132,8 @@ class Decider:
             return []
         if isinstance(event, MessageReceived):
             return self._message(event, now)
+        if isinstance(event, ForeignMessageReceived):
+            return self._others.heard(event)
         if isinstance(event, TimerFired) and event.name == "plan":
             return self._round(now)
         if isinstance(event, TimerFired) and event.name == "tick":
@@ -143,6 +154,7 @@ class Decider:
         return [
             *(Subscribe(self._topics.filter(kind), TOPICS[kind].qos) for kind in _KINDS),
             *(Subscribe(self._topics.filter("request", verb=verb), 1) for verb in ("plan", *questions.VERBS)),
+            *self._others.subscriptions(),
             self._state("online"),
             SetTimer("tick", now + _TICK_SECONDS),
             *self._soon(now),

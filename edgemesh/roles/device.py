@@ -18,7 +18,7 @@ from edgemesh.protocol.presence import (
     ReadyPartition,
     Resources,
 )
-from edgemesh.protocol.topics import TOPICS, Topics
+from edgemesh.protocol.topics import MINOR, TOPICS, Topics
 from edgemesh.roles.actions import Action, JobEnded, Publish, ReadResources, RunUnits, SetTimer, Subscribe
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.crash_bench import CrashBench
@@ -372,6 +372,7 @@ class Device:
             s.memory_bytes,
             models,
             s.emulated,
+            minor=MINOR,
             codecs=s.codecs,
         )
         return Publish(self._topic("about"), encode_json(about), qos=1, retain=True)

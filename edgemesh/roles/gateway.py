@@ -26,6 +26,7 @@ from edgemesh.roles.actions import (
     RenderResult,
     SetTimer,
     Subscribe,
+    Unsubscribe,
 )
 from edgemesh.roles.answered import AnsweredRecord, checksum_of
 from edgemesh.roles.events import (
@@ -91,6 +92,8 @@ class Gateway:
         self._count = 0
         self._submissions: dict[str, _Submission] = {}
         self._answered = AnsweredRecord(topics.build("answered", slot=slot))
+        self._other_slots: set[str] = set()
+        """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
         """What came again, and when: the holder before may have answered it."""
         self._refusals = Refusals()
@@ -158,16 +161,17 @@ class Gateway:
             topics.filter("assignment", origin=APP_ORIGIN),
             topics.filter("reply", requester=self.requester.requester),
             topics.filter("response", verb="plan"),
-            # In this order: our own state, which follows, comes back when the record has come.
+            # In this order: our own state, which follows, comes back when the record and the states of other
+            # slots have come.
             topics.filter("answered", slot=self._slot),
-            topics.filter("gateway", slot=self._slot),
+            topics.filter("gateway"),
         ]
         return [
             # QoS 0, or their acknowledgements would wait in line behind those of open submissions (MQTT 5,
             # 4.6): a lost reply is asked for again, a stalled line stops everybody.
             *(Subscribe(f, 0) for f in filters),
-            # Shared, so that further slots take their part of the load.
-            Subscribe(f"$share/gateway/{topics.filter('submit')}", 1),
+            # Before it says that it is there, and before it can know of other slots.
+            *self._submissions_wanted(),
             self._state("online"),
             SetTimer("gateway-state", now + STATE_SECONDS),
             SetTimer("gateway-recall", now + _RECALL_SECONDS),
@@ -180,12 +184,25 @@ class Gateway:
         # it would publish two results.
         self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
         self._held_back.clear()
+        self._other_slots.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
         cancelled: list[Action] = []
         for job in inherited:
             del self._submissions[job]
             cancelled += [CancelTimer(f"submission:{job}"), *self.requester.handle(JobCancelled(job), now)]
         return [*cancelled, *self.requester.handle(event, now)]
+
+    def _submissions_wanted(self) -> list[Action]:
+        """Subscribe to submissions: to a share of them where there are other slots.
+
+        Alone it takes all: Mosquitto 2.0 forgets shared subscriptions when it is restarted, and keeps others
+        (measured), so what apps publish before the gateway is back would be acknowledged and thrown away.
+        """
+        everything = self._topics.filter("submit")
+        share = f"$share/gateway/{everything}"
+        wanted, other = (share, everything) if self._other_slots else (everything, share)
+        # In this order: for a moment a submission may come twice, and none is missed.
+        return [Subscribe(wanted, 1), Unsubscribe(other)]
 
     def _state(self, state: State) -> Publish:
         h = self._holder
@@ -210,7 +227,9 @@ class Gateway:
         return [*actions, *self.requester.handle(event, now), *self.meter.handle(event, now)]
 
     def _recall(self, event: MessageReceived, now: float) -> list[Action]:
-        """The record that the holder before has left, or the sign that there is none."""
+        """The record that the holder before has left, or the sign that there is none; states of slots."""
+        if event.topic.names["slot"] != self._slot:
+            return self._other_slot(event)
         try:
             if event.topic.kind == "answered":
                 self._answered.learn(event.payload)
@@ -220,12 +239,21 @@ class Gateway:
             return self._refusals.log(event.topic.kind, error, now)
         return self._recalled(now) if ours else []
 
+    def _other_slot(self, event: MessageReceived) -> list[Action]:
+        alone = not self._other_slots
+        (self._other_slots.add if event.payload else self._other_slots.discard)(event.topic.names["slot"])
+        if self._answered.recalling or alone is not bool(self._other_slots):
+            return []
+        return self._submissions_wanted()
+
     def _recalled(self, now: float) -> list[Action]:
         if not self._answered.recalling:
             return []
         again, self._held_back = self._held_back, []
         self._answered.recalling = False
         actions: list[Action] = [CancelTimer("gateway-recall")]
+        if self._other_slots:
+            actions += self._submissions_wanted()
         for event, since in again:
             left = None if event.expiry is None else max(0.0, event.expiry - (now - since))
             actions += self._submitted(replace(event, expiry=left), now)

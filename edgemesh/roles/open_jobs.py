@@ -29,6 +29,12 @@ class OpenJob:
     halfway: bool = False
     """Whether ``hedge_at`` stands for sending again on the same route, for want of another."""
     retry_at: float | None = None
+    expected_at: float = 0.0
+    """When the last attempt would be home if all went as predicted."""
+    fell_back: bool = False
+    """Whether the last attempt was sent because a device of the one before was lost."""
+    overtakes: bool = False
+    """Whether an attempt was sent after a fallback that nothing is wrong with but its speed."""
     open: dict[int, ChosenRoute] = field(default_factory=dict)
     """Attempts under way, by their number."""
     last: ChosenRoute | None = None
@@ -125,6 +131,18 @@ class OpenJobs:
     def over(self, device: str) -> list[OpenJob]:
         """Jobs with an attempt under way over ``device``."""
         return [self._jobs[name] for name in self._over.get(device, ())]
+
+    def fallen_back(self, model: str) -> list[OpenJob]:
+        """Jobs of ``model`` under way on a fallback, as a device of theirs was lost."""
+        return [
+            job
+            for job in self._jobs.values()
+            if job.fell_back and job.open and job.submitted.model == model and job.submitted.route is None
+        ]
+
+    def count_over(self, device: str) -> int:
+        """How many jobs have an attempt under way over ``device``."""
+        return len(self._over.get(device, ()))
 
     def waiting(self, model: str) -> list[OpenJob]:
         """Jobs of ``model`` with no attempt under way."""

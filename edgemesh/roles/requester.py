@@ -33,6 +33,7 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Log, Publish, SetTimer
+from edgemesh.roles.answer_pace import AnswerPace
 from edgemesh.roles.bench import Bench
 from edgemesh.roles.events import (
     Connected,
@@ -55,10 +56,14 @@ FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, Supersed
 MAX_ATTEMPTS = 16
 _FAILURES = 3
 """Runs of one job that may fail: an input that kills executors must not go round the whole mesh."""
+_SHARE_OF_DEADLINE = 0.75
+"""Of the time that is left a job may be expected to wait: answers do not come evenly."""
 _HEDGES = 2
 _HEDGE_FACTOR = 2.0
 _HEDGE_SECONDS = 0.3
 """A job is sent again when it outlives its prediction by this factor and this many seconds."""
+_OVERTAKE_FACTOR = 1.5
+"""A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
 _GRACE_SECONDS = 1.5
 """Until retained manifests and assignments have arrived after connecting."""
 _ASK_SECONDS = 2.0
@@ -93,6 +98,7 @@ class Requester:
         self._local_route = local_route
         self._jobs = OpenJobs()
         self._bench = Bench()
+        self._pace = AnswerPace()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
         self._connected_at: float | None = None
@@ -143,7 +149,8 @@ class Requester:
         if kind == "model" or (kind == "assignment" and event.topic.names["origin"] == self._origin):
             model = event.topic.names["model"]
             self.routes.in_force(model, now)  # between jobs, too: the one before counts until this is ready
-            return [action for job in self._jobs.waiting(model) for action in self._send(job, now)]
+            waiting = [action for job in self._jobs.waiting(model) for action in self._send(job, now)]
+            return [*waiting, *self._overtake(model, now)]
         if kind == "response" and event.topic.names["verb"] == "plan":
             return self._plan_response(event, now)
         return []
@@ -168,6 +175,23 @@ class Requester:
                 job.error = (NoRouteError.code, f"{device} went offline during the job")
                 if not job.open:
                     actions += self._retry(job, now)
+                    job.fell_back = True
+        return actions
+
+    def _overtake(self, model: str, now: float) -> list[Action]:
+        """Send jobs that fell back on a slow route over the new plan, too, where that is home much earlier.
+
+        A fallback was chosen before the loss, perhaps while a better device was away.
+        """
+        actions: list[Action] = []
+        for job in self._jobs.fallen_back(model):
+            choice = self._untried(job, self._fresh(job, now))
+            if choice is None or _OVERTAKE_FACTOR * self._expected(choice) > job.expected_at - now:
+                continue
+            if not self._jobs.take_hedge():
+                break
+            actions += self._send(job, now)
+            job.overtakes = True
         return actions
 
     def _plan_response(self, event: MessageReceived, now: float) -> list[Action]:
@@ -232,11 +256,17 @@ class Requester:
                 check_route(submitted.route)
             except DecodeError as error:
                 return self._end_error(job, error.code, str(error), now)
+        elif self._connected_at is not None:
+            fresh = self._fresh(job, now)
+            if fresh and self._overruns(job, fresh[0], now):
+                waiting = len(self._jobs) - 1
+                text = f"{self.requester} has {waiting} jobs under way, too many for the deadline"
+                return self._end_error(job, BusyError.code, text, now)
         return self._send(job, now)
 
     def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
-        job.retry_at = None
+        job.retry_at, job.fell_back = None, False
         if job.attempts >= MAX_ATTEMPTS:
             # Hedges and lost connections cost attempts, too: what is under way may still come home.
             return [self._timer(job)] if job.open else self._given_up(job, now)
@@ -255,13 +285,17 @@ class Requester:
         job.attempts += 1
         self._jobs.open_attempt(job, number, choice)
         job.last = choice
+        job.expected_at = now + self._expected(choice)
         if submitted.route is None and job.hedges < _HEDGES:
-            # All that is under way already may have to be done first.
-            expected = choice.predicted * len(self._jobs)
+            expected = self._expected(choice)
             job.hedge_at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
             job.halfway = False
         message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)
         return [message, self._timer(job)]
+
+    def _expected(self, choice: ChosenRoute) -> float:
+        """Seconds that ``choice`` may take: all that is under way already may have to be done first."""
+        return choice.predicted * len(self._jobs)
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
@@ -281,9 +315,21 @@ class Requester:
         routes = self.routes.routes(job.submitted.model, now)
         if job.avoid:
             routes = [choice for choice in routes if not choice.devices & job.avoid]
+        if self._pace:
+            routes = sorted(routes, key=lambda choice: self._overruns(job, choice, now))
         if self._bench:
             routes = sorted(routes, key=lambda choice: self._bench.sits_out(choice.devices, now))
         return routes
+
+    def _overruns(self, job: OpenJob, choice: ChosenRoute, now: float) -> bool:
+        """Whether too much is under way over the route for one more job to be answered by its deadline.
+
+        A frame of a stream never does: it replaces one that waits.
+        """
+        if job.submitted.stream is not None:
+            return False
+        expected = self._pace.seconds(choice.devices, self._jobs.count_over)
+        return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
 
     def _failed(self, device: str, now: float) -> list[Action]:
         """A device failed a job: repeatedly, and others come first for a while."""
@@ -341,13 +387,15 @@ class Requester:
         route = self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
             overtaken: list[Action] = []
-            if job.hedges and reply.attempt:
+            if reply.attempt and (job.hedges or job.overtakes):
                 self._jobs.pay_hedge_back()
+            if reply.attempt and job.hedges:
                 # What hangs answers neither with an error nor by going offline.
                 hanging = job.open_devices - (route.devices if route is not None else {reply.device})
                 overtaken = [log for device in sorted(hanging) for log in self._failed(device, now)]
             if route is not None:
                 self._bench.succeeded(route.devices)
+                self._pace.answered(route.devices, self._jobs.count_over, now)
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
@@ -384,7 +432,13 @@ class Requester:
         job.hedge_at = None
         if job.attempts >= MAX_ATTEMPTS or job.submitted.route is not None:
             return self._given_up(job, now)
-        if job.error is not None and job.error[0] == BusyError.code and self._choice(job, now) is None:
+        if job.error is not None and job.error[0] == BusyError.code:
+            choice = self._choice(job, now)
+            if choice is not None and (job.failures or not self._overruns(job, choice, now)):
+                return self._send(job, now)
+            if not job.failures:
+                # Wherever it could run, seconds of work wait: to ask again would be more load and no help.
+                return self._given_up(job, now)
             job.avoid.clear()
             job.retry_at = now + self._backoff(job)
             return [self._timer(job)]

@@ -209,6 +209,11 @@ class Worker:
         queued = self.queued_seconds(now) - freed
         if len(self._waiting) >= QUEUE_JOBS or queued > self._queue_seconds:
             return BusyError(f"{self.device} has {queued:.2f} s of work waiting")
+        # Taken in all the same, under overload every job would wait until it is too late for it, and what
+        # still ran would be answered to nobody. An idle device runs what it is given: a prediction that was
+        # once too long is corrected by runs only.
+        if queued > 0.0 and queued + self._predicted(task.partition) > header.left:
+            return BusyError(f"{self.device} has {queued:.2f} s of work waiting, too much for the deadline")
         return None
 
     def _older_frames(self, header: Activation) -> list[_Task]:

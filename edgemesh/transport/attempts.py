@@ -9,7 +9,10 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.5, 4.0
 """A broker that comes back has its mesh again within 1.5 times the longest."""
 _LONGEST_THROWN_OUT = 15.0
 _TAKEOVER_DELAY = 30.0
-_STEADY_SECONDS = 30.0
+_SHORT_SECONDS, _SHORT_WAITS, _STEADY_SECONDS = 5.0, 4.0, 30.0
+"""Who has our name comes back after its own wait, which is ours or one step longer, and at most 1.5 times
+that: a connection that lasted for longer than four of our waits was not ended by it. A broker that is
+restarted every few seconds, or a bad link, is no reason to stay away for longer and longer."""
 _SUSPICIOUS = 3
 """Mosquitto 2.0 and rumqttd give no reason when another client takes our id (measured): so many connections
 in a row that the broker ended before they were steady say it too."""
@@ -18,7 +21,9 @@ in a row that the broker ended before they were steady say it too."""
 class Attempts:
     """The history of one client's connections to one broker; ``now`` is any steady clock in seconds."""
 
-    def __init__(self, on_problem: Callable[[str], None]) -> None:
+    def __init__(self, on_problem: Callable[[str], None], *, unique_id: bool = False) -> None:
+        """``unique_id`` says that no other client can have this one's id, so that nobody throws it out."""
+        self._unique_id = unique_id
         self._on_problem = on_problem
         self._complained = ""
         self._delay = _FIRST_DELAY
@@ -58,8 +63,8 @@ class Attempts:
 
     def lost(self, now: float, client_id: str, broker: object) -> None:
         """A connection ended that the broker had accepted."""
-        steady = now - self._since >= _STEADY_SECONDS
-        self._thrown_out = 0 if steady else self._thrown_out + 1
+        steady = now - self._since >= min(_STEADY_SECONDS, max(_SHORT_SECONDS, _SHORT_WAITS * self._delay))
+        self._thrown_out = 0 if steady or self._unique_id else self._thrown_out + 1
         if self._thrown_out == _SUSPICIOUS:
             self.explain(
                 f"{broker} ended {_SUSPICIOUS} connections of {client_id} in a row soon after they began: "

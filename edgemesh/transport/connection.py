@@ -75,7 +75,7 @@ class Connection:
         nothing is written."""
         self._greeted = False
         """Whether the host accepted us and our owner does not know yet."""
-        self._attempts = Attempts(callbacks.on_problem)
+        self._attempts = Attempts(callbacks.on_problem, unique_id=session.unique_id)
         self._closing = False
         self._socket: Any = None
         self._unsent: BufferedSocket | WholeFrames | None = None

@@ -17,5 +17,7 @@ class SessionSettings:
     receive_maximum: int | None = None
     manual_acknowledgement: bool = False
     will: Publish | None = None
+    unique_id: bool = False
+    """Whether the client id has a random part, so that no other client can have it."""
     shaper: LinkShaper | None = field(default=None)
     """The link of an emulated board; None is the machine's own."""

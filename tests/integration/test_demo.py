@@ -1,4 +1,4 @@
-"""``edgemesh demo`` as a person runs it, without torch: both acts, and nothing left behind."""
+"""``edgemesh demo`` as a person runs it, without torch: all three acts, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def left_behind(demo: subprocess.Popen[str], home: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-def test_the_demo_shows_a_plan_and_what_becomes_of_it_when_a_board_gets_busy(
+def test_the_demo_shows_a_plan_and_what_becomes_of_it_when_a_board_gets_busy_and_when_one_dies(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     out, err = demo.communicate(timeout=280)
@@ -75,6 +75,16 @@ def test_the_demo_shows_a_plan_and_what_becomes_of_it_when_a_board_gets_busy(
     else:
         (new,) = after
         assert new["route"] != before["route"] and new["jobs"] > 0
+
+    killed = told["killed"]
+    kill, (normal, hit, since) = killed["kill"], killed["periods"]
+    assert kill["device"] in BOARDS - {"pi-4b"} and kill["hit"] and kill["attempts"] > 1
+    assert kill["difference"] == 0.0 and kill["late"] == pytest.approx(kill["seconds"] - normal["measured"])
+    assert kill["device"] in {hop["device"] for hop in normal["route"]}
+    assert (hit["jobs"], hit["measured"]) == (1, kill["seconds"])
+    assert all(kill["device"] not in {hop["device"] for hop in each["route"]} for each in (hit, since))
+    assert kill["replanned"] > 0.0 and since["jobs"] > 0
+    assert f"{kill['device']} is killed" in err
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert left_behind(demo, tmp_path / "home") == []
 

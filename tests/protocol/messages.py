@@ -388,7 +388,7 @@ class Frame:
     codec: str = "raw"
 
 
-def _activation(header: Activation, arrays: Callable[[], list[Array]], codec: str) -> Frame:
+def activation_frame(header: Activation, arrays: Callable[[], list[Array]], codec: str) -> Frame:
     return Frame(
         header,
         lambda: encode_activation(header, encode_tensors(arrays(), codec)),
@@ -399,9 +399,9 @@ def _activation(header: Activation, arrays: Callable[[], list[Array]], codec: st
 
 
 FRAMES: dict[str, Frame] = {
-    "activation-least": _activation(LEAST_ACTIVATION, list, "raw"),
+    "activation-least": activation_frame(LEAST_ACTIVATION, list, "raw"),
     **{
-        f"activation-{codec}-{name}": _activation(ACTIVATION, arrays, codec)
+        f"activation-{codec}-{name}": activation_frame(ACTIVATION, arrays, codec)
         for codec in ("raw", "f16", "q8")
         for name, arrays in (("one", one_tensor), ("many", many_tensors))
     },

@@ -12,7 +12,15 @@ from edgemesh.protocol.activation import Hop, Reply, encode_reply
 from edgemesh.protocol.answered import Answered
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.roles.actions import Acknowledge, Action, DecodeInput, Publish, RenderResult, Subscribe
+from edgemesh.roles.actions import (
+    Acknowledge,
+    Action,
+    DecodeInput,
+    Publish,
+    RenderResult,
+    Subscribe,
+    Unsubscribe,
+)
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -207,10 +215,54 @@ def test_an_input_that_takes_for_ever_to_read_ends_at_its_deadline(gateway: Driv
     assert gateway.take(InputRefused("b-7-1", "bad-input", "late"), at=6.0) == []
 
 
-def test_submissions_are_shared_between_slots_and_replies_are_not(gateway: DrivenGateway) -> None:
-    filters = [a.filter for a in only(Subscribe, gateway.done)]
-    assert "$share/gateway/edgemesh/v1/home/submit/+" in filters
-    assert "edgemesh/v1/home/reply/gateway-0" in filters
+ALL, SHARE = "edgemesh/v1/home/submit/+", "$share/gateway/edgemesh/v1/home/submit/+"
+
+
+def slot_state(payload: object, slot: str = "1") -> MessageReceived:
+    return message("gateway", payload, slot=slot, retained=True)
+
+
+def wanted(actions: list[Action]) -> list[Action]:
+    """What is done about the subscription to submissions."""
+    return [
+        action
+        for kind in (Subscribe, Unsubscribe)
+        for action in only(kind, actions)
+        if action.filter in (ALL, SHARE)
+    ]
+
+
+def test_a_gateway_alone_takes_all_submissions_by_a_subscription_that_a_restarted_broker_keeps(
+    gateway: DrivenGateway,
+) -> None:
+    assert wanted(gateway.done) == [Subscribe(ALL, 1), Unsubscribe(SHARE)]
+    first_words = only(Publish, gateway.done)[0]
+    # Who reads that it is there may submit at once.
+    assert first_words.topic == TOPICS.build("gateway", slot="0")
+    assert gateway.done.index(Subscribe(ALL, 1)) < gateway.done.index(first_words)
+
+
+def test_submissions_are_shared_between_slots_and_replies_are_not() -> None:
+    gateway = DrivenGateway(Gateway("0", "laptop", "b-7", 2, TOPICS))
+    gateway.take(Connected(), at=0.0)
+    assert gateway.take(slot_state(Holder("offline", "server", "b-1", 3))) == []
+
+    actions = gateway.take(own_state(), at=0.1)
+
+    assert wanted(actions) == [Subscribe(SHARE, 1), Unsubscribe(ALL)]
+    assert "edgemesh/v1/home/reply/gateway-0" in [a.filter for a in only(Subscribe, gateway.done)]
+
+
+def test_a_gateway_shares_from_the_moment_that_another_slot_is_there_until_it_is_cleared(
+    gateway: DrivenGateway,
+) -> None:
+    came = gateway.take(slot_state(Holder("online", "server", "b-1", 1)), at=1.0)
+    again = gateway.take(slot_state(Holder("online", "server", "b-1", 1)), at=2.0)
+    left = gateway.take(slot_state(b""), at=3.0)
+
+    assert wanted(came) == [Subscribe(SHARE, 1), Unsubscribe(ALL)]
+    assert wanted(again) == []
+    assert wanted(left) == [Subscribe(ALL, 1), Unsubscribe(SHARE)]
 
 
 def test_other_messages_are_acknowledged_when_they_are_read(gateway: DrivenGateway) -> None:

@@ -85,6 +85,25 @@ def test_answers_busy_when_more_work_waits_than_its_bound(worker: DrivenWorker) 
     assert worker.role.jobs == 4
 
 
+def test_answers_busy_at_once_when_a_job_would_wait_past_its_deadline(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 1.0)
+    worker.take(activation("j-0", left=10.0), at=1.0)
+
+    worker.take(activation("j-1", left=1.5), at=1.0)  # ends at 3.0 where 2.5 is its deadline
+    worker.take(activation("j-2", left=2.5), at=1.0)
+
+    assert codes(worker.done) == [("j-1", "busy")]
+    assert worker.role.jobs == 2
+
+
+def test_a_job_that_need_not_wait_is_run_even_if_it_is_predicted_to_be_late(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 60.0)  # a prediction is learnt by runs only: a wrong one must not last
+
+    actions = worker.take(activation("j-0", left=1.0), at=1.0)
+
+    assert only(RunUnits, actions) and codes(worker.done) == []
+
+
 def test_the_queue_is_bounded_in_number_even_when_its_work_is_small(worker: DrivenWorker) -> None:
     worker.role.expect(DIGEST, 0, 2, 1e-6)
     for number in range(QUEUE_JOBS + 2):

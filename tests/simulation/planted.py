@@ -240,6 +240,15 @@ def record_by_content(patch: Patch) -> None:
     )
 
 
+def shares_when_alone(patch: Patch) -> None:
+    """Submissions come over a shared subscription, which a restarted broker has forgotten."""
+
+    def shared(self: Any) -> Any:
+        return [Subscribe(f"$share/gateway/{self._topics.filter('submit')}", 1)]
+
+    patch.setattr(Gateway, "_submissions_wanted", shared)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -265,5 +274,6 @@ BUGS: dict[str, Bug] = {
         (executor_restart_forgets_the_job, 2),
         (record_not_read, 1),
         (record_by_content, 1),
+        (shares_when_alone, 1),
     )
 }

@@ -94,7 +94,7 @@ def test_a_job_that_ends_in_an_error_is_lost() -> None:
 
 
 def test_an_answer_that_differs_is_wrong_and_a_second_one_is_a_duplicate() -> None:
-    jobs = [job(0.0, 0.1, right=False), job(1.0, 0.1, PlainApp.name, ends=2)]
+    jobs = [job(0.0, 0.1, right=False), job(1.0, 0.1, PlainApp.name, ends=2, again=[1.2])]
 
     claims = reported(jobs, [], stray=["outputs of no input that was sent"])
 
@@ -113,9 +113,25 @@ def test_a_submission_that_a_broker_forgot_is_counted_apart_and_one_of_the_clien
     assert claims["client library: lost"].value == 1
 
 
+def test_a_result_that_came_again_out_of_an_older_store_is_counted_apart() -> None:
+    back = FaultRecord("broker killed, old store", "broker", 10.0, 11.0, 12.0, lost_store=True)
+    answered_before = job(4.0, 0.1, PlainApp.name, ends=2, again=[11.5])
+    in_calm = job(20.0, 0.1, PlainApp.name, ends=2, again=[20.2])
+    records = Records([answered_before, in_calm], [back])
+
+    report = Report("tools/chaos", quick=True)
+    report_on(records, 1000.0, report)
+
+    (claim,) = [claim for claim in report.claims if claim.claim == "plain app: duplicated"]
+    (apart,) = [number for name, number in report.figures.items() if "with an older store" in name]
+    assert (claim.value, apart) == (1, 1)
+    lines = told(records, Findings(records, 1000.0), 0.0)
+    assert [line.split()[0] for line in lines if "duplicated" in line] == ["20.0"]
+
+
 def test_each_job_that_is_not_as_promised_has_a_line_that_says_what_became_of_it() -> None:
     failed = job(7.0, 0.1, right=None, error="NoRouteError: no route", attempts=3)
-    records = Records([job(1.0, 0.1), failed, job(3.0, 0.1, PlainApp.name, ends=2)])
+    records = Records([job(1.0, 0.1), failed, job(3.0, 0.1, PlainApp.name, ends=2, again=[3.2])])
 
     lines = told(records, Findings(records, 1000.0), began=0.0)
 

@@ -95,6 +95,15 @@ class Members:
         """Members whose process is not there."""
         return [name for name, member in self._members.items() if member.process.poll() is not None]
 
+    def connected_to(self, port: int) -> set[str]:
+        """Members whose process has a connection to ``port`` of this machine."""
+        pids = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED and connection.raddr.port == port
+        }
+        return {name for name, member in self._members.items() if member.pid in pids}
+
     def stop(self) -> None:
         """End them all: those started last first, so that nodes can still say goodbye to the broker."""
         for member in reversed(self._members.values()):

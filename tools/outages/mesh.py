@@ -20,7 +20,7 @@ from edgemesh.protocol.requests import Policy
 from edgemesh.runtime.registry import installed_runtimes
 from outages.guard import Guard
 from outages.members import Broker, Members
-from outages.observer import Observer
+from outages.observer import KINDS, Observer
 from outages.relay import Relay
 
 NAME = "outages"
@@ -30,12 +30,16 @@ SECONDS_OF_MODEL = {ORIGIN: 0.3, "quick": 0.08, "spare": 0.09}
 DECISIONS = ("decision-a", "decision-b")
 GATEWAYS = ("gateway-a", "gateway-b")
 GATEWAY_TOPIC, DECISION_TOPIC = "gateway/0/state", "decision/state"
+_NODES = {GATEWAY_TOPIC: frozenset(GATEWAYS), DECISION_TOPIC: frozenset(DECISIONS)}
 _BOARD = "pi-zero-2w"
 _START_SECONDS = 40.0
 
 
 class Mesh:
     """Starts everything; a context manager that ends everything."""
+
+    watched: tuple[str, ...] = KINDS
+    """Topics that the observer listens to."""
 
     def __init__(self, folder: Path, model: BenchModel) -> None:
         self.model = model
@@ -51,7 +55,7 @@ class Mesh:
         self.relays = {name: Relay(self.port) for name in SECONDS_OF_MODEL}
         for relay in self.relays.values():
             self._stack.callback(relay.close)
-        self.observer = Observer(f"edgemesh/v1/{NAME}/", self.port)
+        self.observer = Observer(f"edgemesh/v1/{NAME}/", self.port, self.watched)
         self._stack.callback(self.observer.close)
 
     @property
@@ -79,6 +83,11 @@ class Mesh:
         """Whether every member is there and says so."""
         members = [f"device/{name}/state" for name in SECONDS_OF_MODEL] + [GATEWAY_TOPIC, DECISION_TOPIC]
         return all(map(self.observer.online, members)) and not self.members.unexpected_ends()
+
+    def has_standby(self, role: str) -> bool:
+        """Whether somebody but its holder could take the role with this state topic."""
+        holder, _ = self.observer.holder(role)
+        return bool((_NODES[role] & self.members.connected_to(self.port)) - {holder})
 
     def missing(self) -> list[str]:
         """Topics that ought to be retained and are not: models, plans, and what an operator decided."""

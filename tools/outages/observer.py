@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-_KINDS = (
+KINDS = (
     "device/+/state",
     "device/+/work",
     "decision/state",
@@ -26,13 +26,14 @@ _KINDS = (
 class Observer:
     """Keeps the newest message of each topic; reconnects by itself."""
 
-    def __init__(self, root: str, port: int) -> None:
+    def __init__(self, root: str, port: int, kinds: Sequence[str] = KINDS) -> None:
+        """``kinds`` are the topics below ``root``."""
         self.root = root
         self._said: dict[str, tuple[bytes, float]] = {}
         self._came = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
-        filters = [(root + kind, SubscribeOptions(qos=1)) for kind in _KINDS]
+        filters = [(root + kind, SubscribeOptions(qos=1)) for kind in kinds]
         self._client.on_connect = lambda client, *_: client.subscribe(filters)
         self._client.on_message = self._heard
         self._client.connect("127.0.0.1", port)

@@ -22,6 +22,8 @@ class Job:
     devices: tuple[str, ...] = ()
     ends: int = 0
     """Results that came for it: more than one is a duplicate."""
+    again: list[float] = field(default_factory=list)
+    """When each result after the first one came."""
     handed_back: int = 0
     """Times that its program was told at once that the agent had died, and submitted it again."""
 
@@ -46,6 +48,8 @@ class FaultRecord:
     """When what was killed was started again, or what was stopped went on."""
     whole: float | None = None
     """When every member was there and every stream had a right answer to a job begun after ``undone``."""
+    standby: float | None = None
+    """Seconds before it, in which the role had a holder and nobody who could take it over."""
     takeover: float | None = None
     """Seconds until the standby held the role."""
     lost_store: bool = False

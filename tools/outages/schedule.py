@@ -14,6 +14,7 @@ from outages.records import FaultRecord, Records
 
 _WHOLE_SECONDS = 40.0
 _TAKEOVER_SECONDS = 30.0
+_STANDBY_SECONDS = 30.0
 _MISSING_SECONDS = 10.0
 """From the broker's return until everything must be retained again."""
 _MID_JOB_SECONDS = 2.0
@@ -67,6 +68,7 @@ class Schedule:
 
     def _one(self, name: str, kind: Kind) -> None:
         mesh = self._mesh
+        waited = None if kind.role is None else self._wait_for_standby(kind.role)
         targets = kind.targets(mesh)
         if not targets:
             return
@@ -74,7 +76,7 @@ class Schedule:
         before = mesh.observer.holder(kind.role)[1] if kind.role else 0
         if kind.mid_job and mesh.observer.wait_for_next(f"device/{target}/work", _MID_JOB_SECONDS):
             time.sleep(self._chance.uniform(0.0, _INTO_RUN))
-        record = FaultRecord(name, target, time.monotonic(), lost_store=kind.loses_store)
+        record = FaultRecord(name, target, time.monotonic(), lost_store=kind.loses_store, standby=waited)
         self._records.faults.append(record)
         kind.strike(mesh, target)
         if kind.role is not None:
@@ -95,6 +97,13 @@ class Schedule:
             mesh.publish_policy()
         taken = "" if record.takeover is None else f", taken over after {record.takeover:.2f} s"
         self._say(f"{name} ({target}): whole after {record.whole - record.undone:.2f} s{taken}")
+
+    def _wait_for_standby(self, topic: str) -> float:
+        """Seconds until another node could take the role over: one that was killed before may still start."""
+        began = time.monotonic()
+        if not self._mesh.observer.wait(lambda: self._mesh.has_standby(topic), _STANDBY_SECONDS):
+            raise NotMeasurableError(f"nobody stands by for the role of {topic}\n{self._mesh.log_ends()}")
+        return time.monotonic() - began
 
     def _takeover(self, topic: str, before: int, at: float) -> float:
         observer = self._mesh.observer

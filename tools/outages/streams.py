@@ -183,3 +183,5 @@ class PlainApp:
             if job.ends == 1:
                 job.ended, job.right = now, True
                 job.attempts = result.get("attempts", 1)
+            else:
+                job.again.append(now)

@@ -1,0 +1,211 @@
+"""``tools/soak`` puts real processes under load and says what became of each job, and what grew."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from soaking.overload import recovered_after
+from soaking.tally import RIGHT, Tally, ends
+from soaking.usage import family, growth, rise, usage
+
+from edgemesh.transport.local_broker import installed_mosquitto
+
+ROOT = Path(__file__).resolve().parents[2]
+
+needs_mosquitto = pytest.mark.skipif(
+    installed_mosquitto() is None, reason="needs Mosquitto: apt-get install mosquitto"
+)
+
+
+# --- growth ------------------------------------------------------------------------------------------------
+
+
+def test_growth_is_the_slope_over_the_last_two_thirds_times_their_length() -> None:
+    samples = [(float(at), 100.0 + 0.5 * at) for at in range(91)]
+
+    assert growth(samples) == pytest.approx(0.5 * 60)
+
+
+def test_what_a_process_takes_while_it_warms_up_is_no_growth() -> None:
+    warm_up = [(float(at), float(at)) for at in range(30)]
+    steady = [(float(at), 30.0) for at in range(30, 91)]
+
+    assert growth([*warm_up, *steady]) == pytest.approx(0.0)
+
+
+def test_one_look_at_a_peak_is_little_growth() -> None:
+    samples = [(float(at), 50.0 + 30.0 * (at == 70)) for at in range(91)]
+
+    assert abs(growth(samples)) < 2.0
+
+
+def test_too_few_looks_show_no_growth() -> None:
+    assert growth([]) == 0.0
+    assert growth([(0.0, 1.0), (1.0, 9.0)]) == 0.0
+
+
+def test_a_rise_is_of_the_end_over_the_start_without_the_warm_up() -> None:
+    samples = [(float(at), 10.0 if at < 4 else 100.0 if at < 10 else 120.0) for at in range(20)]
+
+    assert rise(samples) == pytest.approx(1.2)
+    assert rise([(0.0, 5.0)]) == 1.0
+
+
+def test_recovery_is_the_first_second_whose_p95_is_within_the_limit() -> None:
+    slow = [(0.1 * at, 1.0) for at in range(20)]
+    fast = [(2.0 + 0.1 * at, 0.1) for at in range(20)]
+
+    assert recovered_after([*slow, *fast], 0.2) == 2.0
+    assert recovered_after(slow, 0.2) == math.inf
+
+
+def test_a_second_with_a_job_that_failed_is_not_recovered() -> None:
+    jobs = [(0.5, 0.1), (0.6, math.inf), (1.5, 0.1)]
+
+    assert recovered_after(jobs, 0.2) == 1.0
+
+
+# --- the tally ---------------------------------------------------------------------------------------------
+
+
+def test_the_first_end_of_a_job_counts_and_a_second_one_shows() -> None:
+    tally = Tally()
+    job = tally.begin("app", 1.0)
+
+    tally.end(job, RIGHT, 1.5)
+    tally.end(job, "busy", 9.0)
+
+    assert (job.seconds, job.end, job.ends) == (0.5, RIGHT, 2)
+    assert tally.open == 0 and tally.most_open == {"app": 1}
+
+
+def test_a_job_without_an_end_is_told_apart() -> None:
+    tally = Tally()
+    jobs = [tally.begin("app", 1.0), tally.begin("app", 1.0)]
+
+    tally.end(jobs[0], "busy", 2.0)
+
+    assert ends(jobs) == {"busy": 1, "nothing": 1}
+    assert jobs[1].seconds == math.inf
+    assert not tally.wait_below(1, 0.0) and tally.wait_below(2, 0.0)
+
+
+# --- processes ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_process_takes_is_read_for_it_and_its_children() -> None:
+    command = [sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '60']).wait()"]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 20
+        while len(found := family(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+        assert found[0] == process.pid
+        assert all(one.memory > 0 and one.threads == 1 for one in map(usage, found))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize("arguments", [[], ["overload", "--jobs", "5"], ["leaks", "--jobs", "5"]])
+def test_wrong_usage_is_said_with_status_two(arguments: list[str]) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "soak"), *arguments]
+
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert finished.returncode == 2
+    assert "usage" in finished.stderr
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Processes that were started with ``folder`` for temporary files."""
+    found = psutil.process_iter(["environ", "status"])
+    alive = [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
+    return [process for process in alive if (process.info["environ"] or {}).get("TMPDIR") == str(folder)]
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A run that keeps its files in ``folder``."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / "soak"), *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+
+
+def finished_report(folder: Path, *arguments: str) -> dict[str, Any]:
+    """What a run says, after it has left nothing behind."""
+    process = started(folder, *arguments)
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    assert report["failures"] == [], errors
+    assert list(folder.iterdir()) == []
+    assert processes_of(folder) == []
+    return report
+
+
+def counted(report: dict[str, Any]) -> dict[str, float]:
+    """Claims on numbers of jobs: they hold however slow the machine is."""
+    return {c["claim"]: c["value"] for c in report["claims"] if c["claim"].startswith(("jobs ", "results "))}
+
+
+@needs_mosquitto
+def test_under_overload_each_job_ends_once_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    report = finished_report(tmp_path, "overload", "--quick")
+
+    counts, figures = counted(report), report["figures"]
+    assert len(counts) == 4 and set(counts.values()) == {0}, counts
+    assert figures["overload: answered"] > 0
+    accounted = [figures.get(f"overload: {end}", 0) for end in (RIGHT, "busy", "superseded", "deadline")]
+    assert 0 < sum(accounted) <= figures["jobs of all phases but the first"]
+
+
+@needs_mosquitto
+def test_a_long_run_accounts_for_each_job_and_knows_every_process(tmp_path: Path) -> None:
+    report = finished_report(tmp_path, "leaks", "--jobs", "600")
+
+    counts, figures = counted(report), report["figures"]
+    assert set(counts.values()) == {0}, counts
+    assert sum(number for name, number in figures.items() if name.startswith("jobs: ")) == 600
+    assert figures["jobs: bad-input"] == 12
+    watched = {c["claim"].split(":")[0] for c in report["claims"] if "threads more" in c["claim"]}
+    assert watched == {"broker", "decision", "gateway", "alone", "alone executor", "client program"}
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    process = started(tmp_path, "leaks")
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline()
+    assert len(processes_of(tmp_path)) >= 6
+
+    process.send_signal(number)
+    status = process.wait(30)
+    process.stdout.close()
+    process.stderr.close()
+
+    assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes_of(tmp_path) or list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, (processes_of(tmp_path), list(tmp_path.iterdir()))
+        time.sleep(0.05)
