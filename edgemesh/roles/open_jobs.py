@@ -33,6 +33,8 @@ class OpenJob:
     """When the last attempt would be home if all went as predicted."""
     fell_back: bool = False
     """Whether the last attempt was sent because a device of the one before was lost."""
+    held: bool = False
+    """Whether it is a frame that waits for an earlier one of its stream to end."""
     overtakes: bool = False
     """Whether an attempt was sent after a fallback that nothing is wrong with but its speed."""
     open: dict[int, ChosenRoute] = field(default_factory=dict)
@@ -145,8 +147,12 @@ class OpenJobs:
         return len(self._over.get(device, ()))
 
     def waiting(self, model: str) -> list[OpenJob]:
-        """Jobs of ``model`` with no attempt under way."""
-        return [job for job in self._jobs.values() if not job.open and job.submitted.model == model]
+        """Jobs of ``model`` that wait for something to be sent on."""
+        return [
+            job
+            for job in self._jobs.values()
+            if not job.open and not job.held and job.submitted.model == model
+        ]
 
     def take_hedge(self) -> bool:
         """Whether one more job may be hedged; it is counted."""

@@ -45,6 +45,7 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.first_hop import FirstHop
+from edgemesh.roles.frames import Frames
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
@@ -99,6 +100,7 @@ class Requester:
         self._jobs = OpenJobs()
         self._bench = Bench()
         self._pace = AnswerPace()
+        self._frames = Frames()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
         self._connected_at: float | None = None
@@ -125,9 +127,9 @@ class Requester:
         if isinstance(event, Disconnected):
             self.disconnected()
             return self._serve_locally(now)
-        if isinstance(event, JobCancelled) and event.job in self._jobs:
+        if isinstance(event, JobCancelled) and (job := self._jobs.find(event.job)) is not None:
             self._jobs.remove(event.job)
-            return [CancelTimer(f"job:{event.job}")]
+            return [CancelTimer(f"job:{event.job}"), *self._frame_ended(job, now)]
         return []
 
     def disconnected(self) -> None:
@@ -215,7 +217,7 @@ class Requester:
         for job in self._jobs:
             # A reply may have been published while nobody listened; the first result still wins.
             lost = self._lost_connection and not self._runs_here(job)
-            if lost or not job.open:
+            if not job.held and (lost or not job.open):
                 actions += self._send(job, now)
         self._lost_connection = False
         if self.routes.obeyed:
@@ -234,7 +236,7 @@ class Requester:
         """The broker is away: what this device can do alone need not wait for it."""
         actions: list[Action] = []
         for job in self._jobs:
-            if not self._runs_here(job) and self._choice(job, now) is not None:
+            if not job.held and not self._runs_here(job) and self._choice(job, now) is not None:
                 actions += self._send(job, now)
         return actions
 
@@ -262,7 +264,33 @@ class Requester:
                 waiting = len(self._jobs) - 1
                 text = f"{self.requester} has {waiting} jobs under way, too many for the deadline"
                 return self._end_error(job, BusyError.code, text, now)
-        return self._send(job, now)
+        return self._send(job, now) if submitted.stream is None else self._frame(job, submitted.stream, now)
+
+    def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
+        """Send a frame, or let it wait here for one of its stream to end, in the place of an older one."""
+        stream = job.submitted.model, name
+        choice = self._choice(job, now)
+        # One on each device of the route, and one on the way: more would wait somewhere, and get old.
+        if self._frames.may_go(stream, 1 + len(choice.route if choice is not None else ())):
+            self._frames.goes(stream, job.submitted.job)
+            return self._send(job, now)
+        job.held = True
+        older = self._jobs.find(self._frames.hold(stream, job.submitted.job) or "")
+        text = f"a newer frame of stream {name} came before this one could be sent"
+        replaced = [] if older is None else self._end_error(older, SupersededError.code, text, now)
+        return [*replaced, self._timer(job)]
+
+    def _frame_ended(self, job: OpenJob, now: float) -> list[Action]:
+        """Where the job was a frame: the next of its stream has its place."""
+        if job.submitted.stream is None:
+            return []
+        stream = job.submitted.model, job.submitted.stream
+        following = self._jobs.find(self._frames.ended(stream, job.submitted.job) or "")
+        if following is None:
+            return []
+        following.held = False
+        self._frames.goes(stream, following.submitted.job)
+        return self._send(following, now)
 
     def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
@@ -406,7 +434,7 @@ class Requester:
                 attempts=job.attempts,
                 predicted=route.predicted if route is not None else None,
             )
-            return [*overtaken, *self._end(job, ended)]
+            return [*overtaken, *self._end(job, ended, now)]
         if route is None and reply.code not in _UNREADABLE_CODES:
             return []  # of an attempt that was given up, or said twice (QoS 1)
         return self._refused(job, reply, now)
@@ -498,13 +526,14 @@ class Requester:
 
     def _end_error(self, job: OpenJob, code: str, text: str, now: float) -> list[Action]:
         name, model = job.submitted.job, job.submitted.model
-        return self._end(job, JobEnded(name, model, now - job.began, code, text, attempts=job.attempts))
+        ended = JobEnded(name, model, now - job.began, code, text, attempts=job.attempts)
+        return self._end(job, ended, now)
 
-    def _end(self, job: OpenJob, ended: JobEnded) -> list[Action]:
+    def _end(self, job: OpenJob, ended: JobEnded, now: float) -> list[Action]:
         self._jobs.remove(ended.job)
         if job.last is not None:
             ended = replace(ended, digest=job.last.digest, epoch=job.last.epoch)
-        return [CancelTimer(f"job:{ended.job}"), ended]
+        return [CancelTimer(f"job:{ended.job}"), ended, *self._frame_ended(job, now)]
 
 
 def _route_of(timings: tuple[Timing, ...]) -> tuple[Hop, ...]:

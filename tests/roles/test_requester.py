@@ -289,6 +289,55 @@ def test_a_frame_of_a_stream_is_sent_however_much_is_under_way(asker: DrivenRequ
     assert works(asker.take(submitted("frame", left=0.3, stream="camera")))
 
 
+def frames_sent(actions: list[Action]) -> list[str]:
+    return [activation.job for _, activation in works(actions)]
+
+
+def test_of_a_stream_one_frame_a_device_and_one_more_are_under_way_and_the_newest_waits(
+    planned: DrivenRequester,
+) -> None:
+    """The plan in force has two partitions."""
+    sent_first = [
+        frames_sent(planned.take(submitted(f"f-{n}", stream="camera"), at=1.0 + n / 100)) for n in range(4)
+    ]
+    replaced = planned.take(submitted("f-4", stream="camera"), at=1.1)
+
+    following = planned.take(reply("f-0"), at=1.2)
+
+    assert sent_first == [["f-0"], ["f-1"], ["f-2"], []]
+    assert ends(replaced) == [("f-3", "superseded")] and works(replaced) == []
+    assert frames_sent(following) == ["f-4"] and ends(following) == [("f-0", None)]
+
+
+def test_a_frame_that_waits_ends_at_its_deadline_and_leaves_its_place(planned: DrivenRequester) -> None:
+    for number in range(3):
+        planned.take(submitted(f"f-{number}", left=60.0, stream="camera"), at=1.0)
+    planned.take(submitted("waits", left=0.5, stream="camera"), at=1.0)
+
+    late = planned.pass_until(1.6)
+
+    assert ends(late) == [("waits", "deadline")]
+    assert works(planned.take(submitted("next", stream="camera"), at=1.7)) == []
+    assert frames_sent(planned.take(reply("f-0"), at=1.8)) == ["next"]
+
+
+def test_a_cancelled_frame_makes_room_for_the_one_that_waits(planned: DrivenRequester) -> None:
+    for number in range(4):
+        planned.take(submitted(f"f-{number}", stream="camera"), at=1.0)
+
+    assert frames_sent(planned.take(JobCancelled("f-1"), at=1.1)) == ["f-3"]
+
+
+def test_a_frame_that_waits_is_not_sent_because_the_broker_came_back(planned: DrivenRequester) -> None:
+    for number in range(4):
+        planned.take(submitted(f"f-{number}", stream="camera"), at=1.0)
+    planned.take(Disconnected(), at=1.1)
+
+    again = planned.take(Connected(), at=1.2)
+
+    assert "f-3" not in frames_sent(again)
+
+
 def test_a_run_that_failed_is_tried_again_ever_later_where_all_others_are_busy(
     planned: DrivenRequester,
 ) -> None:

@@ -1,0 +1,45 @@
+"""Frames: of a stream of which only the newest matters, few are under way and one waits here.
+
+What has been handed to a slow link is not taken back, so a frame that waits there gets old. One that waits
+here gives way as soon as a newer one comes.
+"""
+
+from __future__ import annotations
+
+Stream = tuple[str, str]
+"""Model and name of the stream."""
+
+
+class Frames:
+    """Names of jobs; one that is no frame of a stream is not seen here."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Stream, set[str]] = {}
+        self._held: dict[Stream, str] = {}
+
+    def may_go(self, stream: Stream, most: int) -> bool:
+        """Whether a new frame may be sent: fewer than ``most`` are under way, and none waits."""
+        return stream not in self._held and len(self._under_way.get(stream, ())) < most
+
+    def goes(self, stream: Stream, job: str) -> None:
+        """A frame is sent."""
+        self._under_way.setdefault(stream, set()).add(job)
+
+    def hold(self, stream: Stream, job: str) -> str | None:
+        """A frame waits from now on; the one that gives way to it, where there is one."""
+        older = self._held.get(stream)
+        self._held[stream] = job
+        return older
+
+    def ended(self, stream: Stream, job: str) -> str | None:
+        """A frame has ended, wherever it was; the one that waits, where it may be sent now."""
+        if self._held.get(stream) == job:
+            del self._held[stream]
+            return None
+        under_way = self._under_way.get(stream)
+        if under_way is None or job not in under_way:
+            return None
+        under_way.discard(job)
+        if not under_way:
+            del self._under_way[stream]
+        return self._held.pop(stream, None)
