@@ -37,7 +37,7 @@ def devices(settings: Settings, quick: bool, as_json: bool) -> None:
 
     reading = read_mesh(settings.mesh, settings.address, 0.0 if quick else _LISTEN_SECONDS)
     found = [described(reading, device) for device in sorted(reading.view.devices)]
-    found += [refused(device, major) for device, major in sorted(reading.others.online.items())]
+    found += [refused(device, major) for device, major in sorted(reading.others.online)]
     if as_json:
         print_json(found)
     elif found:

@@ -41,6 +41,7 @@ _STALL_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 3.0
 """Until heartbeats say that boards do not measure any more: until then they count as busy."""
 _RELIEF_SECONDS: Final = 4.0
+_RELIEF_PAUSE_SECONDS: Final = 0.1
 """Runs that agree and lie seconds apart are believed to be a board's new speed."""
 _ASK_SECONDS: Final = 2.0
 _BOUND_FACTOR: Final = Goal().bound_factor
@@ -180,7 +181,10 @@ class Demonstration:
         self.say(f"{busy.device} is as fast as before again; jobs over it tell the mesh so")
         ends = loop.time() + _RELIEF_SECONDS
         while loop.time() < ends:
-            await client.infer(model, self.image, route=busy.periods[0].route)
+            try:
+                await client.infer(model, self.image, route=busy.periods[0].route)
+            except EdgemeshError:
+                await asyncio.sleep(_RELIEF_PAUSE_SECONDS)  # the next one may go through
 
     async def _until_measured(self, reader: MeshReader, wanted: set[tuple[str, str]]) -> None:
         loop, profiles = asyncio.get_running_loop(), reader.reading.profiles

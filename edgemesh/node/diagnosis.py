@@ -251,7 +251,7 @@ def _devices(reading: MeshReading) -> list[Finding]:
     if silent or lost:
         found = f"not heard: {', '.join(silent + lost)}"
         findings.append(Finding("lost devices", "note", found, "look at their power, network and logs"))
-    for device, major in sorted(reading.others.online.items()):
+    for device, major in sorted(reading.others.online):
         found, _, mend = refusal(device, major).partition(": ")
         findings.append(Finding(f"device {device}", "wrong", found, mend))
     for device in online:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edgemesh.errors import EdgemeshError
+from edgemesh.errors import EdgemeshError, NoRouteError
 from edgemesh.node.busy_board import Job, Period, busiest, period_as_plain, period_of
 from edgemesh.node.client import AsyncClient, Result
 from edgemesh.node.mesh_reader import MeshReader
@@ -90,6 +90,7 @@ class KilledBoardTest:
     """Of a board by name: its agent and its executor end without a word."""
     say: Callable[[str], None]
     _last: Result | None = field(default=None, init=False)
+    _known: Assignment | None = field(default=None, init=False)
 
     async def run(self) -> KilledBoard:
         """Jobs one after another; one board dies under one of them."""
@@ -124,7 +125,11 @@ class KilledBoardTest:
 
     @property
     def _assignment(self) -> Assignment:
-        return self.reader.reading.view.assignments[self.model, self.camera]
+        found = self.reader.reading.view.assignments.get((self.model, self.camera), self._known)
+        if found is None:
+            raise NoRouteError(f"no decision node has planned {self.model} for {self.camera}")
+        self._known = found  # one that is cleared for a moment is still the last one that was in force
+        return found
 
     def _nothing(self, alone: bool, why: str, *periods: Period) -> KilledBoard:
         self.say(f"no board is killed: {why}")

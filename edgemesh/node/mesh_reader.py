@@ -110,7 +110,7 @@ class MeshReading:
             self.acknowledged.add(event.token)
             return []
         if isinstance(event, ForeignMessageReceived):
-            self.others.heard(event)  # shown by whoever reads, not logged
+            self.others.heard(event, now)  # shown by whoever reads, not logged
             return []
         if isinstance(event, MessageReceived) and event.topic.kind not in ("chunk", "chunk-request"):
             if event.retained:

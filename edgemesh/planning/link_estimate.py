@@ -139,7 +139,10 @@ class LinkEstimator:
         return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN))
 
     def _judge_anew(self, base: float) -> None:
-        """Large samples tell of rates by what the base leaves of them: it is known better now."""
+        """Large samples tell of rates by what the base leaves of them: it is known better now.
+
+        Steps among them have been counted, and followed, when they came.
+        """
         if abs(base - self._judged_by) > _SAME_BASE * self._judged_by:
             self._judged_by = base
             for large in self._per_byte.values():

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
-_GAPS = 16
-_LEAST_GAPS = 4
-_DEVICES = 4096
+_GAPS: Final = 16
+_LEAST_GAPS: Final = 4
+_DEVICES: Final = 4096
+_OLD_SECONDS, _OLD_GAPS = 10.0, 4.0
+"""What no answers in a row have shown for so long, and for so many gaps, is not known any more: it may be
+fast again, and only more jobs can show it."""
+
+
+class _Pace(NamedTuple):
+    seconds: float
+    """Between two answers."""
+    at: float
+
+    def is_old(self, now: float) -> bool:
+        """Whether it says nothing any more."""
+        return now - self.at > max(_OLD_SECONDS, _OLD_GAPS * self.seconds)
 
 
 class AnswerPace:
@@ -19,36 +33,54 @@ class AnswerPace:
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        """When the last answer came, of devices over which more were under way then, and are since."""
         self._gaps: dict[str, deque[float]] = {}
-        self._mean: dict[str, float] = {}
+        self._paces: dict[str, _Pace] = {}
 
     def __bool__(self) -> bool:
         """Whether anything is known: never, while jobs come one at a time."""
-        return bool(self._mean)
+        return bool(self._paces)
+
+    def sent(self, devices: Iterable[str], under_way: Callable[[str], int]) -> None:
+        """A job is about to be sent over ``devices``; ``under_way`` tells how many are over one of them."""
+        for device in devices:
+            if not under_way(device):
+                self._last.pop(device, None)  # between the last answer and now there was nothing to answer
+
+    def interrupted(self) -> None:
+        """No answers could come for a while, as the broker was away."""
+        self._last.clear()
 
     def answered(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> None:
         """A result came over ``devices``; ``under_way`` tells how many more jobs are over one of them."""
         for device in devices:
             last = self._last.pop(device, None)
             if last is not None:
-                self._learn(device, now - last)
+                self._learn(device, now - last, now)
             if under_way(device) and len(self._last) < _DEVICES:
                 self._last[device] = now
 
-    def seconds(self, devices: Iterable[str], under_way: Callable[[str], int]) -> float:
+    def seconds(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> float:
         """Until a job over ``devices`` that is sent now is answered; 0 where that is not known.
 
         What was slow may be fast again, and only a job can show it: over a device with none it is 0, too.
         """
-        ahead = [(self._mean.get(device, 0.0), under_way(device)) for device in devices]
-        return max((mean * (jobs + 1) for mean, jobs in ahead if jobs), default=0.0)
+        longest = 0.0
+        for device in devices:
+            pace, ahead = self._paces.get(device), under_way(device)
+            if pace is not None and ahead and not pace.is_old(now):
+                longest = max(longest, pace.seconds * (ahead + 1))
+        return longest
 
-    def _learn(self, device: str, gap: float) -> None:
+    def _learn(self, device: str, gap: float, now: float) -> None:
         if len(self._gaps) >= _DEVICES:
             self._gaps.clear()
-            self._mean.clear()
+            self._paces.clear()
+        known = self._paces.get(device)
+        if known is not None and known.is_old(now):
+            del self._gaps[device], self._paces[device]
         gaps = self._gaps.setdefault(device, deque(maxlen=_GAPS))
         gaps.append(gap)
         if len(gaps) >= _LEAST_GAPS:
             # Without the longest: one pause says nothing of the jobs after it.
-            self._mean[device] = (sum(gaps) - max(gaps)) / (len(gaps) - 1)
+            self._paces[device] = _Pace((sum(gaps) - max(gaps)) / (len(gaps) - 1), now)

@@ -133,7 +133,7 @@ class Decider:
         if isinstance(event, MessageReceived):
             return self._message(event, now)
         if isinstance(event, ForeignMessageReceived):
-            return self._others.heard(event)
+            return self._others.heard(event, now)
         if isinstance(event, TimerFired) and event.name == "plan":
             return self._round(now)
         if isinstance(event, TimerFired) and event.name == "tick":

@@ -17,6 +17,10 @@ class Frames:
         self._under_way: dict[Stream, set[str]] = {}
         self._held: dict[Stream, str] = {}
 
+    def under_way(self, stream: Stream) -> frozenset[str]:
+        """Frames that were sent, or tried to be, and have not ended."""
+        return frozenset(self._under_way.get(stream, ()))
+
     def may_go(self, stream: Stream, most: int) -> bool:
         """Whether a new frame may be sent: fewer than ``most`` are under way, and none waits."""
         return stream not in self._held and len(self._under_way.get(stream, ())) < most
@@ -32,14 +36,19 @@ class Frames:
         return older
 
     def ended(self, stream: Stream, job: str) -> str | None:
-        """A frame has ended, wherever it was; the one that waits, where it may be sent now."""
+        """A frame has ended, wherever it was; the one that waits now, where there is one."""
         if self._held.get(stream) == job:
             del self._held[stream]
-            return None
         under_way = self._under_way.get(stream)
-        if under_way is None or job not in under_way:
-            return None
-        under_way.discard(job)
-        if not under_way:
-            del self._under_way[stream]
-        return self._held.pop(stream, None)
+        if under_way is not None:
+            under_way.discard(job)
+            if not under_way:
+                del self._under_way[stream]
+        return self._held.get(stream)
+
+    def take_held(self, stream: Stream, most: int) -> bool:
+        """Let the frame that waits go, if fewer than ``most`` are under way; whether it goes."""
+        if stream not in self._held or len(self._under_way.get(stream, ())) >= most:
+            return False
+        self.goes(stream, self._held.pop(stream))
+        return True

@@ -52,6 +52,7 @@ DEFAULT_SECONDS = 30.0
 _LONGEST_SECONDS = 3600.0
 OPEN_SUBMISSIONS = 1000
 """More are answered ``busy``: the receive maximum does not bound what comes at QoS 0."""
+_OTHER_SLOTS = 256
 _GRACE_SECONDS = 1.0
 _RECALL_SECONDS = 1.0
 """Our own state comes back right after what is retained; should it be lost, we wait no longer than this."""
@@ -229,7 +230,7 @@ class Gateway:
     def _recall(self, event: MessageReceived, now: float) -> list[Action]:
         """The record that the holder before has left, or the sign that there is none; states of slots."""
         if event.topic.names["slot"] != self._slot:
-            return self._other_slot(event)
+            return self._other_slot(event, now)
         try:
             if event.topic.kind == "answered":
                 self._answered.learn(event.payload)
@@ -239,9 +240,18 @@ class Gateway:
             return self._refusals.log(event.topic.kind, error, now)
         return self._recalled(now) if ours else []
 
-    def _other_slot(self, event: MessageReceived) -> list[Action]:
-        alone = not self._other_slots
-        (self._other_slots.add if event.payload else self._other_slots.discard)(event.topic.names["slot"])
+    def _other_slot(self, event: MessageReceived, now: float) -> list[Action]:
+        alone, slot = not self._other_slots, event.topic.names["slot"]
+        if event.topic.kind != "gateway":
+            return []
+        if not event.payload:
+            self._other_slots.discard(slot)
+        elif len(self._other_slots) < _OTHER_SLOTS:
+            try:
+                decode_json(Holder, event.payload)
+            except DecodeError as error:
+                return self._refusals.log("gateway", error, now)
+            self._other_slots.add(slot)
         if self._answered.recalling or alone is not bool(self._other_slots):
             return []
         return self._submissions_wanted()

@@ -239,7 +239,8 @@ class Meter:
         known = self._recent.fresh(now)
         if not known:
             return []
-        self._transfers = known  # those not reported yet are among them
+        untold = [transfer for transfer in self._transfers if transfer not in known]
+        self._transfers = [*untold, *known][-_TRANSFERS:]
         return [self._report(now)]
 
     def _probe_if_due(self, now: float) -> list[Action]:

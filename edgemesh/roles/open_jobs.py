@@ -35,8 +35,8 @@ class OpenJob:
     """Whether the last attempt was sent because a device of the one before was lost."""
     held: bool = False
     """Whether it is a frame that waits for an earlier one of its stream to end."""
-    overtakes: bool = False
-    """Whether an attempt was sent after a fallback that nothing is wrong with but its speed."""
+    overtakes: int | None = None
+    """The attempt that was sent after a fallback that nothing is wrong with but its speed."""
     open: dict[int, ChosenRoute] = field(default_factory=dict)
     """Attempts under way, by their number."""
     last: ChosenRoute | None = None

@@ -136,6 +136,7 @@ class Requester:
         """The broker is away: silence of devices means nothing until it is back."""
         self._connected_at = None
         self._lost_connection = True
+        self._pace.interrupted()
         self.view.forget_silence()
 
     # --- news --------------------------------------------------------------------------------------------
@@ -192,8 +193,8 @@ class Requester:
                 continue
             if not self._jobs.take_hedge():
                 break
+            job.overtakes = job.attempts
             actions += self._send(job, now)
-            job.overtakes = True
         return actions
 
     def _plan_response(self, event: MessageReceived, now: float) -> list[Action]:
@@ -269,28 +270,36 @@ class Requester:
     def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
         """Send a frame, or let it wait here for one of its stream to end, in the place of an older one."""
         stream = job.submitted.model, name
-        choice = self._choice(job, now)
-        # One on each device of the route, and one on the way: more would wait somewhere, and get old.
-        if self._frames.may_go(stream, 1 + len(choice.route if choice is not None else ())):
+        unsent: list[Action] = []
+        for other in map(self._jobs.find, sorted(self._frames.under_way(stream))):
+            if other is not None and not other.attempts:
+                unsent += self._superseded(other, now)  # it waits for a plan: this one can do so, too
+        if self._frames.may_go(stream, self._most_frames(job, now)):
             self._frames.goes(stream, job.submitted.job)
-            return self._send(job, now)
+            return [*unsent, *self._send(job, now)]
         job.held = True
         older = self._jobs.find(self._frames.hold(stream, job.submitted.job) or "")
-        text = f"a newer frame of stream {name} came before this one could be sent"
-        replaced = [] if older is None else self._end_error(older, SupersededError.code, text, now)
-        return [*replaced, self._timer(job)]
+        return [*unsent, *(self._superseded(older, now) if older is not None else ()), self._timer(job)]
+
+    def _most_frames(self, job: OpenJob, now: float) -> int:
+        """Of its stream: one on each device of the route, and one on the way. More would wait and get old."""
+        choice = self._choice(job, now)
+        return 1 + len(choice.route if choice is not None else ())
+
+    def _superseded(self, job: OpenJob, now: float) -> list[Action]:
+        text = f"a newer frame of stream {job.submitted.stream} came before this one could be sent"
+        return self._end_error(job, SupersededError.code, text, now)
 
     def _frame_ended(self, job: OpenJob, now: float) -> list[Action]:
-        """Where the job was a frame: the next of its stream has its place."""
+        """Where the job was a frame: the one of its stream that waits has its place."""
         if job.submitted.stream is None:
             return []
         stream = job.submitted.model, job.submitted.stream
-        following = self._jobs.find(self._frames.ended(stream, job.submitted.job) or "")
-        if following is None:
+        held = self._jobs.find(self._frames.ended(stream, job.submitted.job) or "")
+        if held is None or not self._frames.take_held(stream, self._most_frames(held, now)):
             return []
-        following.held = False
-        self._frames.goes(stream, following.submitted.job)
-        return self._send(following, now)
+        held.held = False
+        return self._send(held, now)
 
     def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
@@ -311,6 +320,7 @@ class Requester:
                 return self._end_error(job, InputError.code, text, now)
         number = job.attempts
         job.attempts += 1
+        self._pace.sent(choice.devices, self._jobs.count_over)
         self._jobs.open_attempt(job, number, choice)
         job.last = choice
         job.expected_at = now + self._expected(choice)
@@ -356,7 +366,7 @@ class Requester:
         """
         if job.submitted.stream is not None:
             return False
-        expected = self._pace.seconds(choice.devices, self._jobs.count_over)
+        expected = self._pace.seconds(choice.devices, self._jobs.count_over, now)
         return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
 
     def _failed(self, device: str, now: float) -> list[Action]:
@@ -415,7 +425,7 @@ class Requester:
         route = self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
             overtaken: list[Action] = []
-            if reply.attempt and (job.hedges or job.overtakes):
+            if reply.attempt and (job.hedges or reply.attempt == job.overtakes):
                 self._jobs.pay_hedge_back()
             if reply.attempt and job.hedges:
                 # What hangs answers neither with an error nor by going offline.

@@ -90,6 +90,8 @@ class _Run:
         self._began = math.inf
         """When the scenario's time is 0."""
         self._arose: dict[str, tuple[float, PlayedStream]] = {}
+        self._streams: list[tuple[str, PlayedStream]] = []
+        """With the origin of each."""
         self._routes: dict[str, str] = {}
         self._joules_before: dict[str, float] = defaultdict(float)
         self._radio_before: dict[str, float] = defaultdict(float)
@@ -153,6 +155,9 @@ class _Run:
     def _become(self, at: float) -> None:
         for name, state in states_at(self._case.scenario, at).items():
             self._devices[name].become(state)
+        for origin, played in self._streams:
+            if not self._devices[origin].is_present:
+                played.origin_left()
 
     def _begin_phase(self, at: float) -> None:
         self._read_meters(at)
@@ -217,6 +222,7 @@ class _Run:
 
         pace = Pace(start, stop, interval)
         played = PlayedStream(self._mesh.clock, pace, stream.skips, self._random, submit)
+        self._streams.append((stream.origin, played))
 
     def _ended(self, ended: JobEnded) -> None:
         arose, stream = self._arose.pop(ended.job)

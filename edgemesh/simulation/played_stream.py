@@ -54,6 +54,11 @@ class PlayedStream:
             if self._clock.now <= until:
                 self._busy = self._submit(number)
 
+    def origin_left(self) -> None:
+        """Whoever would tell of the end of the job under way is gone."""
+        self._busy = False
+        self._waiting.clear()
+
     def _arise(self, at: float) -> None:
         self._count += 1
         pace = self._pace

@@ -128,7 +128,9 @@ class DeviceState:
         """The state from the change on."""
         fields = ("present", "rate", "delay", "load", "clock", "battery")
         changed = {name: getattr(change, name) for name in fields if getattr(change, name) is not None}
-        return replace(self, killed=change.killed, **changed)
+        if change.present is not None:
+            changed["killed"] = change.killed
+        return replace(self, **changed)
 
 
 def states_at(scenario: Scenario, time: float) -> dict[str, DeviceState]:

@@ -69,7 +69,7 @@ class Connection:
         self._session = session
         self._loop = loop
         self._tokens: dict[int, str] = {}
-        self._inbox: list[IncomingMessage | str] = []
+        self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
         else see a message wait that did not. Handled once paho has returned, because inside its callbacks
         nothing is written."""
@@ -312,9 +312,8 @@ class Connection:
             if self._greeted:  # before the messages of a session that we inherit
                 self._greeted = False
                 self._callbacks.on_connected()
-            arrived = tuple(self._inbox)
-            self._inbox.clear()
-            for message in arrived:
+            while self._inbox:
+                message = self._inbox.popleft()
                 if isinstance(message, str):
                     self._acknowledged(message)
                     continue

@@ -2,56 +2,133 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgemesh.roles.answer_pace import AnswerPace
 
 
+class Asker:
+    """A requester's jobs over devices, as the pace is told of them."""
+
+    def __init__(self) -> None:
+        self.pace = AnswerPace()
+        self.under_way: Counter[str] = Counter()
+
+    def send(self, device: str, jobs: int = 1) -> None:
+        for _ in range(jobs):
+            self.pace.sent([device], self.under_way.__getitem__)
+            self.under_way[device] += 1
+
+    def answer(self, device: str, at: float) -> None:
+        self.under_way[device] -= 1
+        self.pace.answered([device], self.under_way.__getitem__, at)
+
+    def lose(self, device: str) -> None:
+        """A job ends without a result."""
+        self.under_way[device] -= 1
+
+    def seconds(self, *devices: str, at: float) -> float:
+        return self.pace.seconds(devices, self.under_way.__getitem__, at)
+
+
+def answered_every(gap: float, device: str = "one", *, jobs: int = 8) -> Asker:
+    """Some jobs sent at once, all but two of them answered."""
+    asker = Asker()
+    asker.send(device, jobs)
+    for number in range(jobs - 2):
+        asker.answer(device, number * gap)
+    return asker
+
+
 def test_nothing_is_known_of_jobs_that_come_one_at_a_time() -> None:
-    pace = AnswerPace()
+    asker = Asker()
 
     for second in range(20):
-        pace.answered(["one"], lambda device: 0, float(second))
+        asker.send("one")
+        asker.answer("one", second + 0.5)
+    asker.send("one", 5)
 
-    assert not pace
-    assert pace.seconds(["one"], lambda device: 5) == 0.0
+    assert not asker.pace
+    assert asker.seconds("one", at=20.0) == 0.0
 
 
 def test_a_job_waits_for_all_that_are_under_way_over_its_slowest_device() -> None:
-    pace = AnswerPace()
-
-    for number in range(8):
-        pace.answered(["one"], lambda device: 2, number * 0.1)
-        pace.answered(["two"], lambda device: 2, number * 0.5)
-
-    assert pace.seconds(["one"], lambda device: 3) == pytest.approx(0.4)
-    assert pace.seconds(["one", "two"], lambda device: 3) == pytest.approx(2.0)
-
-
-def test_the_time_in_which_nothing_was_under_way_is_no_gap() -> None:
-    pace = AnswerPace()
-
+    asker = answered_every(0.1)
+    asker.send("two", 8)
     for number in range(6):
-        pace.answered(["one"], lambda device: 1, number * 10.0)
-        pace.answered(["one"], lambda device: 0, number * 10.0 + 0.2)
+        asker.answer("two", number * 0.5)
 
-    assert pace.seconds(["one"], lambda device: 1) == pytest.approx(0.4)
+    assert asker.seconds("one", at=2.5) == pytest.approx(0.3)
+    assert asker.seconds("one", "two", at=2.5) == pytest.approx(1.5)
+
+
+def test_time_in_which_nothing_was_under_way_is_no_gap() -> None:
+    asker = Asker()
+    for burst in range(4):
+        asker.send("one", 7)
+        for number in range(6):
+            asker.answer("one", burst * 5.0 + number * 0.25)
+        asker.lose("one")  # the last of them is never answered
+    asker.send("one")
+
+    assert asker.seconds("one", at=17.0) == pytest.approx(0.5)
+
+
+def test_the_time_without_a_broker_is_no_gap() -> None:
+    asker = answered_every(0.1)
+    for outage in range(4):
+        asker.pace.interrupted()
+        asker.answer("one", 60.0 * outage + 60.0)
+        asker.send("one")
+
+    assert asker.seconds("one", at=4.0) < 1.0
 
 
 def test_one_long_pause_does_not_refuse_the_jobs_after_it() -> None:
-    pace = AnswerPace()
+    asker = answered_every(0.1)
 
-    for at in (0.0, 0.1, 0.2, 0.3, 9.0, 9.1):
-        pace.answered(["one"], lambda device: 1, at)
+    asker.answer("one", 9.0)
 
-    assert pace.seconds(["one"], lambda device: 1) == pytest.approx(0.2)
+    assert asker.seconds("one", at=9.0) == pytest.approx(0.2)
 
 
 def test_a_device_with_no_job_is_never_too_slow_for_the_next_one() -> None:
-    pace = AnswerPace()
+    asker = answered_every(60.0)
+    asker.lose("one")
 
+    assert asker.seconds("one", at=300.0) == pytest.approx(120.0)
+    asker.lose("one")
+    assert asker.seconds("one", at=300.0) == 0.0
+
+
+def test_what_was_slow_refuses_nobody_for_ever() -> None:
+    """Only one job at a time is let through by then, and that teaches nothing."""
+    asker = answered_every(5.0)
+
+    assert asker.seconds("one", at=26.0) == pytest.approx(15.0)
+    assert asker.seconds("one", at=46.0) == 0.0
+
+    asker.send("one", 8)
     for number in range(8):
-        pace.answered(["one"], lambda device: 2, number * 60.0)
+        asker.answer("one", 50.0 + number * 0.1)
+    assert asker.seconds("one", at=51.0) == pytest.approx(0.3)
 
-    assert pace.seconds(["one"], lambda device: 1) == pytest.approx(120.0)
-    assert pace.seconds(["one"], lambda device: 0) == 0.0
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["send", "answer", "lose"])), max_size=200))
+def test_no_wait_is_longer_than_all_that_was_seen(steps: list[tuple[str, str]]) -> None:
+    asker, now, busy_since, longest = Asker(), 0.0, {"a": 0.0, "b": 0.0}, 0.0
+    for device, step in steps:
+        now += 0.5
+        if step == "send":
+            if not asker.under_way[device]:
+                busy_since[device] = now
+            asker.send(device)
+        elif asker.under_way[device]:
+            asker.lose(device) if step == "lose" else asker.answer(device, now)
+            longest = max(longest, now - busy_since[device])
+        jobs = asker.under_way[device]
+        assert asker.seconds(device, at=now) <= longest * (jobs + 1) + 1e-9

@@ -25,26 +25,27 @@ def test_listens_to_the_states_of_both_neighbouring_versions() -> None:
     ]
 
 
-def test_a_device_is_named_with_both_versions_once(others: OtherVersions) -> None:
+def test_a_device_is_named_with_both_versions_once_a_minute(others: OtherVersions) -> None:
     online = ForeignMessageReceived(STATE, b"online", retained=True)
+    text = refusal("pi", MAJOR + 1)
 
-    assert others.heard(online) == [Log("warning", refusal("pi", MAJOR + 1), "pi")]
-    assert others.heard(online) == []
+    assert others.heard(online, 1.0) == [Log("warning", text, "pi")]
+    assert others.heard(online, 60.0) == []
+    assert others.heard(online, 61.0) != []
+    assert others.online == {("pi", MAJOR + 1)}
 
-    assert others.online == {"pi": MAJOR + 1}
-    assert f"version {MAJOR + 1} " in refusal("pi", MAJOR + 1) and f"version {MAJOR}:" in refusal(
-        "pi", MAJOR + 1
-    )
+    assert f"version {MAJOR + 1} " in text and f"version {MAJOR}:" in text
 
 
 @pytest.mark.parametrize("gone", [b"offline", b"stopped", b""])
-def test_a_device_that_left_is_named_again_when_it_comes_back(others: OtherVersions, gone: bytes) -> None:
-    others.heard(ForeignMessageReceived(STATE, b"online"))
+def test_a_device_that_comes_and_goes_fills_no_log(others: OtherVersions, gone: bytes) -> None:
+    lines = []
+    for second in range(60):
+        lines += others.heard(ForeignMessageReceived(STATE, b"online"), float(second))
+        lines += others.heard(ForeignMessageReceived(STATE, gone), second + 0.5)
 
-    others.heard(ForeignMessageReceived(STATE, gone))
-
-    assert others.online == {}
-    assert others.heard(ForeignMessageReceived(STATE, b"online"))
+    assert len(lines) == 1
+    assert others.online == set()
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,12 @@ def test_a_device_that_left_is_named_again_when_it_comes_back(others: OtherVersi
     ],
 )
 def test_nothing_else_is_taken_for_a_device(others: OtherVersions, topic: str, payload: bytes) -> None:
-    assert others.heard(ForeignMessageReceived(topic, payload)) == []
-    assert others.online == {}
+    assert others.heard(ForeignMessageReceived(topic, payload), 1.0) == []
+    assert others.online == set()
 
 
 def test_a_flood_of_made_up_devices_is_bounded(others: OtherVersions) -> None:
     for number in range(1000):
-        others.heard(ForeignMessageReceived(STATE.replace("/pi/", f"/pi-{number}/"), b"online"))
+        others.heard(ForeignMessageReceived(STATE.replace("/pi/", f"/pi-{number}/"), b"online"), 1.0)
 
-    assert len(others.online) == 256
+    assert len(others.online) == len(others._named) == 256

@@ -309,6 +309,17 @@ def test_of_a_stream_one_frame_a_device_and_one_more_are_under_way_and_the_newes
     assert frames_sent(following) == ["f-4"] and ends(following) == [("f-0", None)]
 
 
+def test_of_frames_that_wait_for_a_plan_the_newest_is_sent_when_it_comes(asker: DrivenRequester) -> None:
+    ended = []
+    for number in range(3):
+        ended += ends(asker.take(submitted(f"f-{number}", stream="camera"), at=1.0 + number))
+
+    planned_now = asker.take(assignment(Hop("one", 4)), at=5.0)
+
+    assert ended == [("f-0", "superseded"), ("f-1", "superseded")]
+    assert frames_sent(planned_now) == ["f-2"]
+
+
 def test_a_frame_that_waits_ends_at_its_deadline_and_leaves_its_place(planned: DrivenRequester) -> None:
     for number in range(3):
         planned.take(submitted(f"f-{number}", left=60.0, stream="camera"), at=1.0)

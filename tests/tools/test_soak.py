@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from benchmarks.report import NotMeasurableError
 from soaking.overload import recovered_after
 from soaking.tally import RIGHT, Tally, ends
 from soaking.usage import family, growth, rise, usage
@@ -49,9 +50,10 @@ def test_one_look_at_a_peak_is_little_growth() -> None:
     assert abs(growth(samples)) < 2.0
 
 
-def test_too_few_looks_show_no_growth() -> None:
-    assert growth([]) == 0.0
-    assert growth([(0.0, 1.0), (1.0, 9.0)]) == 0.0
+@pytest.mark.parametrize("samples", [[], [(0.0, 1.0), (1.0, 9.0)], [(0.0, 1.0)]])
+def test_too_few_looks_are_no_proof_that_nothing_grows(samples: list[tuple[float, float]]) -> None:
+    with pytest.raises(NotMeasurableError, match="--jobs"):
+        growth(samples)
 
 
 def test_a_rise_is_of_the_end_over_the_start_without_the_warm_up() -> None:

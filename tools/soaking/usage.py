@@ -10,6 +10,8 @@ import numpy as np
 import psutil
 from benchmarks.report import NotMeasurableError
 
+_TOO_FEW = "it was over before the processes could be looked at three times: more jobs, with --jobs"
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -51,14 +53,14 @@ def family(pid: int) -> list[int]:
 def growth(samples: Sequence[tuple[float, float]]) -> float:
     """By how much ``(time, value)`` grow over the last two thirds of the time, by least squares.
 
-    The first third is warm-up. Zero of fewer than three samples there.
+    The first third is warm-up. Raises NotMeasurableError for fewer than three samples there.
     """
     if not samples:
-        return 0.0
+        raise NotMeasurableError(_TOO_FEW)
     first, last = samples[0][0], samples[-1][0]
     kept = [sample for sample in samples if sample[0] >= first + (last - first) / 3.0]
     if len(kept) < 3:
-        return 0.0
+        raise NotMeasurableError(_TOO_FEW)
     times, values = np.array(kept).T
     centred = times - times.mean()
     spread = float(centred @ centred)
