@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemesh.errors import EdgemeshError, InputError, SupersededError, error_from_code
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import lane_path
-from edgemesh.node.rendering import result_message
+from edgemesh.node.rendering import rendered_outputs
 from edgemesh.node.shared_loop import SharedLoop
 from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
@@ -41,14 +42,22 @@ class Result:
     """What one job brought home."""
 
     model: str
-    outputs: dict[str, Any]
-    """As on ``result/<model>``: ``classes``, ``detections`` or ``tensors``."""
     seconds: float
     route: tuple[Hop, ...]
     timings: tuple[Timing, ...]
     attempts: int
     predicted: float | None
     _section: Any = field(repr=False, default=b"")
+    _render: Callable[[Any], dict[str, Any]] = field(repr=False, default=lambda section: {})
+
+    @cached_property
+    def outputs(self) -> dict[str, Any]:
+        """As on ``result/<model>``: ``classes``, ``detections`` or ``tensors``.
+
+        Worked out when they are first asked for; raises DecodeError for tensors of another shape than the
+        manifest says.
+        """
+        return self._render(self._section)
 
     @property
     def tensors(self) -> list[np.ndarray[Any, Any]]:
@@ -82,16 +91,15 @@ class _Preparation:
         """The result; raises the error that the job ended in."""
         if ended.code is not None:
             raise error_from_code(ended.code, ended.text or ended.code)
-        message = result_message(ended, self.manifest, self.placement)
         return Result(
             ended.model,
-            message.outputs,
             ended.seconds,
             ended.route,
             ended.timings,
             ended.attempts,
             ended.predicted,
             ended.section,
+            partial(rendered_outputs, manifest=self.manifest, placement=self.placement),
         )
 
 

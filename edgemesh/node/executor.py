@@ -26,8 +26,8 @@ from edgemesh.roles.events import (
     RunFinished,
     RunMeasured,
 )
-from edgemesh.runtime.channel import PREFIX, Buffer, widen
-from edgemesh.runtime.shared_bodies import SharedBodies, body_of, pack_with_shared, shared_bodies
+from edgemesh.runtime.channel import PREFIX, Buffer, pack_message, widen
+from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
 _RESTART_SECONDS = 1.0
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
@@ -140,8 +140,8 @@ class ExecutorProcess:
         if not queue:
             return
         self._current = request = queue.popleft()
-        half = None if self._shared is None else self._shared.requests
-        buffers = pack_with_shared(request.header, [request.body], half)
+        pack = pack_message if self._shared is None else self._shared.with_request
+        buffers = pack(request.header, [request.body])
         self._outgoing = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
         self._writable()
 
@@ -174,9 +174,13 @@ class ExecutorProcess:
         if message is None or self._current is None:
             return
         header, sent = message
-        body = body_of(header, sent, None if self._shared is None else self._shared.answers)
-        if body is not sent:
-            body = memoryview(bytes(body))  # roles keep it, and the next answer comes to the same place
+        try:
+            body = sent if self._shared is None else self._shared.body_of(header, sent)
+        except ValueError:
+            assert self._process is not None
+            self._process.kill()  # it writes nonsense, and would with the next answer
+            self._lost()
+            return
         request, self._current = self._current, None
         event = _event_of(request.action, header, body)
         # The next request goes out before this answer is handled: the executor never waits for the agent.

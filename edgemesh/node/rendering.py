@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from edgemesh.model.inputs import Placement
 
 
+def rendered_outputs(
+    section: bytes | memoryview, manifest: Manifest, placement: Placement | None
+) -> dict[str, Any]:
+    """Labels, boxes or tensors of a tensor section; raises DecodeError for outputs of another shape."""
+    from edgemesh.model.inputs import WHOLE
+    from edgemesh.model.outputs import results
+
+    tensors = decode_tensors(section, boundary_bytes(manifest.boundaries[-1]))
+    return dict(results(manifest, tensors, placement or WHOLE))
+
+
 def result_message(ended: JobEnded, manifest: Manifest | None, placement: Placement | None) -> ResultMessage:
     """Outputs as labels, boxes or tensors, or the error; raises DecodeError for outputs of another shape."""
     outputs: dict[str, Any] = {}
     if ended.code is None and manifest is not None:
-        from edgemesh.model.inputs import WHOLE
-        from edgemesh.model.outputs import results
-
-        tensors = decode_tensors(ended.section, boundary_bytes(manifest.boundaries[-1]))
-        outputs = dict(results(manifest, tensors, placement or WHOLE))
+        outputs = rendered_outputs(ended.section, manifest, placement)
     return ResultMessage(
         ended.job,
         ended.model,

@@ -64,7 +64,10 @@ class PublishAcknowledged:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """``RunUnits`` ended; ``section`` holds the outputs as a tensor section."""
+    """``RunUnits`` ended; ``section`` holds the outputs as a tensor section.
+
+    It may lie in memory that the executor writes to again: whoever keeps it beyond the event copies it.
+    """
 
     run: str
     section: bytes | memoryview

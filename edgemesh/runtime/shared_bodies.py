@@ -2,7 +2,8 @@
 
 One copy in place of two through the kernel, and tensors lie where kernels want them. The memory has no name
 and is gone with the last process that holds it, however that ends. One request is under way at a time, so one
-half for requests and one for answers is all that is needed.
+area for requests is enough; answers come to two of them in turn, so that the next request can go out while
+the answer to the last one is still being read.
 """
 
 from __future__ import annotations
@@ -16,28 +17,61 @@ from typing import Any, Final
 
 from edgemesh.runtime.channel import Buffer, pack_message
 
-HALF_BYTES: Final = 16 << 20
-"""Of each half; pages that were never written cost nothing. Longer bodies go through the socket."""
+AREA_BYTES: Final = 16 << 20
+"""Of each area; pages that were never written cost nothing. Longer bodies go through the socket."""
 _LEAST_BYTES: Final = 8 << 10
 """A shorter body travels with its header: the system call is made anyway."""
-_LENGTH: Final = "shared"
+_AREAS: Final = 3
+_PLACE: Final = "shared"
+"""Key of a header: where the body lies, ``[start, stop)``."""
 
 
 class SharedBodies:
-    """Both halves, mapped into this process."""
+    """All areas, mapped into this process."""
 
     def __init__(self, descriptor: int) -> None:
         """Takes over the descriptor; raises OSError or ValueError when it cannot be mapped."""
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, 2 * HALF_BYTES)
-        self.requests = memoryview(self._map)[:HALF_BYTES]
-        self.answers = memoryview(self._map)[HALF_BYTES:]
+        self._map = mmap.mmap(descriptor, _AREAS * AREA_BYTES)
+        self._whole = memoryview(self._map)
+        self._turn = 0
+
+    def with_request(self, header: dict[str, Any], parts: Sequence[Buffer]) -> list[Buffer]:
+        """Buffers to send for a request; its body is put into shared memory where that pays."""
+        return self._pack(header, parts, 0)
+
+    def with_answer(self, header: dict[str, Any], parts: Sequence[Buffer]) -> list[Buffer]:
+        """The same for an answer."""
+        self._turn = 3 - max(self._turn, 1)
+        return self._pack(header, parts, self._turn * AREA_BYTES)
+
+    def body_of(self, header: dict[str, Any], sent: memoryview) -> memoryview:
+        """What was ``sent`` with a message, or a view of shared memory.
+
+        A request's is overwritten by the next request, an answer's by the answer after the next one. Raises
+        ValueError for a place that there is not.
+        """
+        place = header.get(_PLACE)
+        if place is None:
+            return sent
+        match place:
+            case [int(start), int(stop)] if 0 <= start <= stop <= len(self._whole):
+                return self._whole[start:stop].toreadonly()
+        raise ValueError(f"no body can lie at {place!r}")
+
+    def _pack(self, header: dict[str, Any], parts: Sequence[Buffer], start: int) -> list[Buffer]:
+        length = sum(len(part) for part in parts)
+        if not _LEAST_BYTES <= length <= AREA_BYTES:
+            return pack_message(header, parts)
+        position = start
+        for part in parts:
+            self._whole[position : (position := position + len(part))] = part
+        return pack_message({**header, _PLACE: [start, position]})
 
     def close(self) -> None:
         """Unmap the memory once no view of it is left."""
-        self.requests.release()
-        self.answers.release()
         with contextlib.suppress(BufferError):
+            self._whole.release()
             self._map.close()
         os.close(self.descriptor)
 
@@ -51,29 +85,10 @@ def shared_bodies() -> SharedBodies | None:
     except OSError:
         return None
     try:
-        os.ftruncate(descriptor, 2 * HALF_BYTES)
+        os.ftruncate(descriptor, _AREAS * AREA_BYTES)
         # Were it cut short by a crash of the other process, our next access would be one.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         return SharedBodies(descriptor)
     except (OSError, ValueError):
         os.close(descriptor)
         return None
-
-
-def pack_with_shared(
-    header: dict[str, Any], parts: Sequence[Buffer], half: memoryview | None
-) -> list[Buffer]:
-    """Buffers to send for a message; its body is put into ``half`` if it fits, and sent with it otherwise."""
-    length = sum(len(part) for part in parts)
-    if half is None or not _LEAST_BYTES <= length <= len(half):
-        return pack_message(header, parts)
-    position = 0
-    for part in parts:
-        half[position : (position := position + len(part))] = part
-    return pack_message({**header, _LENGTH: length})
-
-
-def body_of(header: dict[str, Any], sent: memoryview, half: memoryview | None) -> memoryview:
-    """What was ``sent`` with a message, or a view of ``half``, which the next message overwrites."""
-    length = header.get(_LENGTH)
-    return sent if length is None or half is None else half[:length]

@@ -25,11 +25,11 @@ from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Boundary, Manifest, boundary_bytes
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
 from edgemesh.runtime.allocation import give_back_unused, keep_large_buffers
-from edgemesh.runtime.channel import BlockingReader, Buffer, send_all, widen
+from edgemesh.runtime.channel import BlockingReader, Buffer, pack_message, send_all, widen
 from edgemesh.runtime.executor import LoadedRange, OpenModel
 from edgemesh.runtime.made_up import made_up_inputs
 from edgemesh.runtime.registry import runtime_for
-from edgemesh.runtime.shared_bodies import SharedBodies, body_of, pack_with_shared
+from edgemesh.runtime.shared_bodies import SharedBodies
 
 _MEASURE_SECONDS = 0.12
 _MEASURE_RUNS = (3, 25)
@@ -212,13 +212,13 @@ def main() -> None:
     sock.setblocking(True)
     widen(sock)
     shared = SharedBodies(descriptor) if (descriptor := int(sys.argv[2])) >= 0 else None
-    requests, answers = (shared.requests.toreadonly(), shared.answers) if shared is not None else (None, None)
+    pack = pack_message if shared is None else shared.with_answer
     core = ExecutorCore(int(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
     reader = BlockingReader(sock)
     while (message := reader.read()) is not None:
         header, sent = message
-        answer, parts = core.answer(header, body_of(header, sent, requests))
-        send_all(sock, pack_with_shared(answer, parts, answers))
+        answer, parts = core.answer(header, sent if shared is None else shared.body_of(header, sent))
+        send_all(sock, pack(answer, parts))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class IncomingMessage(NamedTuple):
     """What arrived, with the MQTT 5 properties that we use."""
 
     topic: str
-    payload: bytes
+    payload: bytes | memoryview
     retained: bool
     duplicate: bool
     content_type: str | None

@@ -26,6 +26,8 @@ KEEPALIVE = 10
 CONNECT_SECONDS = 5.0
 _HEADS, _HEAD_BYTES = 256, 512
 """Heads that are kept, and bytes of each; jobs to one device have one topic and few different expiries."""
+_LARGE_BYTES = 16 << 10
+"""A smaller payload is copied: that takes less than what a view costs its readers."""
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 
@@ -55,7 +57,7 @@ class PahoClient(paho.Client):
         self._received = received
         self._heads: dict[Head, IncomingMessage] = {}
         """As paho decoded them; the oldest leaves first."""
-        self._aside: tuple[Head, bytes] | None = None
+        self._aside: tuple[Head, bytes | memoryview] | None = None
         """Head and payload of a message whose head paho is decoding."""
 
     def _create_socket(self) -> Any:
@@ -80,7 +82,9 @@ class PahoClient(paho.Client):
             return super()._handle_publish()
         with memoryview(packet) as view:
             head = first, bytes(view[:topic_end]), bytes(view[start:end])
-            payload = bytes(view[end:])
+            # paho makes a new buffer for the next packet, so of a large payload this one can be kept.
+            large = len(packet) >= _LARGE_BYTES
+            payload = memoryview(packet)[end:].toreadonly() if large else bytes(view[end:])
         known = self._heads.get(head)
         if known is None:
             self._aside = head, payload

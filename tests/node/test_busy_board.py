@@ -104,7 +104,7 @@ class Mesh:
             Timing(hop.device, start, hop.stop, queue=0.0, run=self.run * (hop.stop - start), code=0.0)
             for hop, start in zip(route, starts, strict=False)
         ]
-        return Result("face", {}, 0.08 if file.exists() else 0.05, route, tuple(timings), 1, None)
+        return Result("face", 0.08 if file.exists() else 0.05, route, tuple(timings), 1, None)
 
 
 def second_act(mesh: Any, said: list[str]) -> BusyBoardTest:

@@ -29,7 +29,7 @@ JOBS = 10
 
 def result(route: tuple[Hop, ...], seconds: float = NORMAL, attempts: int = 1, value: float = 1.0) -> Result:
     section = section_bytes([np.full(3, value, np.float32)])
-    return Result("face", {}, seconds, route, (), attempts, 0.06, section)
+    return Result("face", seconds, route, (), attempts, 0.06, section)
 
 
 @dataclass
@@ -179,6 +179,6 @@ def test_without_two_other_boards_a_camera_that_does_everything_stays_alone() ->
 
 
 def test_outputs_of_other_shapes_differ_without_bound() -> None:
-    other = Result("face", {}, 0.1, (), (), 1, None, section_bytes([np.zeros(4, np.float32)]))
+    other = Result("face", 0.1, (), (), 1, None, section_bytes([np.zeros(4, np.float32)]))
 
     assert largest_difference(result(SPLIT), other) == float("inf")

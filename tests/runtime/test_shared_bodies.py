@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from edgemesh.runtime.channel import PREFIX, Buffer
-from edgemesh.runtime.shared_bodies import HALF_BYTES, SharedBodies, body_of, pack_with_shared, shared_bodies
+from edgemesh.runtime.shared_bodies import AREA_BYTES, SharedBodies, shared_bodies
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no unnamed memory")
 
@@ -23,57 +23,72 @@ def shared() -> Iterator[SharedBodies]:
     memory.close()
 
 
-def _received(buffers: list[Buffer], half: memoryview | None) -> tuple[int, bytes, dict[str, Any]]:
+@pytest.fixture
+def other(shared: SharedBodies) -> Iterator[SharedBodies]:
+    """The same memory as the other process maps it."""
+    memory = SharedBodies(os.dup(shared.descriptor))
+    yield memory
+    memory.close()
+
+
+def _received(buffers: list[Buffer], memory: SharedBodies) -> tuple[int, memoryview, dict[str, Any]]:
     """``(bytes sent as body, body, header)`` as the other end sees them."""
     whole = b"".join(buffers)
     header_length, body_length = PREFIX.unpack_from(whole)
     header = msgpack.unpackb(whole[PREFIX.size : PREFIX.size + header_length])
     sent = memoryview(whole)[PREFIX.size + header_length :]
     assert len(sent) == body_length
-    return body_length, bytes(body_of(header, sent, half)), header
+    return body_length, memory.body_of(header, sent), header
 
 
-def test_a_body_that_fits_is_seen_by_the_other_mapping_and_not_sent(shared: SharedBodies) -> None:
+def test_a_body_that_fits_is_seen_by_the_other_mapping_and_not_sent(
+    shared: SharedBodies, other: SharedBodies
+) -> None:
     parts = [b"head", memoryview(bytes(range(256)) * 100), b"tail"]
-    other = SharedBodies(os.dup(shared.descriptor))
 
-    buffers = pack_with_shared({"do": "run"}, parts, shared.requests)
-    sent, body, header = _received(buffers, other.requests)
-    other.close()
+    sent, body, header = _received(shared.with_request({"do": "run"}, parts), other)
 
     assert sent == 0
     assert body == b"".join(parts)
     assert header["do"] == "run"
 
 
-@pytest.mark.parametrize("nbytes", [0, 100, HALF_BYTES + 1])
-def test_a_body_that_is_short_or_does_not_fit_is_sent(shared: SharedBodies, nbytes: int) -> None:
+@pytest.mark.parametrize("nbytes", [0, 100, AREA_BYTES + 1])
+def test_a_body_that_is_short_or_does_not_fit_is_sent(
+    shared: SharedBodies, other: SharedBodies, nbytes: int
+) -> None:
     body = os.urandom(nbytes)
 
-    sent, received, _ = _received(pack_with_shared({}, [body], shared.requests), shared.requests)
+    for pack in (shared.with_request, shared.with_answer):
+        sent, received, _ = _received(pack({}, [body]), other)
 
-    assert sent == nbytes
-    assert received == body
-
-
-def test_a_body_that_fills_its_half_leaves_the_other_half_alone(shared: SharedBodies) -> None:
-    shared.answers[:4] = b"kept"
-
-    sent, received, _ = _received(pack_with_shared({}, [b"x" * HALF_BYTES], shared.requests), shared.requests)
-
-    assert sent == 0
-    assert received == b"x" * HALF_BYTES
-    assert bytes(shared.answers[:4]) == b"kept"
+        assert sent == nbytes
+        assert received == body
 
 
-def test_without_shared_memory_every_body_is_sent() -> None:
-    sent, received, _ = _received(pack_with_shared({}, [b"x" * 100_000], None), None)
+def test_an_answer_stays_while_the_next_request_and_its_answer_are_written(
+    shared: SharedBodies, other: SharedBodies
+) -> None:
+    kept: list[tuple[bytes, memoryview]] = []
+    for number in range(12):
+        body = bytes([number]) * (AREA_BYTES if number % 3 else 20_000 + number)
+        small = number % 4 == 3  # travels with its header, and takes no area
+        _, answer, _ = _received(other.with_answer({}, [b"small" if small else body]), shared)
+        kept.append((b"small" if small else body, answer))
+        shared.with_request({}, [b"r" * AREA_BYTES])
 
-    assert sent == 100_000
-    assert received == b"x" * 100_000
+        for wanted, seen in kept[-2:]:
+            assert seen == wanted
+    assert kept[-1][1].readonly
 
 
-@pytest.mark.parametrize("nbytes", [0, 4 * HALF_BYTES])
+@pytest.mark.parametrize("place", [[-1, 5], [5, 1], [0, 1 << 40], [0], "all", {"a": 1}, [0.5, 1.5], [None, 3]])
+def test_a_place_that_there_is_not_is_refused(shared: SharedBodies, place: object) -> None:
+    with pytest.raises(ValueError, match="no body can lie"):
+        shared.body_of({"shared": place}, memoryview(b""))
+
+
+@pytest.mark.parametrize("nbytes", [0, 4 * AREA_BYTES])
 def test_neither_process_can_change_how_much_memory_there_is(shared: SharedBodies, nbytes: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(shared.descriptor, nbytes)
