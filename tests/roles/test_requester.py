@@ -10,7 +10,7 @@ import pytest
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
-from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.actions import Action, JobEnded
 from edgemesh.roles.events import Connected, Disconnected, JobCancelled
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.requester import MAX_ATTEMPTS, Requester

@@ -82,7 +82,9 @@ def test_an_answer_stays_while_the_next_request_and_its_answer_are_written(
     assert kept[-1][1].readonly
 
 
-@pytest.mark.parametrize("place", [[-1, 5], [5, 1], [0, 1 << 40], [0], "all", {"a": 1}, [0.5, 1.5], [None, 3]])
+@pytest.mark.parametrize(
+    "place", [[-1, 5], [5, 1], [0, 1 << 40], [0], "all", {"a": 1}, [0.5, 1.5], [None, 3]]
+)
 def test_a_place_that_there_is_not_is_refused(shared: SharedBodies, place: object) -> None:
     with pytest.raises(ValueError, match="no body can lie"):
         shared.body_of({"shared": place}, memoryview(b""))

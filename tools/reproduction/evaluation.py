@@ -114,9 +114,9 @@ def _set_up(stored: Stored) -> str:
             "joules are given as of the boards. Seconds of the scenarios, heartbeats and reaction times "
             "are not "
             "stretched, so a change lasts for fewer jobs than it would in truth.",
-            "Policies: `adaptive`, the decision node, new and without memory at the start of each run; "
-            "`static`, "
-            "the same planner's best plan at the start, then kept; `edge`, all on the camera; `cloud`, "
+            "Policies: `adaptive`, the decision node, new and without memory at the start of each run "
+            "(devices tell it the newest measurements of their links); `static`, the same planner's best "
+            "plan at the start, then kept; `edge`, all on the camera; `cloud`, "
             "all on "
             "the fastest other device; `hindsight`, the best plan that never changes; `oracle`, the best "
             "plan of "
