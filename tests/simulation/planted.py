@@ -62,8 +62,8 @@ def any_reply_will_do(patch: Patch) -> None:
             actions = reply(self, event, now)
         return actions
 
-    def end(self: Any, job: Any, ended: Any) -> Any:
-        return ending(self, job, replace(ended, job=job.submitted.job))
+    def end(self: Any, job: Any, ended: Any, now: float) -> Any:
+        return ending(self, job, replace(ended, job=job.submitted.job), now)
 
     ending = Requester._end
     patch.setattr(Requester, "_end", end)
@@ -125,7 +125,7 @@ def timer_lost_in_takeover(patch: Patch) -> None:
 def reply_not_deduplicated(patch: Patch) -> None:
     """A job stays open after its end."""
 
-    def end(self: Any, job: Any, ended: Any) -> Any:
+    def end(self: Any, job: Any, ended: Any, now: float) -> Any:
         return [CancelTimer(f"job:{ended.job}"), ended]
 
     patch.setattr(Requester, "_end", end)

@@ -27,7 +27,7 @@ _EVERY = 50
 _NO_TIME = 0.0005
 _DEADLINE = 30
 _SAMPLES = 90
-_LEAST_SECONDS, _MOST_SECONDS = 0.25, 5.0
+_LEAST_SECONDS, _MOST_SECONDS = 0.02, 5.0
 """Between two looks at the processes."""
 _GROWTH_MB = 2.0
 _PROGRAM = "client program"
