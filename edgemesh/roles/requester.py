@@ -259,7 +259,7 @@ class Requester:
                 check_route(submitted.route)
             except DecodeError as error:
                 return self._end_error(job, error.code, str(error), now)
-        elif self._connected_at is not None:
+        elif self._pace and self._connected_at is not None:
             fresh = self._fresh(job, now)
             if fresh and self._overruns(job, fresh[0], now):
                 waiting = len(self._jobs) - 1

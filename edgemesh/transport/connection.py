@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -315,7 +316,7 @@ class Connection:
             while self._inbox:
                 message = self._inbox.popleft()
                 if isinstance(message, str):
-                    self._acknowledged(message)
+                    self._arrive(0, partial(self._callbacks.on_acknowledged, message))
                     continue
                 if message.qos and not self._session.manual_acknowledgement:
                     self._due.append(message.mid)  # what is answered at once is acknowledged with the answer
@@ -337,19 +338,17 @@ class Connection:
             self._client.ack(self._due.popleft(), 1)
         self._flush()
 
-    def _acknowledged(self, token: str) -> None:
-        if self._incoming is not None:
-            self._incoming.put(0, lambda: self._callbacks.on_acknowledged(token))
-        else:
-            self._callbacks.on_acknowledged(token)
-
     def _deliver(self, message: IncomingMessage) -> None:
         if message.qos and self._session.manual_acknowledgement:
             self._by_hand.came(message.mid)
+        self._arrive(len(message.payload), partial(self._callbacks.on_message, message))
+
+    def _arrive(self, nbytes: int, tell: Callable[[], None]) -> None:
+        """Tell our owner now, or when so many bytes have passed the emulated link."""
         if self._incoming is not None:
-            self._incoming.put(len(message.payload), lambda: self._callbacks.on_message(message))
+            self._incoming.put(nbytes, tell)
         else:
-            self._callbacks.on_message(message)
+            tell()
 
     def _publish(self, message: Publish) -> None:
         if not self.connected and message.qos == 0:
