@@ -19,7 +19,7 @@ from edgemesh.roles.actions import Action, JobEnded, Publish, SetTimer, Subscrib
 from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
 from edgemesh.roles.job_reports import JobReports
 from edgemesh.roles.link_probe import LOST_SECONDS, PATIENCE_SECONDS, PROBE_BYTES, ProbePlan
-from edgemesh.roles.recent import RecentTransfers
+from edgemesh.roles.recent import RecentTransfers, sort_of
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.sent_messages import SentMessages, Timed
 
@@ -179,7 +179,7 @@ class Meter:
         if len(self._transfers) < _TRANSFERS:
             self._transfers.append(transfer)
         if transfer.nbytes >= LARGE_BYTES:
-            key = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+            key = sort_of(transfer)
             since = self._compare(key, transfer.seconds / transfer.nbytes, now)
             if since is not None:
                 self._recent.link_changed(since)

@@ -17,6 +17,11 @@ _KINDS: Final = 12
 """The ones not measured for longest give way."""
 
 
+def sort_of(transfer: Transfer) -> tuple[object, ...]:
+    """What transfers have in common that can be compared: kind, peer, and size within a factor of two."""
+    return transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+
+
 class _Measured(NamedTuple):
     time: float
     transfer: Transfer
@@ -30,7 +35,7 @@ class RecentTransfers:
 
     def add(self, transfer: Transfer, now: float) -> None:
         """Keep one."""
-        key = transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+        key = sort_of(transfer)
         self._kept.setdefault(key, deque(maxlen=_EACH)).append(_Measured(now, transfer))
         self._kept.move_to_end(key)
         if len(self._kept) > _KINDS:

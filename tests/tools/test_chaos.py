@@ -26,6 +26,7 @@ from outages.schedule import endless_kinds, quick_kinds
 from outages.streams import PlainApp
 
 from edgemesh.transport.local_broker import installed_mosquitto
+from tests.tools.tool_runs import assert_takes_all_with_it, output_of, processes_of, started
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -244,53 +245,18 @@ needs_mosquitto = pytest.mark.skipif(
 )
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Processes that were started with ``folder`` for temporary files."""
-    found = psutil.process_iter(["environ", "status"])
-    alive = [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
-    return [process for process in alive if (process.info["environ"] or {}).get("TMPDIR") == str(folder)]
-
-
-def started(folder: Path) -> subprocess.Popen[str]:
-    """A quick run that keeps its files in ``folder``."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "chaos"), "--quick", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-
-
 @needs_mosquitto
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
-    process = started(tmp_path)
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline()
-    assert len(processes_of(tmp_path)) > 8
+    process = started("chaos", tmp_path, "--quick", "--json")
 
-    process.send_signal(number)
-    status = process.wait(30)
-    process.stdout.close()
-    process.stderr.close()
-
-    assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while processes_of(tmp_path) or list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, (processes_of(tmp_path), list(tmp_path.iterdir()))
-        time.sleep(0.05)
+    assert_takes_all_with_it(process, tmp_path, number, least=9)
 
 
 @needs_mosquitto
 def test_a_quick_run_loses_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    process = started(tmp_path)
-    try:
-        output, errors = process.communicate(timeout=240)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    process = started("chaos", tmp_path, "--quick", "--json")
+    output, errors = output_of(process)
 
     report = json.loads(output.splitlines()[-1])
     assert {"claims", "machine", "command", "figures"} <= report.keys()

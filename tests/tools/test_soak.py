@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from benchmarks.report import NotMeasurableError
 from soaking.overload import recovered_after
@@ -20,6 +19,7 @@ from soaking.tally import RIGHT, Tally, ends
 from soaking.usage import family, growth, rise, usage
 
 from edgemesh.transport.local_broker import installed_mosquitto
+from tests.tools.tool_runs import assert_takes_all_with_it, output_of, processes_of, started
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,33 +131,9 @@ def test_wrong_usage_is_said_with_status_two(arguments: list[str]) -> None:
     assert "usage" in finished.stderr
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Processes that were started with ``folder`` for temporary files."""
-    found = psutil.process_iter(["environ", "status"])
-    alive = [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
-    return [process for process in alive if (process.info["environ"] or {}).get("TMPDIR") == str(folder)]
-
-
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A run that keeps its files in ``folder``."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "soak"), *arguments, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-
-
 def finished_report(folder: Path, *arguments: str) -> dict[str, Any]:
     """What a run says, after it has left nothing behind."""
-    process = started(folder, *arguments)
-    try:
-        output, errors = process.communicate(timeout=240)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    output, errors = output_of(started("soak", folder, *arguments, "--json"))
     report: dict[str, Any] = json.loads(output.splitlines()[-1])
     assert report["failures"] == [], errors
     assert list(folder.iterdir()) == []
@@ -196,18 +172,6 @@ def test_a_long_run_accounts_for_each_job_and_knows_every_process(tmp_path: Path
 @needs_mosquitto
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
-    process = started(tmp_path, "leaks")
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline()
-    assert len(processes_of(tmp_path)) >= 6
+    process = started("soak", tmp_path, "leaks", "--json")
 
-    process.send_signal(number)
-    status = process.wait(30)
-    process.stdout.close()
-    process.stderr.close()
-
-    assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while processes_of(tmp_path) or list(tmp_path.iterdir()):
-        assert time.monotonic() < deadline, (processes_of(tmp_path), list(tmp_path.iterdir()))
-        time.sleep(0.05)
+    assert_takes_all_with_it(process, tmp_path, number, least=6)

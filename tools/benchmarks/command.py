@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from importlib import import_module
 
-from benchmarks.report import NotMeasurableError, Report, machine
+from benchmarks.report import NotMeasurableError, Report
 from edgemesh.errors import EdgemeshError
 
 BENCHMARKS = {
@@ -42,7 +41,4 @@ def main() -> int:
         except (NotMeasurableError, EdgemeshError) as error:
             report.failures.append(f"{name}: {error}")
             print(f"tools/bench {name}: {error}", file=sys.stderr, flush=True)
-    print(report.table())
-    if options.json:
-        print(json.dumps(report.plain(machine())))
-    return 0 if report.holds else 1
+    return report.concluded(as_json=options.json)

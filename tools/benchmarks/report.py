@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field
@@ -85,6 +86,13 @@ class Report:
             "figures": self.figures,
             "failures": self.failures,
         }
+
+    def concluded(self, *, as_json: bool) -> int:
+        """Show the claims, as the last line in JSON, too, where wanted; the exit status that they make."""
+        print(self.table())
+        if as_json:
+            print(json.dumps(self.plain(machine())))
+        return 0 if self.holds else 1
 
 
 def machine() -> str:

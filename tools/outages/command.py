@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 import signal
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.models import zoo_model
-from benchmarks.report import NotMeasurableError, Report, machine
+from benchmarks.report import NotMeasurableError, Report
 
 from edgemesh.errors import EdgemeshError
 from edgemesh.runtime.payloads import input_tensors
@@ -59,10 +58,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("tools/chaos: stopped", file=sys.stderr)
         return 130
-    print(report.table())
-    if options.json:
-        print(json.dumps(report.plain(machine())))
-    return 0 if report.holds else 1
+    return report.concluded(as_json=options.json)
 
 
 def _measure_custody(report: Report, mesh: Mesh, question: Question) -> None:

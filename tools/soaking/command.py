@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import NotMeasurableError, Report, machine
+from benchmarks.report import NotMeasurableError, Report
 
 from edgemesh.errors import EdgemeshError
 from soaking import leaks, overload
@@ -37,10 +36,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("tools/soak: stopped", file=sys.stderr)
         return 130
-    print(report.table())
-    if options.json:
-        print(json.dumps(report.plain(machine())))
-    return 0 if report.holds else 1
+    return report.concluded(as_json=options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

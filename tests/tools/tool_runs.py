@@ -1,0 +1,63 @@
+"""Runs of a tool that starts processes, and what must be left of them: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+_LONGEST_SECONDS = 240
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Processes that were started with ``folder`` for temporary files."""
+    found = psutil.process_iter(["environ", "status"])
+    alive = [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
+    return [process for process in alive if (process.info["environ"] or {}).get("TMPDIR") == str(folder)]
+
+
+def started(tool: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A run of ``tools/<tool>`` that keeps its files in ``folder``."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tools" / tool), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+
+
+def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Standard output and standard error of a run, once it is over; it is ended when that takes too long."""
+    try:
+        return process.communicate(timeout=_LONGEST_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def assert_takes_all_with_it(
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals, *, least: int
+) -> None:
+    """A run of ``least`` processes or more that is ended by a signal leaves nothing in ``folder``."""
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline()
+    assert len(processes_of(folder)) >= least
+
+    process.send_signal(number)
+    status = process.wait(30)
+    process.stdout.close()
+    process.stderr.close()
+
+    assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while processes_of(folder) or list(folder.iterdir()):
+        assert time.monotonic() < deadline, (processes_of(folder), list(folder.iterdir()))
+        time.sleep(0.05)
