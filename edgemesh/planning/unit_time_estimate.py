@@ -16,8 +16,9 @@ from edgemesh.planning.instance import FloatArray
 from edgemesh.planning.level import FRESH_AGE, Level
 from edgemesh.planning.robust import clamped, is_positive, log_median
 
-PROFILE_ERROR: Final = 0.3
-"""Uncertainty of a profile before any run confirms it."""
+PROFILE_ERROR: Final = 0.15
+"""Uncertainty of a profile before any run confirms it. The device measured it itself, alone and warm, so what
+is left is what other work on it costs; more than this kept jobs on a loaded device beside an idle one."""
 FACTOR_RANGE: Final = (0.05, 20.0)
 """Of the sum of units to a whole run: fusion and cache stay far within it."""
 CORRECTION_RANGE: Final = (0.02, 50.0)
