@@ -14,6 +14,7 @@ from edgemesh.device.identity import data_directory, default_device_id
 from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
 from edgemesh.runtime.allocation import keep_large_buffers
+from edgemesh.transport.fine_timers import run_with_fine_timers
 
 
 class Node(Protocol):
@@ -33,11 +34,14 @@ def node_name(name: str | None) -> str:
     return checked_id(name, "--id") if name else default_device_id()
 
 
-def run_forever(settings: Settings, make: Callable[[asyncio.AbstractEventLoop], Node]) -> None:
-    """Run one node until SIGINT or SIGTERM; it leaves cleanly."""
+def run_forever(
+    settings: Settings, make: Callable[[asyncio.AbstractEventLoop], Node], *, fine_timers: bool = False
+) -> None:
+    """Run one node until SIGINT or SIGTERM; it leaves cleanly. ``fine_timers`` is for emulated links."""
     log_as_a_service(settings)
     keep_large_buffers()
-    asyncio.run(_until_signal(make))
+    run = run_with_fine_timers if fine_timers else asyncio.run
+    run(_until_signal(make))
 
 
 def log_as_a_service(settings: Settings) -> None:

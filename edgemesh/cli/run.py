@@ -88,7 +88,8 @@ def run_device(
         link_emulated=link_emulated,
     )
     address = settings.address
-    run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop))
+    shaped = chosen.emulated and chosen.link_emulated
+    run_forever(settings, lambda loop: DeviceAgent(chosen, address, loop), fine_timers=shaped)
 
 
 @device.command("forget")

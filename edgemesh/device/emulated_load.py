@@ -42,7 +42,11 @@ class EmulatedLoad:
 
 
 def mark_emulated(directory: Path, *, emulated: bool) -> None:
-    """Remember what the device of ``directory`` is; raises OSError."""
+    """Remember what the device of ``directory`` is, as it starts; raises OSError.
+
+    A load that was made up for the board before is over, as other programs are when a machine starts.
+    """
+    (directory / FILE).unlink(missing_ok=True)
     if emulated:
         (directory / MARK).touch()
     else:

@@ -110,6 +110,8 @@ class UnitTimeEstimator:
         self._expect(slowdown, now)
         if self._usable(run):
             ratio = run.seconds / (self._predicted(run) * slowdown)
+            if not self._level:
+                self._level.add(1.0, now)  # the profile: measured too, so one run alone does not overthrow it
             self._level.add(clamped(ratio, *CORRECTION_RANGE), now)
 
     def estimate(self, now: float, slowdown: float = 1.0, disbelief: float = 1.0) -> UnitTimes:

@@ -203,6 +203,8 @@ class SpeedCheck:
             return self._wake(now + _BUSY_SECONDS)
         ratio = event.seconds / asked.expected
         level = self._levels.setdefault(asked.digest, Level())
+        if not level:
+            level.add(1.0, now)  # the profile: a first check that disagrees with it is worth another one
         level.add(ratio, now)
         left = self._doubts.pop(asked.digest, 0) - 1
         if left > 0 or (level.doubtful and left < 0):

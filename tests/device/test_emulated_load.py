@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemesh.device.emulated_load import FILE, EmulatedLoad, set_emulated_load
+from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated, set_emulated_load
 
 
 def test_a_load_is_seen_when_it_comes_changes_and_goes(tmp_path: Path) -> None:
@@ -36,3 +36,11 @@ def test_other_programs_take_the_rest_of_the_processor(tmp_path: Path) -> None:
 def test_a_load_out_of_range_is_refused(tmp_path: Path, times: float) -> None:
     with pytest.raises(ValueError, match="between 1 and 100"):
         set_emulated_load(tmp_path, times)
+
+
+def test_a_load_ends_with_the_board_that_it_was_made_up_for(tmp_path: Path) -> None:
+    set_emulated_load(tmp_path, 4.0)
+
+    mark_emulated(tmp_path, emulated=True)
+
+    assert EmulatedLoad(tmp_path).times == 1.0

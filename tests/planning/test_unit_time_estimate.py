@@ -76,6 +76,19 @@ def test_a_throttled_board_is_followed_after_four_jobs() -> None:
     assert run_seconds(times, 0, 4) == pytest.approx(2.5 * measured(0, 4).seconds)
 
 
+def test_a_first_run_that_disagrees_with_the_profile_makes_it_doubtful_and_a_second_overthrows_it() -> None:
+    estimator = UnitTimeEstimator(UNITS)
+
+    estimator.observe(MeasuredRun(0, 4, 0.021), 1.0)
+    doubted = estimator.estimate(1.0)
+    estimator.observe(MeasuredRun(0, 4, 0.021), 2.0)
+    overthrown = estimator.estimate(2.0)
+
+    assert run_seconds(doubted, 0, 4) == pytest.approx(0.010)
+    assert doubted.uncertainty == PROFILE_ERROR
+    assert run_seconds(overthrown, 0, 4) == pytest.approx(0.021)
+
+
 def test_agreeing_jobs_make_the_estimate_certain_and_scattered_ones_less_so() -> None:
     steady, shaky, noise = UnitTimeEstimator(UNITS), UnitTimeEstimator(UNITS), Random(1)
     for second in range(7):

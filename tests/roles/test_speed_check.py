@@ -109,6 +109,16 @@ def test_a_speed_that_has_changed_is_checked_until_it_is_clear() -> None:
     assert driven.reports[-1][1][3] == pytest.approx(0.06)
 
 
+def test_a_first_check_that_disagrees_with_the_profile_is_followed_by_others_at_once() -> None:
+    driven = DrivenCheck(PROFILE)
+    driven.slower = 2.0
+
+    driven.go_on(CHECK_SECONDS + 5.0)
+
+    times = [at for at, _ in driven.reports]
+    assert len(times) >= 3 and times[2] - times[0] < 2.0
+
+
 def test_a_job_that_surprises_and_stays_alone_is_followed_by_checks_at_once() -> None:
     driven = DrivenCheck(PROFILE)
     driven.go_on(300.0)
