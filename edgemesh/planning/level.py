@@ -34,6 +34,8 @@ _SLOWLY: Final = 1.0
 """So many are enough when they lie so many seconds apart: what spoils one sample seldom lasts."""
 _SUSPECTS: Final = 6
 """So many on one side are a step even if they do not agree: the quantity has moved and become noisier."""
+USUAL_SPREAD: Final = 0.5
+"""Of what is measured over Wi-Fi: assumed until there are enough samples to see it."""
 _KNOWN_SPREAD: Final = 5
 """With fewer samples their spread says little, and that before the step still counts."""
 DOUBT_SHARE: Final = 0.25
@@ -142,8 +144,8 @@ class Level:
         elif self._stale:
             self._renew(now)
         count = len(self._group)
-        # Few samples say little of their spread, so the guess still counts with its share of one sample.
-        error = math.hypot(self._spread, guess / count) / math.sqrt(count)
+        # Few samples say little of their spread, so what is usual counts with its share of one sample.
+        error = math.hypot(self._spread, min(guess, USUAL_SPREAD) / count) / math.sqrt(count)
         age = now - self.newest_at
         stale = clamped((age - FRESH_AGE) / (SAMPLE_AGE - FRESH_AGE), 0.0, 1.0)
         doubt = sum(abs(log - self._centre) for _, log in self._suspects) * DOUBT_SHARE

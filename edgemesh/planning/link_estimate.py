@@ -51,6 +51,9 @@ DEFAULT_LINK: Final = Link(0.0005, 12.5e6, 0.0005, 12.5e6)
 """Before any sample: a home network with a good access point."""
 UNKNOWN: Final = 1.4
 """Uncertainty of the default: a factor of four either way."""
+SPLIT_ERROR: Final = 0.35
+"""Of either way when only their sum was seen. Were one twice as fast as the other, which is far for a link at
+home, its half of the sum would be off by so much: d log(r / (1 + r)) = d log(r) / 2 where both are alike."""
 DIRECTION_RATIO: Final = 20.0
 """An echo no slower than its way up still leaves this share of it to the way down: noise, not infinity."""
 BASE_RANGE: Final = (2e-5, 10.0)
@@ -70,6 +73,8 @@ class LinkEstimate:
     """The same of the rate at which the device sends; jobs often show one direction only."""
     down_error: float
     """The same of the rate at which it receives."""
+    is_split: bool = False
+    """Whether both rates were only seen together: their sum is measured, what is whose is a guess."""
 
     @property
     def uncertainty(self) -> float:
@@ -136,7 +141,8 @@ class LinkEstimator:
         base_error = base.error if base is not None else UNKNOWN
         levels = [self._base, *(large.level for large in self._per_byte.values())]
         age = now - max(level.newest_at for level in levels)
-        return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN))
+        is_split = "echo" in self._per_byte and len(self._per_byte) == 1
+        return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN), is_split)
 
     def _judge_anew(self, base: float) -> None:
         """Large samples tell of rates by what the base leaves of them: it is known better now.
@@ -239,7 +245,8 @@ def _up_and_down(
     direct = [up, down]
     if both is not None and direct == [None, None]:
         shares = (1.0 / (1.0 + ratio), ratio / (1.0 + ratio))
-        direct = [_PerByte(both.seconds * share, UNKNOWN) for share in shares]
+        error = hypot(both.error, SPLIT_ERROR)
+        direct = [_PerByte(both.seconds * share, error) for share in shares]
     ways = list(direct)
     for this, other, factor in ((0, 1, 1.0 / ratio), (1, 0, ratio)):
         seen, known = direct[this], direct[other]

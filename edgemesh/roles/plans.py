@@ -271,7 +271,8 @@ class Plans:
             latency[name] = estimate.latency_error
             up[name], down[name] = estimate.up_error, estimate.down_error
             for kind, error in (("latency", latency), ("up", up), ("down", down)):
-                if estimate.age > _FRESH_SECONDS or error[name] >= UNKNOWN:
+                split = estimate.is_split and kind != "latency"
+                if split or estimate.age > _FRESH_SECONDS or error[name] >= UNKNOWN:
                     guessed.add((kind, name))
         return Errors(run, up, frozenset(guessed), down, latency)
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from edgemesh.planning.instance import Link
 from edgemesh.planning.level import SAMPLE_AGE
-from edgemesh.planning.link_estimate import BASES, DEFAULT_LINK, UNKNOWN, LinkEstimator, receiver_share
+from edgemesh.planning.link_estimate import (
+    BASES,
+    DEFAULT_LINK,
+    SPLIT_ERROR,
+    UNKNOWN,
+    LinkEstimator,
+    receiver_share,
+)
 
 BROKER = 0.0002
 
@@ -116,6 +123,18 @@ def test_an_old_estimate_stays_but_is_marked_unknown() -> None:
     assert_close(later.link, slow, 1.02)
     assert later.uncertainty == UNKNOWN
     assert later.age > SAMPLE_AGE
+
+
+def test_ways_that_are_only_seen_together_are_known_but_for_what_is_whose() -> None:
+    estimator = LinkEstimator(broker_seconds=BROKER)
+    for second in range(8):
+        probe(estimator, Link(0.001, 5e6, 0.001, 5e6), float(second), kinds="echo")
+
+    together = estimator.estimate(8.0)
+    probe(estimator, Link(0.001, 5e6, 0.001, 5e6), 8.0, kinds="up")
+
+    assert together.is_split and together.uncertainty == pytest.approx(SPLIT_ERROR, rel=0.1)
+    assert not estimator.estimate(9.0).is_split
 
 
 def test_one_direction_stands_for_the_other_until_it_is_seen() -> None:
