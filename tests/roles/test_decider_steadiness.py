@@ -11,12 +11,14 @@ from edgemesh.planning.plan import Infeasible, Partition
 from edgemesh.planning.prediction import predicted_latency
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.presence import PowerFigures, Resources
+from edgemesh.protocol.requests import Policy
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.plans import Situation
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import DeviceNode, Hardware, Mesh
 from edgemesh.simulation.models import made_up_model
+from tests.roles.build import message
 
 FACE, CONTENT = made_up_model()
 WATTS = {"pi-zero": (0.7, 1.8), "pi-4b": (2.7, 6.4), "desktop": (40.0, 110.0), "laptop": (6.0, 25.0)}
@@ -142,3 +144,24 @@ def test_a_changed_mesh_is_near_the_best_plan_seconds_after_the_change_is_visibl
     # Least energy within 1.25 times the best latency is wanted, so that is what counts as near.
     alone = [true_seconds(mesh, decider, (Hop(name, FACE.unit_count),)) for name in ("desktop", "pi-4b")]
     assert true_seconds(mesh, decider, routes(mesh, "pi-4b")[-1]) <= 1.25 * 1.05 * min(alone)
+
+
+def test_jobs_leave_a_loaded_device_for_an_idle_one_whose_link_only_probes_have_seen() -> None:
+    """An echo shows both ways of a link together: which part is whose is a guess, and no reason to stay."""
+    mesh = home(4, 0.0)
+    policy = message("policy", Policy(objective="latency"), model="face")
+    mesh.holders[0].held.handle(policy, mesh.clock.now)
+    mesh.devices["desktop"].link.rate_up = mesh.devices["desktop"].link.rate_down = 4e6
+    camera = mesh.devices["pi-4b"].shell
+
+    def jobs(seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            mesh.submit(camera, FACE, f"job-{len(mesh.submitted)}")
+            mesh.run(0.1)
+
+    jobs(30.0)
+    assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["laptop"]
+    mesh.devices["laptop"].speed.unit_seconds *= 1.6
+    jobs(0.5 + 3.0)
+
+    assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["desktop"]
