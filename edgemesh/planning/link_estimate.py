@@ -141,7 +141,7 @@ class LinkEstimator:
         base_error = base.error if base is not None else UNKNOWN
         levels = [self._base, *(large.level for large in self._per_byte.values())]
         age = now - max(level.newest_at for level in levels)
-        is_split = "echo" in self._per_byte and len(self._per_byte) == 1
+        is_split = self._per_byte.keys() == {"echo"}
         return LinkEstimate(link, age, base_error, min(up.error, UNKNOWN), min(down.error, UNKNOWN), is_split)
 
     def _judge_anew(self, base: float) -> None:

@@ -83,6 +83,13 @@ def test_a_noisy_but_unchanged_mesh_switches_at_most_once_an_hour() -> None:
     assert len(routes(mesh, "pi-4b")) - before <= 1
 
 
+def jobs(mesh: Mesh, seconds: float) -> None:
+    """Ten a second, of the camera at the pi-4b."""
+    for _ in range(round(seconds * 10)):
+        mesh.submit(mesh.devices["pi-4b"].shell, FACE, f"job-{len(mesh.submitted)}")
+        mesh.run(0.1)
+
+
 def slower_link(mesh: Mesh, factor: float) -> None:
     link = mesh.devices["laptop"].link
     link.rate_up *= factor
@@ -129,17 +136,10 @@ def test_a_changed_mesh_is_near_the_best_plan_seconds_after_the_change_is_visibl
     mesh = home(3, 0.0)
     decider = mesh.holders[0].held
     assert isinstance(decider, Decider)
-    camera = mesh.devices["pi-4b"].shell
-
-    def jobs(seconds: float) -> None:
-        for _ in range(round(seconds * 10)):
-            mesh.submit(camera, FACE, f"job-{len(mesh.submitted)}")
-            mesh.run(0.1)
-
-    jobs(60.0)
+    jobs(mesh, 60.0)
     assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["laptop"]
     change(mesh, factor)  # type: ignore[operator]
-    jobs(0.5 + 3.0)
+    jobs(mesh, 0.5 + 3.0)
 
     # Least energy within 1.25 times the best latency is wanted, so that is what counts as near.
     alone = [true_seconds(mesh, decider, (Hop(name, FACE.unit_count),)) for name in ("desktop", "pi-4b")]
@@ -152,16 +152,9 @@ def test_jobs_leave_a_loaded_device_for_an_idle_one_whose_link_only_probes_have_
     policy = message("policy", Policy(objective="latency"), model="face")
     mesh.holders[0].held.handle(policy, mesh.clock.now)
     mesh.devices["desktop"].link.rate_up = mesh.devices["desktop"].link.rate_down = 4e6
-    camera = mesh.devices["pi-4b"].shell
-
-    def jobs(seconds: float) -> None:
-        for _ in range(round(seconds * 10)):
-            mesh.submit(camera, FACE, f"job-{len(mesh.submitted)}")
-            mesh.run(0.1)
-
-    jobs(30.0)
+    jobs(mesh, 30.0)
     assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["laptop"]
     mesh.devices["laptop"].speed.unit_seconds *= 1.6
-    jobs(0.5 + 3.0)
+    jobs(mesh, 0.5 + 3.0)
 
     assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["desktop"]
