@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -117,8 +117,9 @@ class Broker:
             self._drop(known, taken_over=True)
             known = self._sessions.get(client_id)
         if known is None or connection.clean_start:
+            if known is not None:
+                self._forget(known.filters)
             known = self._sessions[client_id] = Session(client_id)
-            self._matching.clear()
         known.connection = connection
         known.lasts = connection.session_lasts
         connection.accepted()
@@ -180,7 +181,7 @@ class Broker:
         assert connection is not None
         if not session.lasts:
             del self._sessions[session.client_id]
-            self._matching.clear()
+            self._forget(session.filters)
         if taken_over:
             connection.ended("taken over", taken_over=True)
         if not clean and connection.will is not None:
@@ -204,8 +205,9 @@ class Broker:
         session = self._session(connection)
         if session is None:
             return
+        if topic_filter not in session.filters:
+            self._forget((topic_filter,))
         session.filters[topic_filter] = qos
-        self._matching.clear()
         if topic_filter.startswith("$share/"):
             return
         for message in list(self.retained.values()):
@@ -217,7 +219,7 @@ class Broker:
         session = self._session(connection)
         if session is not None:
             session.filters.pop(topic_filter, None)
-            self._matching.clear()
+            self._forget((topic_filter,))
 
     def acknowledge(self, connection: ModelledConnection, packet: int) -> None:
         """A PUBACK arrived."""
@@ -270,6 +272,13 @@ class Broker:
                 if _matches(_without_share(topic_filter), topic)
             ]
         return known
+
+    def _forget(self, filters: Iterable[str]) -> None:
+        """Who subscribed to what matches ``filters`` has changed: clients come and go, most topics stay."""
+        for topic_filter in filters:
+            bare = _without_share(topic_filter)
+            for topic in [topic for topic in self._matching if _matches(bare, topic)]:
+                del self._matching[topic]
 
     def _deliver(self, session: Session, message: Message, qos: int) -> None:
         if self._expired(message):

@@ -72,6 +72,8 @@ class ModelledShell:
         self.timers: dict[str, Entry] = {}
         self.alive = True
         self.paused = False
+        self.handled = 0
+        """Events that the role has seen: while it stays, the role is as it was."""
         self._clock = clock
         self._broker = broker
         self._topics = topics
@@ -129,6 +131,7 @@ class ModelledShell:
             return
         self._delivering = True
         while self._queue and self.alive:
+            self.handled += 1
             self.carry_out(self.role.handle(self._queue.popleft(), self._clock.now))
         self._delivering = False
 

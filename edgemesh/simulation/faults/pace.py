@@ -20,9 +20,12 @@ class Pace:
         self._second = clock.now
         self._happened = 0
 
-    def run(self, seconds: float, condition: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, seconds: float, condition: Callable[[], bool] | None = None) -> bool:
         """Let so many seconds pass, or fewer if ``condition`` holds before; whether it does."""
-        return self._clock.run_until(self._clock.now + seconds, lambda: self._look() or condition())
+        return self._clock.run_until(self._clock.now + seconds, self._look_and(condition))
+
+    def _look_and(self, condition: Callable[[], bool] | None) -> Callable[[], bool]:
+        return self._look if condition is None else lambda: self._look() or condition()
 
     def _look(self) -> bool:
         clock = self._clock

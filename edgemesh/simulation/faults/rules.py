@@ -71,6 +71,8 @@ class Rules:
         self._eras: dict[Assignment, int] = {}
         """Times that the broker had lost memory when it was published: after another one, a new leader may
         begin below its epoch."""
+        self._looked_at: dict[ModelledShell, int] = {}
+        """Events that each role had seen when it was looked at last."""
         self._published: dict[str, tuple[tuple[int, int], int]] = {}
         self._leaders: dict[tuple[int, int], str] = {}
         self._dead: dict[str, float] = {}
@@ -241,17 +243,25 @@ class Rules:
     def _look(self) -> None:
         mesh = self._world.mesh
         for name, node in mesh.devices.items():
-            self._queues(name, node.role)
-            self._obeys(name, node.role.requester)
+            if self._has_moved(node.shell):
+                self._queues(name, node.role)
+                self._obeys(name, node.role.requester)
         for name, shell in mesh.clients.items():
-            role = shell.role
-            assert isinstance(role, ClientRole)
-            self._obeys(name, role.requester)
+            if self._has_moved(shell):
+                role = shell.role
+                assert isinstance(role, ClientRole)
+                self._obeys(name, role.requester)
         for holder in mesh.holders:
-            if isinstance(holder.held, Gateway):
+            if isinstance(holder.held, Gateway) and self._has_moved(holder.shell):
                 self._obeys(f"{holder.name} {holder.boot}", holder.held.requester)
                 if holder.held.open_submissions > OPEN_SUBMISSIONS + 1:
                     self.broken("bounded queues", f"{holder.name} has too many open submissions", holder.name)
+
+    def _has_moved(self, shell: ModelledShell) -> bool:
+        """Whether its role has seen anything since it was looked at: queues only shrink by themselves."""
+        moved = self._looked_at.get(shell) != shell.handled
+        self._looked_at[shell] = shell.handled
+        return moved
 
     def _queues(self, name: str, device: Device) -> None:
         worker = device.worker
