@@ -5,25 +5,54 @@ from __future__ import annotations
 from edgemesh.protocol.assignment import Assignment, Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import About
+from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.rules import Rules
 from edgemesh.simulation.faults.schedules import APP, CLIENTS, Deed
 from edgemesh.simulation.faults.world import World
 
-SETTLE_SECONDS = 45.0
+_SETTLE_SECONDS = 45.0
 """A silent holder is noticed after 16 s, a half-open connection after 15 s; then come plans and profiles."""
-OPERATOR_SECONDS = 10.0
+_OPERATOR_SECONDS = 10.0
 """After the repair, until somebody adds a model that the mesh has lost."""
+_STAYS_SECONDS = 17
+"""What was settled for so long stays so: whatever silence still goes unnoticed is noticed within it."""
 _JOB_SECONDS = 10.0
+_AFTER_SECONDS = 2.0
+"""After the last job ended, for an end or a result that comes twice."""
 _ROLES = {"decision": ("decision", {}), "gateway-0": ("gateway", {"slot": "0"})}
 """Role to its topic."""
 
 
+def settle(world: World, rules: Rules, *, patient: bool) -> None:
+    """Give the mesh time to become whole: all of it if ``patient``, else until it has been whole for a while."""
+    whole = 0
+    for second in range(1, int(_OPERATOR_SECONDS + _SETTLE_SECONDS) + 1):
+        world.pace.run(1.0)
+        added = second == _OPERATOR_SECONDS and world.add_model_again()
+        whole = 0 if patient or added or not _is_whole(world, rules) else whole + 1
+        if whole >= _STAYS_SECONDS:
+            return
+
+
 def check_settled(world: World, rules: Rules) -> None:
-    """Raise RuleBrokenError where retained state is not true or a new job fails."""
+    """Raise RuleBrokenError where a job never ended, retained state is not true or a new job fails."""
+    _check_whole(world, rules)
+    _check_new_jobs(world, rules)
+
+
+def _is_whole(world: World, rules: Rules) -> bool:
+    try:
+        _check_whole(world, rules)
+    except RuleBrokenError:
+        return False
+    return True
+
+
+def _check_whole(world: World, rules: Rules) -> None:
+    rules.check_end()
     _check_roles(world, rules)
     _check_devices(world, rules)
     _check_assignments(world, rules)
-    _check_new_jobs(world, rules)
 
 
 def _check_roles(world: World, rules: Rules) -> None:
@@ -62,7 +91,12 @@ def _check_new_jobs(world: World, rules: Rules) -> None:
     for client in CLIENTS:
         world.do(Deed(0.0, "job", client, _JOB_SECONDS, name=f"last-{client}"))
     world.do(Deed(0.0, "submission", APP, _JOB_SECONDS, name="last-app"))
-    world.mesh.run(_JOB_SECONDS + 0.1)
-    if rules.ended[None] != right + len(CLIENTS) or not rules.results()["last-app"]:
+    wanted = right + len(CLIENTS)
+    done = world.pace.run(
+        _JOB_SECONDS + 0.1, lambda: rules.ended[None] >= wanted and rules.results()["last-app"] > 0
+    )
+    if done:
+        world.pace.run(_AFTER_SECONDS)
+    if rules.ended[None] != wanted or not rules.results()["last-app"]:
         codes = {str(code): count for code, count in rules.ended.items()}
         rules.broken("settles", f"new jobs fail: {codes}, app {rules.results()['last-app']}", "last-app")

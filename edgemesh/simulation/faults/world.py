@@ -127,14 +127,16 @@ class World:
         for name, seconds in UNIT_SECONDS.items():
             mesh.devices[name].speed.unit_seconds = seconds
 
-    def add_model_again(self) -> None:
-        """``edgemesh model add``, where no device can say the manifest again.
+    def add_model_again(self) -> bool:
+        """``edgemesh model add``, where no device can say the manifest again; whether that was so.
 
         A broker that lost its store while every holder of the content was away, too, leaves nobody who knows
         what the content on their disks is called.
         """
-        if self.topics.build("model", model=FACE.name) not in self.mesh.broker.retained:
+        lost = self.topics.build("model", model=FACE.name) not in self.mesh.broker.retained
+        if lost:
             self.mesh.add_model(FACE, CONTENT, "desktop")
+        return lost
 
     def _later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
         self.mesh.clock.call_later(seconds, call, *arguments)
