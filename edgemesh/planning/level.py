@@ -147,8 +147,10 @@ class Level:
         # Few samples say little of their spread, so what is usual counts with its share of one sample.
         error = math.hypot(self._spread, min(guess, USUAL_SPREAD) / count) / math.sqrt(count)
         age = now - self.newest_at
-        stale = clamped((age - FRESH_AGE) / (SAMPLE_AGE - FRESH_AGE), 0.0, 1.0)
-        doubt = sum(abs(log - self._centre) for _, log in self._suspects) * DOUBT_SHARE
+        stale = clamped((age - FRESH_AGE) / (SAMPLE_AGE - FRESH_AGE), 0.0, 1.0) if age > FRESH_AGE else 0.0
+        doubt = 0.0
+        if self._suspects:
+            doubt = sum([abs(log - self._centre) for _, log in self._suspects]) * DOUBT_SHARE
         error = min(guess, math.sqrt(error**2 + (stale * guess) ** 2 + doubt**2))
         return Reading(math.exp(clamped(self._centre, *_EXPONENT_RANGE)), error, age)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -353,7 +354,7 @@ def _names(instance: Instance) -> tuple[object, ...]:
 
 def _figures(instance: Instance) -> _Figures:
     """What moves with the estimates."""
-    usual = float(np.median(instance.cut_bytes[:, 0]))
+    usual = median(instance.cut_bytes[:, 0].tolist())  # of so few numbers ten times faster than numpy's
     seconds: list[float] = []
     others: list[float] = []
     links = [device.link for device in instance.devices]

@@ -311,5 +311,6 @@ class Broker:
         return message.expires_at is not None and message.expires_at <= self.clock.now
 
 
+@lru_cache(4096)
 def _without_share(topic_filter: str) -> str:
     return topic_filter.split("/", 2)[2] if topic_filter.startswith("$share/") else topic_filter

@@ -13,8 +13,8 @@ from edgemesh.simulation.faults.settled import check_settled, settle
 from edgemesh.simulation.faults.world import World
 
 _PATIENT = 10
-"""One schedule of so many is played for the whole of the time that a mesh has to settle: nothing may happen in
-it that undoes what was settled before."""
+"""One schedule of so many is played for the whole of the time that a mesh has to settle: nothing may undo
+in it what was settled before."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _ROLES = {"decision": ("decision", {}), "gateway-0": ("gateway", {"slot": "0"})}
 
 
 def settle(world: World, rules: Rules, *, patient: bool) -> None:
-    """Give the mesh time to become whole: all of it if ``patient``, else until it has been whole for a while."""
+    """Give the mesh time to become whole: all of it if ``patient``, or until it has been so for a while."""
     whole = 0
     for second in range(1, int(_OPERATOR_SECONDS + _SETTLE_SECONDS) + 1):
         world.pace.run(1.0)
