@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from edgemesh.simulation.connection import ModelledConnection
 
 ABSENT_MESSAGES = 1000
-"""What is kept for an absent client with a session; more is dropped silently (``max_queued_messages``)."""
+"""What is kept for a client that is absent with a session, or whose window is full; more is dropped silently
+(``max_queued_messages``)."""
+MOST_IN_FLIGHT = 65_535
+"""What MQTT 5 allows."""
 
 _matches = lru_cache(65_536)(topic_matches)
 """Clients come back with the same subscriptions, again and again."""
@@ -39,6 +42,8 @@ class Message:
     response_topic: str | None = None
     correlation: bytes | None = None
     duplicate: bool = False
+    publisher: str = ""
+    """Client id of who published it."""
     nbytes: int = -1
     """Bytes that it counts as on a link; those of the payload unless it is said otherwise."""
 
@@ -92,10 +97,22 @@ class Broker:
         self.on_publish: Callable[[ModelledConnection, Message], None] | None = None
         """Is told of everything that is published."""
         self.dropped = 0
+        self.dropped_over_limit = 0
+        """Those among them that were too many to be kept."""
         self.absent_messages = ABSENT_MESSAGES
-        """What is kept for an absent client; more is dropped."""
+        """What is kept for a client that is absent or slow; more is dropped."""
+        self.may_drop: Callable[[Message], bool] = lambda message: True
+        """What is among that where a client is slow; it must hear of all else."""
+        self.in_flight = MOST_IN_FLIGHT
+        """Messages that a client may have unacknowledged; others wait (``max_inflight_messages``)."""
+        self.on_drop: Callable[[str, Message], None] | None = None
+        """Is told of what is dropped, and for which client id, over the limit of what is kept."""
         self.spoil: Callable[[str, Message], Message | None] | None = None
         """What a message becomes on its way to a client id; None is a drop over some limit."""
+        self.held_back: Callable[[str, Message], float] | None = None
+        """Until when a message on its way to a client id is held back, and others overtake it."""
+        self.waited = 0
+        """Messages that waited for a client that was there."""
         self.restarts = 0
         self.wiped_at: list[float] = []
         """When it lost what it was to keep, or some of it."""
@@ -224,8 +241,17 @@ class Broker:
     def acknowledge(self, connection: ModelledConnection, packet: int) -> None:
         """A PUBACK arrived."""
         session = self._session(connection)
-        if session is not None:
-            session.unacknowledged.pop(packet, None)
+        if session is None:
+            return
+        session.unacknowledged.pop(packet, None)
+        while session.queue and len(session.unacknowledged) < self.in_flight:
+            message = session.queue.popleft()
+            if not self._expired(message):
+                self._hand_on(session, message, message.qos)
+
+    def is_connected(self, connection: ModelledConnection) -> bool:
+        """Whether it is still the one of its client id."""
+        return self._session(connection) is not None
 
     def left(self, message: Message) -> float | None:
         """Whole seconds until the message expires."""
@@ -291,12 +317,23 @@ class Broker:
                 self.dropped += 1
                 return
             message = spoilt
-        if session.connection is None:
-            if qos and len(session.queue) < self.absent_messages:
-                session.queue.append(message)
-            else:
-                self.dropped += 1
+        if session.connection is None or (qos and len(session.unacknowledged) >= self.in_flight):
+            self._keep(session, message, qos)
+        else:
+            self._hand_on(session, message, qos)
+
+    def _keep(self, session: Session, message: Message, qos: int) -> None:
+        slow = session.connection is not None
+        if qos and (len(session.queue) < self.absent_messages or (slow and not self.may_drop(message))):
+            session.queue.append(message)
+            self.waited += slow
             return
+        self.dropped += 1
+        self.dropped_over_limit += qos > 0
+        if qos and self.on_drop is not None:
+            self.on_drop(session.client_id, message)
+
+    def _hand_on(self, session: Session, message: Message, qos: int) -> None:
         packet = 0
         if qos:
             packet = session.last_id = session.last_id % 65_535 + 1
@@ -305,7 +342,11 @@ class Broker:
 
     def _send(self, session: Session, message: Message, packet: int) -> None:
         assert session.connection is not None
-        session.connection.carry_down(message, packet)
+        until = self.held_back(session.client_id, message) if self.held_back is not None else self.clock.now
+        if until > self.clock.now:
+            self.clock.call_at(until, session.connection.carry_late, message, packet)
+        else:
+            session.connection.carry_down(message, packet)
 
     def _expired(self, message: Message) -> bool:
         return message.expires_at is not None and message.expires_at <= self.clock.now

@@ -50,7 +50,7 @@ class ModelledConnection:
         self.client_id = client_id
         self.clean_start = clean_start
         self.session_lasts = session_lasts
-        self.will = None if will is None else _message(will, clock.now)
+        self.will = None if will is None else _message(will, client_id, clock.now)
         self.link = link
         self.connected = False
         self.alive = True
@@ -160,8 +160,8 @@ class ModelledConnection:
 
     def _unheard(self, life: int) -> None:
         """One and a half keep-alives after a fault began: whoever still waits for the other gives up."""
-        if not self._faults.silent:
-            return
+        if not self._faults.silent or self._clock.now < self._faults.silent_since + 1.5 * KEEPALIVE:
+            return  # it is another silence
         if self.connected and life == self._life:
             self._close_at_broker()
             self.ended("keep-alive timeout")
@@ -209,6 +209,11 @@ class ModelledConnection:
         at = self._down.arrival(self._clock.now, message.nbytes, link.rate_down, link.latency, link.noise())
         self._clock.call_at(at, self._if_alive, self._life, lambda: self._arrived(message, packet))
 
+    def carry_late(self, message: Message, packet: int) -> None:
+        """The same for a message that others have overtaken at the broker."""
+        if self._broker.is_connected(self):
+            self.carry_down(message, packet)
+
     def _arrived(self, message: Message, packet: int) -> None:
         if packet and self._acknowledges_itself:
             self._acknowledge(packet)
@@ -229,7 +234,7 @@ class ModelledConnection:
     # --- under way ---------------------------------------------------------------------------------------
 
     def _carry_up(self, action: Publish, number: int) -> None:
-        message = _message(action, self._clock.now)
+        message = _message(action, self.client_id, self._clock.now)
         self._later_up(message.nbytes, lambda: self._at_broker(message, number, action.token))
 
     def _at_broker(self, message: Message, number: int, token: str | None) -> None:
@@ -265,7 +270,7 @@ class ModelledConnection:
             self._faults.at_process(then)
 
 
-def _message(action: Publish, now: float) -> Message:
+def _message(action: Publish, client_id: str, now: float) -> Message:
     expires_at = None if action.expiry is None else now + max(1.0, action.expiry)
     return Message(
         action.topic,
@@ -275,5 +280,6 @@ def _message(action: Publish, now: float) -> Message:
         expires_at,
         action.content_type,
         correlation=action.correlation,
+        publisher=client_id,
         nbytes=modelled_bytes(action.payload),
     )

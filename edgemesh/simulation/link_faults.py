@@ -19,6 +19,8 @@ class LinkFaults:
         self.paused = False
         """The client's process is stopped; its kernel goes on."""
         self.loses_acknowledgement = False
+        self.silent_since = clock.now
+        """When the silence under way began."""
         self._given_up = False
         """Whether the client has stopped to wait for what a link that is cut holds back."""
         self._clock = clock
@@ -52,6 +54,7 @@ class LinkFaults:
 
     def sever(self) -> None:
         """Cut the link."""
+        self._begin_silence()
         self.cut = True
         self._given_up = False
 
@@ -71,12 +74,17 @@ class LinkFaults:
 
     def pause(self) -> None:
         """Stop the process."""
+        self._begin_silence()
         self.paused = True
 
     def resume(self) -> None:
         """Let the process go on."""
         self.paused = False
         self._release(self._unread)
+
+    def _begin_silence(self) -> None:
+        if not self.silent:
+            self.silent_since = self._clock.now
 
     def _release(self, held: list[Call]) -> None:
         waiting, held[:] = list(held), []

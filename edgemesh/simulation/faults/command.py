@@ -95,8 +95,16 @@ def _summary(founds: Sequence[Found], failing: int, schedules: int, seconds: flo
     return (
         f"{schedules} schedules in {seconds:.0f} s: {failing} break a rule\n"
         f"{sum(ended.values())} jobs: {jobs}\n"
-        f"{window} results came twice between a result and its record (roles/answered.py)"
+        f"{window} results came twice between a result and its record (roles/answered.py)\n"
+        f"reached: {', '.join(f'{count} times {what}' for what, count in sorted(_reached(founds).items()))}"
     )
+
+
+def _reached(founds: Sequence[Found]) -> Counter[str]:
+    reached: Counter[str] = Counter()
+    for found in founds:
+        reached.update(found.reached)
+    return reached
 
 
 def _ended(founds: Sequence[Found]) -> Counter[str]:
@@ -157,6 +165,7 @@ def _report(
         "seconds": round(seconds, 1),
         "steps": sum(found.steps for found in founds),
         "jobs": dict(_ended(founds)),
+        "reached": dict(_reached(founds)),
         "answered twice in the window": sum(found.in_window for found in founds),
         "failing": [list(entry) for entry in failing],
     }

@@ -38,7 +38,7 @@ _SILENCE_SECONDS = 9.0
 """After it a requester that listens has missed a device's heartbeats."""
 _LATE_SECONDS = 1.0
 """A run begins late by the time that the job was under way."""
-_DELAYS = frozenset({"pause", "cut-link", "slow-link"})
+_DELAYS = frozenset({"pause", "pause-client", "cut-link", "slow-link", "reorder"})
 """With them a message may be late at a device, which cannot know."""
 
 
@@ -82,6 +82,7 @@ class Rules:
         """Watch from now on: the world is built."""
         world, mesh = self._world, self._world.mesh
         mesh.broker.on_publish = self._on_publish
+        mesh.broker.on_drop = self._submissions.dropped
         for shell in mesh.clients.values():
             shell.handlers[Publish] = partial(self._client_publishes, shell, shell.handlers[Publish])
         for shell in (*mesh.clients.values(), *(node.shell for node in mesh.devices.values())):
@@ -148,7 +149,9 @@ class Rules:
         connection = shell.connection
         assert connection is not None
         now = self._world.mesh.clock.now
-        if not connection.connected or now - connection.changed_at < _SILENCE_SECONDS:
+        resumed_at = self._world.resumed_at.get(shell.name, connection.changed_at)
+        listens_since = max(connection.changed_at, resumed_at)
+        if not connection.connected or now - listens_since < _SILENCE_SECONDS:
             return
         for hop in header.route:
             if now - self._dead.get(hop.device, now) > _SILENCE_SECONDS:
@@ -170,7 +173,8 @@ class Rules:
             self.broken("one end per job", f"{ended.job} ended twice: {ended.code or 'result'}", ended.job)
             return
         self._over.add(ended.job)
-        late = self._world.mesh.clock.now - job.deadline
+        resumed_at = self._world.resumed_at.get(job.deed.target, job.deadline)
+        late = self._world.mesh.clock.now - max(job.deadline, resumed_at)
         if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
         right = result_of(FACE, ended.job)
@@ -188,6 +192,9 @@ class Rules:
             return
         if job.deed.target not in self._world.mesh.clients:
             return  # its process may be stopped
+        if job.shell.paused:
+            self._world.mesh.clock.call_later(_LATE_SECONDS, self._deadline_passed, name)
+            return
         self.broken("by its deadline", f"{name} has no end at its deadline", name)
 
     # --- what is published -------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ class Outcome:
     """Results that came twice by the window that the gateway's record leaves open."""
     hedged: int
     """Times that a requester sent a job again."""
+    reached: Counter[str]
+    """How often what schedules seldom lead to has happened."""
 
 
 def played(schedule: Schedule, watch: Callable[[World], None] = lambda world: None) -> Outcome:
@@ -50,4 +52,5 @@ def played(schedule: Schedule, watch: Callable[[World], None] = lambda world: No
         check_settled(world, rules)
     except RuleBrokenError as error:
         broken = error
-    return Outcome(schedule, broken, rules.ended, world.mesh.clock.happened, rules.in_window, rules.hedged)
+    steps = world.mesh.clock.happened
+    return Outcome(schedule, broken, rules.ended, steps, rules.in_window, rules.hedged, world.rare)

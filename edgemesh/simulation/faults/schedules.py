@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from edgemesh.simulation.broker import ABSENT_MESSAGES
+from edgemesh.simulation.broker import ABSENT_MESSAGES, MOST_IN_FLIGHT
 
 DEVICES = ("pi-zero", "pi-4b", "desktop")
 HOLDERS = ("laptop:decision", "laptop:gateway-0", "server:decision", "server:gateway-0")
@@ -22,6 +22,7 @@ _SHARE_OF_KINDS = 0.3
 _CALM_SHARE = 0.04
 _JOBS_PER_SECOND = 0.7
 _BURST = 60
+_IN_FLIGHT = (MOST_IN_FLIGHT, 20, 3)
 _KEPT = (ABSENT_MESSAGES, ABSENT_MESSAGES, ABSENT_MESSAGES, 3)
 
 
@@ -55,6 +56,8 @@ FAULTS: dict[str, Fault] = {
     "power-cut": Fault(2.0, _NODES, (0.5, 25.0)),
     "stop": Fault(1.0, _NODES, (0.5, 10.0)),
     "pause": Fault(3.0, _NODES, (0.2, 25.0)),
+    "pause-client": Fault(2.0, CLIENTS, (0.2, 25.0)),
+    "reorder": Fault(2.0, _LINKED, (1.0, 10.0), (0.02, 0.6)),
     "cut-link": Fault(3.0, _LINKED, (0.2, 25.0)),
     "break-connection": Fault(2.0, (*_LINKED, APP)),
     "lose-acknowledgement": Fault(2.0, (*_LINKED, APP)),
@@ -84,7 +87,9 @@ class Schedule:
     calm: bool = False
     """Whether nothing is broken at all."""
     kept: int = ABSENT_MESSAGES
-    """Messages that the broker keeps for an absent client."""
+    """Messages that the broker keeps for a client that is absent or slow."""
+    in_flight: int = MOST_IN_FLIGHT
+    """Messages that a client may have unacknowledged."""
 
 
 def schedule_of(seed: int) -> Schedule:
@@ -98,7 +103,8 @@ def schedule_of(seed: int) -> Schedule:
     deeds.sort(key=lambda deed: deed.at)
     saves_every = random.choice((2.0, 10.0, 30.0))
     kept = random.choice(_KEPT)
-    return Schedule(seed, length, tuple(deeds), saves_every, calm, kept)
+    in_flight = random.choice(_IN_FLIGHT)
+    return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight)
 
 
 def _work(random: Random, length: float) -> list[Deed]:

@@ -29,6 +29,8 @@ class Found:
     steps: int = 0
     in_window: int = 0
     """Results that came twice by the window that the gateway's record leaves open."""
+    reached: dict[str, int] = field(default_factory=dict)
+    """How often what schedules seldom lead to has happened."""
 
 
 def search(seed: int, schedules: int, cores: int, resume: Path | None) -> Iterator[Found]:
@@ -73,12 +75,14 @@ def _stretch(stretch: tuple[int, int]) -> Found:
     first, count = stretch
     broken: list[tuple[int, str]] = []
     ended: Counter[str] = Counter()
+    reached: Counter[str] = Counter()
     steps = in_window = 0
     for seed in range(first, first + count):
         outcome = played(schedule_of(seed))
         steps += outcome.steps
         in_window += outcome.in_window
+        reached += outcome.reached
         ended.update({code or "result": number for code, number in outcome.ended.items()})
         if outcome.broken is not None:
             broken.append((seed, str(outcome.broken)))
-    return Found(first, count, tuple(broken), dict(ended), steps, in_window)
+    return Found(first, count, tuple(broken), dict(ended), steps, in_window, dict(reached))

@@ -36,6 +36,10 @@ class Spoilers:
         self._active.clear()
         self._mesh.broker.spoil = None
 
+    def may_lose(self, message: Message) -> bool:
+        """Whether somebody notices when it is lost."""
+        return self._mesh.topics.parse(message.topic).kind in _SPOILT_KINDS
+
     def dropped(self, message: Message) -> None:
         """Nothing is left of it."""
 
@@ -55,7 +59,7 @@ class Spoilers:
         return message
 
     def _hits(self, message: Message, share: float) -> bool:
-        return self._mesh.topics.parse(message.topic).kind in _SPOILT_KINDS and self._random.random() < share
+        return self.may_lose(message) and self._random.random() < share
 
     def _end_one(self, entry: tuple[str, float, Spoilt]) -> None:
         if entry in self._active:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from edgemesh.protocol.result import ResultMessage
-from edgemesh.simulation.broker import ABSENT_MESSAGES, Message
+from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.schedules import Deed
 from edgemesh.simulation.faults.world import FACE, World
@@ -77,10 +77,13 @@ class Submissions:
         if any(_name(message) == name for message in waiting if message.correlation):
             self._excused.add(name)
 
+    def dropped(self, client_id: str, message: Message) -> None:
+        """The broker drops what is too much for an absent or slow gateway, and tells nobody."""
+        if client_id == GATEWAY and message.correlation:
+            self._excused.add(_name(message))
+
     def check_end(self) -> None:
         """Everything has been answered that the broker neither lost nor dropped."""
-        if self._world.mesh.broker.absent_messages < ABSENT_MESSAGES:
-            return  # it drops what is too much for an absent gateway, and tells nobody
         for name in self._accepted:
             if not self.results[name] and name not in self._excused and not self._memory_was_lost(name):
                 self._broken("one result per submission", f"{name} never had a result", name)

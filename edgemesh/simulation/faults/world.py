@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -12,6 +13,7 @@ from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
+from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
 from edgemesh.simulation.faults.schedules import APP, DEVICES, HOLDERS, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
@@ -44,6 +46,12 @@ class World:
         self._links: dict[str, Link] = {}
         self._saves_every = schedule.saves_every
         mesh.broker.absent_messages = schedule.kept
+        mesh.broker.may_drop = self._spoilers.may_lose
+        self.reached: Counter[str] = Counter()
+        self.resumed_at: dict[str, float] = {}
+        """When each client that was stopped last went on."""
+        self._order = Order(mesh, self.random)
+        self._in_flight = schedule.in_flight
         self.pace = Pace(mesh.clock)
         self.app = ModelledConnection(
             mesh.clock, mesh.broker, "app", Callbacks(_nothing, _nothing, _ignore, _ignore), Link()
@@ -70,6 +78,7 @@ class World:
         mesh.add_client("camera", "pi-4b", self._link("camera"))
         self.pace.run(2.0)
         self.began = mesh.clock.now
+        mesh.broker.in_flight = self._in_flight
         self._save()
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -116,16 +125,28 @@ class World:
         """Undo everything that is still in force."""
         mesh = self.mesh
         self._spoilers.end()
+        self._order.end()
         for target in (*DEVICES, *HOLDERS, *mesh.clients, APP):
             self._mend(target)
             if target == APP:
                 continue
-            self._unpause(self._shell(target))
+            self._unpause(target, self._shell(target))
             self._revive(target)
         for target in self._links:
             self._restore_link(target)
         for name, seconds in UNIT_SECONDS.items():
             mesh.devices[name].speed.unit_seconds = seconds
+
+    @property
+    def rare(self) -> Counter[str]:
+        """How often what schedules seldom lead to has happened."""
+        broker = self.mesh.broker
+        told = {
+            "messages waited for a window": broker.waited,
+            "messages were dropped over a limit": broker.dropped_over_limit,
+            "messages were overtaken": self._order.overtaken,
+        }
+        return self.reached + Counter(told)
 
     def add_model_again(self) -> bool:
         """``edgemesh model add``, where no device can say the manifest again; whether that was so.
@@ -187,13 +208,28 @@ class World:
     def pause(self, deed: Deed) -> None:
         """SIGSTOP, and SIGCONT after a while."""
         shell = self._shell(deed.target)
-        if shell.alive and not shell.paused:
-            shell.pause()
-            self._later(deed.seconds, self._unpause, shell)
+        if not shell.alive or shell.paused:
+            return
+        if deed.target in HOLDERS and self.holder(deed.target).held is None:
+            self.reached["a standby was stopped"] += 1
+        shell.pause()
+        self._later(deed.seconds, self._unpause, deed.target, shell)
 
-    def _unpause(self, shell: ModelledShell) -> None:
-        if shell.paused:
-            shell.resume()
+    def _unpause(self, target: str, shell: ModelledShell) -> None:
+        if not shell.paused:
+            return
+        if target in self.mesh.clients:
+            assert shell.connection is not None
+            gave_up = not shell.connection.connected
+            self.reached["a client was stopped" + " beyond its keep-alive" * gave_up] += 1
+            self.resumed_at[target] = self.mesh.clock.now
+        shell.resume()
+
+    def reorder(self, deed: Deed) -> None:
+        """What a client gets of several publishers and topics comes in any order that MQTT allows."""
+        client_id = self._connection(deed.target).client_id
+        self._order.disturb(client_id, deed.amount)
+        self._later(deed.seconds, self._order.restore, client_id)
 
     def cut_link(self, deed: Deed) -> None:
         """Nothing gets through for a while."""
@@ -269,6 +305,8 @@ _DEEDS: dict[str, Callable[[World, Deed], None]] = {
     "power-cut": World.power_cut,
     "stop": World.stop,
     "pause": World.pause,
+    "pause-client": World.pause,
+    "reorder": World.reorder,
     "cut-link": World.cut_link,
     "break-connection": World.break_connection,
     "lose-acknowledgement": World.lose_acknowledgement,
