@@ -13,9 +13,10 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.roles.actions import Acknowledge, CancelTimer, Publish, SetTimer, Subscribe
 from edgemesh.roles.answered import AnsweredRecord
+from edgemesh.roles.client import ClientRole
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import Connected, ExecutorLost
+from edgemesh.roles.events import Connected, ExecutorLost, TimerFired
 from edgemesh.roles.gateway import Gateway
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJobs
@@ -249,6 +250,64 @@ def shares_when_alone(patch: Patch) -> None:
     patch.setattr(Gateway, "_submissions_wanted", shared)
 
 
+def late_timer_of_a_client_dropped(patch: Patch) -> None:
+    """A program that was stopped takes no notice of the deadlines that passed meanwhile."""
+    handle = ClientRole.handle
+
+    def in_time_only(self: Any, event: Any, now: float) -> Any:
+        due = self.__dict__.setdefault("due", {})
+        if isinstance(event, TimerFired) and now > due.get(event.name, now) + 0.01:
+            return []
+        actions = handle(self, event, now)
+        due.update({action.name: action.at for action in actions if isinstance(action, SetTimer)})
+        return actions
+
+    patch.setattr(ClientRole, "handle", in_time_only)
+
+
+def standby_forgets_what_waited(patch: Patch) -> None:
+    """A standby that was stopped throws away what it would have heard meanwhile, and takes the role late."""
+    handle = Standby.handle
+
+    def forgetful(self: Any, event: Any, now: float) -> Any:
+        due = self.__dict__.setdefault("due", {})
+        if isinstance(event, TimerFired) and now > due.get(event.name, now) + 0.01:
+            self._term = 0
+        actions = handle(self, event, now)
+        due.update({action.name: action.at for action in actions if isinstance(action, SetTimer)})
+        return actions
+
+    heard = Standby._heard
+
+    def deaf_when_late(self: Any, event: Any, now: float) -> Any:
+        late = now > self.__dict__.get("due", {}).get("standby", now) + 0.01
+        return [] if late and self._holder is not None else heard(self, event, now)
+
+    patch.setattr(Standby, "handle", forgetful)
+    patch.setattr(Standby, "_heard", deaf_when_late)
+    patch.setattr(Decider, "_assignment", lambda self, event, now: [])
+
+
+def acknowledges_in_batches(patch: Patch) -> None:
+    """A gateway saves packets: it acknowledges four submissions at a time."""
+    handle = Gateway.handle
+
+    def in_batches(self: Any, event: Any, now: float) -> Any:
+        actions = handle(self, event, now)
+        kept = self.__dict__.setdefault("kept", [])
+        if isinstance(event, Connected):
+            kept.clear()
+        kept += [action for action in actions if isinstance(action, Acknowledge)]
+        others = [action for action in actions if not isinstance(action, Acknowledge)]
+        if len(kept) < 4:
+            return others
+        batch = list(kept)
+        kept.clear()
+        return [*others, *batch]
+
+    patch.setattr(Gateway, "handle", in_batches)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -256,13 +315,13 @@ def _sums(record: AnsweredRecord) -> set[int]:
 BUGS: dict[str, Bug] = {
     plant.__name__: Bug(plant, found_by)
     for plant, found_by in (
-        (ack_before_result, 1),
-        (any_reply_will_do, 1),
-        (term_not_compared, 0),
-        (will_not_rearmed, 115),
-        (stale_route_used, 58),
-        (silence_is_no_death, 58),
-        (timer_lost_in_takeover, 5),
+        (ack_before_result, 31),
+        (any_reply_will_do, 2),
+        (term_not_compared, 1),
+        (will_not_rearmed, 4),
+        (stale_route_used, 10),
+        (silence_is_no_death, 10),
+        (timer_lost_in_takeover, 7),
         (reply_not_deduplicated, 0),
         (queue_unbounded, 4),
         (deadline_ignored, 4),
@@ -275,5 +334,8 @@ BUGS: dict[str, Bug] = {
         (record_not_read, 1),
         (record_by_content, 1),
         (shares_when_alone, 1),
+        (late_timer_of_a_client_dropped, 7),
+        (standby_forgets_what_waited, 35),
+        (acknowledges_in_batches, 3),
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_every_kind_of_fault_happens() -> None:
     kinds = {deed.kind for seed in range(60) for deed in schedule_of(seed).deeds}
 
     assert set(FAULTS) - {"burst"} <= kinds
+
+
+def test_what_schedules_seldom_lead_to_is_reached_and_counted() -> None:
+    reached = sum((played(schedule_of(seed)).reached for seed in range(40)), Counter())
+
+    assert set(reached) == {
+        "a client was stopped",
+        "a client was stopped beyond its keep-alive",
+        "a standby was stopped",
+        "messages waited for a window",
+        "messages were dropped over a limit",
+        "messages were overtaken",
+    }
 
 
 def test_a_failing_schedule_is_made_small_and_still_breaks_the_same_rule(

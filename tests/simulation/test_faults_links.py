@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from edgemesh.roles.actions import Publish
 from edgemesh.simulation.broker import Broker, Message
 from edgemesh.simulation.clock import VirtualClock
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
+from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.links import Link
 
 WILL = Publish("will", b"gone", qos=1, retain=True)
@@ -151,3 +153,65 @@ def test_an_older_store_has_forgotten_what_was_acknowledged_since_it_was_written
 
     assert bytes(mesh.broker.retained["news"].payload) == b"old"
     assert len(mesh.broker.wiped_at) == 1
+
+
+def test_what_is_over_a_clients_window_waits_for_its_acknowledgements(mesh: Mesh) -> None:
+    mesh.broker.in_flight = 2
+    reader = Client(mesh, "by-hand", acknowledges_itself=False)
+    mesh.run(0.1)
+    reader.connection.subscribe("news", 1)
+    mesh.run(0.1)
+
+    for text in "abc":
+        mesh.write(text)
+    mesh.run(0.1)
+    assert reader.received == [b"a", b"b"] and mesh.broker.waited
+
+    reader.connection.acknowledge(reader.packets[0])
+    mesh.run(0.1)
+    assert reader.received == [b"a", b"b", b"c"]
+
+
+def test_what_is_too_much_for_a_slow_client_is_dropped_and_told_to_nobody(mesh: Mesh) -> None:
+    dropped: list[bytes] = []
+    mesh.broker.in_flight, mesh.broker.absent_messages = 1, 1
+    mesh.broker.on_drop = lambda client_id, message: dropped.append(bytes(message.payload))
+    mesh.reader.connection.pause()
+
+    for text in "abc":
+        mesh.write(text, token=text)
+    mesh.run(0.1)
+    mesh.reader.connection.resume()
+    mesh.run(0.1)
+
+    assert dropped == [b"c"] and "c" in mesh.writer.told
+    assert mesh.reader.received == [b"a", b"b"]
+
+
+def test_messages_overtake_each_other_but_not_those_of_their_publisher_and_topic(mesh: Mesh) -> None:
+    other = Client(mesh, "other")
+    mesh.run(0.1)
+    order = Order(mesh.broker, Random(1))
+    order.disturb("reader", 0.5)
+
+    for number in range(20):
+        mesh.write(f"writer {number:02}")
+        other.connection.publish(Publish("news", f"other {number:02}".encode(), qos=1))
+    mesh.run(2.0)
+
+    ours, theirs = ([text for text in mesh.reader.received if text.startswith(who)] for who in (b"w", b"o"))
+    assert len(ours) == len(theirs) == 20 and ours == sorted(ours) and theirs == sorted(theirs)
+    assert mesh.reader.received != [text for pair in zip(ours, theirs, strict=True) for text in pair]
+
+
+def test_a_short_silence_is_not_ended_by_the_keep_alive_of_one_before_it(mesh: Mesh) -> None:
+    mesh.reader.connection.pause()
+    mesh.run(1.0)
+    mesh.reader.connection.resume()
+    mesh.run(13.0)
+    mesh.reader.connection.pause()
+    mesh.run(3.0)
+    mesh.reader.connection.resume()
+    mesh.run(1.0)
+
+    assert "disconnected" not in mesh.reader.told

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from random import Random
 
-from edgemesh.simulation.broker import Message
-from edgemesh.simulation.mesh import Mesh
+from edgemesh.simulation.broker import Broker, Message
 
 _HELD_SHARE = 0.3
 
@@ -16,10 +15,10 @@ _HELD_SHARE = 0.3
 class Order:
     """Holds single messages back, and with them what follows under their topic."""
 
-    def __init__(self, mesh: Mesh, random: Random) -> None:
+    def __init__(self, broker: Broker, random: Random) -> None:
         self.overtaken = 0
         """Messages that were held back."""
-        self._mesh = mesh
+        self._broker = broker
         self._random = random
         self._most: dict[str, float] = {}
         """Client id to the longest that a message to it is held back."""
@@ -29,7 +28,7 @@ class Order:
     def disturb(self, client_id: str, seconds: float) -> None:
         """Hold messages to ``client_id`` back for up to ``seconds`` each."""
         self._most[client_id] = seconds
-        self._mesh.broker.held_back = self._held_back
+        self._broker.held_back = self._held_back
 
     def restore(self, client_id: str) -> None:
         """Hold nothing back any more that comes from now on."""
@@ -40,7 +39,7 @@ class Order:
         self._most.clear()
 
     def _held_back(self, client_id: str, message: Message) -> float:
-        now = self._mesh.clock.now
+        now = self._broker.clock.now
         key = client_id, message.publisher, message.topic
         free_at = self._free_at.get(key, now)
         most = self._most.get(client_id, 0.0)

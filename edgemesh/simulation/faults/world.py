@@ -50,7 +50,7 @@ class World:
         self.reached: Counter[str] = Counter()
         self.resumed_at: dict[str, float] = {}
         """When each client that was stopped last went on."""
-        self._order = Order(mesh, self.random)
+        self._order = Order(mesh.broker, self.random)
         self._in_flight = schedule.in_flight
         self.pace = Pace(mesh.clock)
         self.app = ModelledConnection(
