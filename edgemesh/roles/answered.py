@@ -38,6 +38,8 @@ class AnsweredRecord:
     def __init__(self, topic: str) -> None:
         self.recalling = True
         """Whether what the holder before has left is still on its way."""
+        self.found = False
+        """Whether the holder before has left anything."""
         self._topic = topic
         self._entries: dict[int, _Entry] = {}
         self._left: dict[int, int] = {}
@@ -47,8 +49,9 @@ class AnsweredRecord:
         self._published = 0
 
     def learn(self, payload: bytes | memoryview) -> None:
-        """What is retained arrived; one's own comes back, too. Raises DecodeError."""
-        if self.recalling and payload:
+        """What is retained arrived; one's own, which replaces it, comes back, too. Raises DecodeError."""
+        if payload and not self._published:
+            self.found = True
             self._left = {s.packet: s.checksum for s in decode_json(Answered, payload).submissions}
 
     def arrived(self, packet: int, *, again: bool) -> list[Publish]:
@@ -73,11 +76,13 @@ class AnsweredRecord:
         self._answer(packet, checksum)
         return True
 
-    def recalled(self) -> list[Publish]:
-        """All that comes again has come: what else was left is acknowledged, and leaves the record."""
-        self.recalling = False
+    def settled(self) -> list[Publish]:
+        """All that comes again has come: what else was left is acknowledged, and leaves the record.
+
+        From now on there is a record, so that the next holder need not wait to see whether there is one.
+        """
         stale, self._left = self._left, {}
-        return [self._record()] if stale else []
+        return [self._record()] if stale or not (self.found or self._published) else []
 
     def answered(self, packet: int, checksum: int) -> Publish:
         """The result of a submission is out: publish this before it is acknowledged."""

@@ -55,7 +55,8 @@ OPEN_SUBMISSIONS = 1000
 _OTHER_SLOTS = 256
 _GRACE_SECONDS = 1.0
 _RECALL_SECONDS = 1.0
-"""Our own state comes back right after what is retained; should it be lost, we wait no longer than this."""
+"""Our own state comes back right after what is retained, or before it: across topics no order is promised
+(MQTT 5, 4.6). Should either be lost, or nobody have held the role before, we wait no longer than this."""
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
 
@@ -93,6 +94,8 @@ class Gateway:
         self._count = 0
         self._submissions: dict[str, _Submission] = {}
         self._answered = AnsweredRecord(topics.build("answered", slot=slot))
+        self._heard_ourselves = False
+        """Whether our own state has come back on this connection."""
         self._other_slots: set[str] = set()
         """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
@@ -134,7 +137,7 @@ class Gateway:
         if isinstance(event, TimerFired) and event.name.startswith("submission:"):
             return self._overdue(event.name.removeprefix("submission:"), now)
         if isinstance(event, TimerFired) and event.name == "gateway-state":
-            return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS)]
+            return self._tick(now)
         if isinstance(event, TimerFired) and event.name == "gateway-recall":
             return self._recalled(now)
         if isinstance(event, PublishAcknowledged):
@@ -184,6 +187,7 @@ class Gateway:
         # What is not acknowledged comes again to whoever holds the session next, perhaps to us: going on with
         # it would publish two results.
         self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
+        self._heard_ourselves = False
         self._held_back.clear()
         self._other_slots.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
@@ -234,11 +238,21 @@ class Gateway:
         try:
             if event.topic.kind == "answered":
                 self._answered.learn(event.payload)
+                actions: list[Action] = []
+            elif event.payload and decode_json(Holder, event.payload).boot == self._boot:
+                actions = self._back_to_us()
+            else:
                 return []
-            ours = bool(event.payload) and decode_json(Holder, event.payload).boot == self._boot
         except DecodeError as error:
             return self._refusals.log(event.topic.kind, error, now)
-        return self._recalled(now) if ours else []
+        if self._heard_ourselves and self._answered.found:
+            actions += self._recalled(now)
+        return actions
+
+    def _back_to_us(self) -> list[Action]:
+        """Our own state came back: by now we know of other slots."""
+        first, self._heard_ourselves = not self._heard_ourselves, True
+        return self._submissions_wanted() if first and self._other_slots else []
 
     def _other_slot(self, event: MessageReceived, now: float) -> list[Action]:
         alone, slot = not self._other_slots, event.topic.names["slot"]
@@ -252,22 +266,25 @@ class Gateway:
             except DecodeError as error:
                 return self._refusals.log("gateway", error, now)
             self._other_slots.add(slot)
-        if self._answered.recalling or alone is not bool(self._other_slots):
+        if not self._heard_ourselves or alone is not bool(self._other_slots):
             return []
         return self._submissions_wanted()
+
+    def _tick(self, now: float) -> list[Action]:
+        """Say that we are here; what has not come again by the first time does not come any more."""
+        settled = self._answered.settled()
+        return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS), *settled]
 
     def _recalled(self, now: float) -> list[Action]:
         if not self._answered.recalling:
             return []
         again, self._held_back = self._held_back, []
         self._answered.recalling = False
-        actions: list[Action] = [CancelTimer("gateway-recall")]
-        if self._other_slots:
-            actions += self._submissions_wanted()
+        actions: list[Action] = [CancelTimer("gateway-recall"), *self._back_to_us()]
         for event, since in again:
             left = None if event.expiry is None else max(0.0, event.expiry - (now - since))
             actions += self._submitted(replace(event, expiry=left), now)
-        return [*actions, *self._answered.recalled()]
+        return actions
 
     # --- submissions -------------------------------------------------------------------------------------
 

@@ -190,6 +190,7 @@ def test_a_submission_that_is_there_before_the_manifest_begins_when_it_comes() -
     fresh = DrivenGateway(Gateway("0", "laptop", "b-8", 3, TOPICS))
     fresh.take(Connected(), at=0.0)
     assert not only(DecodeInput, fresh.submit(1, at=0.001, duplicate=True))
+    fresh.take(message("answered", Answered(()), slot="0", retained=True), at=0.001)
     fresh.take(own_state("b-8"), at=0.0015)
     assert [a.job for a in only(DecodeInput, fresh.take(manifest(), at=0.002))] == ["b-8-1"]
     fresh.take(manifest(), at=0.003)
@@ -278,6 +279,7 @@ def test_a_lost_connection_leaves_its_jobs_to_whoever_gets_them_again(gateway: D
     assert gateway.role.requester.open_jobs == 0
     gateway.take(Connected(), at=2.0)
     gateway.submit(1, at=2.1, duplicate=True)
+    gateway.take(message("answered", Answered(()), slot="0", retained=True))
     gateway.follow(gateway.take(own_state()))
     # The answer to the first life is for nobody, or there would be two results.
     assert not sent("result", gateway.answer("b-7-1", at=2.2))
@@ -320,6 +322,44 @@ def test_what_the_holder_before_answered_is_acknowledged_without_a_second_result
 
     assert only(Acknowledge, actions) == [Acknowledge(1)]
     assert not only(DecodeInput, successor.done)
+
+
+def test_what_comes_again_waits_for_the_record_where_our_own_state_overtakes_it(
+    gateway: DrivenGateway,
+) -> None:
+    gateway.submit(1, at=1.0)
+    (record,) = [a for a in only(Publish, gateway.answer("b-7-1", at=1.2)) if a.topic == ANSWERED]
+    successor = heir([])
+    successor.submit(1, at=0.1, duplicate=True)
+    successor.take(own_state("b-8"), at=0.2)
+
+    actions = successor.follow(
+        successor.take(message("answered", record.payload, slot="0", retained=True), at=0.6)
+    )
+
+    assert only(Acknowledge, actions) == [Acknowledge(1)]
+    assert not only(DecodeInput, successor.done)
+
+
+def test_what_comes_again_late_is_still_known_from_the_record(gateway: DrivenGateway) -> None:
+    gateway.submit(1, at=1.0)
+    successor = heir(gateway.answer("b-7-1", at=1.2))
+    successor.take(own_state("b-8"), at=0.2)
+
+    actions = successor.submit(1, at=0.9, duplicate=True)
+
+    assert only(Acknowledge, actions) == [Acknowledge(1)]
+    assert not only(DecodeInput, successor.done)
+
+
+def test_a_first_holder_leaves_a_record_so_that_the_next_one_need_not_wait() -> None:
+    first = heir([])
+    first.take(own_state("b-8"), at=0.2)
+
+    actions = first.pass_until(5.1)
+
+    (record,) = [a for a in only(Publish, actions) if a.topic == ANSWERED]
+    assert decode_json(Answered, record.payload) == Answered(())
 
 
 def test_an_answer_behind_a_slow_submission_is_remembered_until_that_one_is_answered(
@@ -393,7 +433,8 @@ def test_what_did_not_come_again_leaves_the_record(gateway: DrivenGateway) -> No
     gateway.submit(1, at=1.0)
     successor = heir(gateway.answer("b-7-1", at=1.2))
 
-    actions = successor.take(own_state("b-8"), at=0.2)
+    successor.take(own_state("b-8"), at=0.2)
+    actions = successor.pass_until(5.1)
 
     (record,) = [a for a in only(Publish, actions) if a.topic == ANSWERED]
     assert decode_json(Answered, record.payload) == Answered(())
