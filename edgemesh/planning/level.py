@@ -133,6 +133,24 @@ class Level:
         self._group = deque(((time, log + shift) for time, log in self._group), maxlen=WINDOW)
         self._centre += shift
 
+    def changed(self, factor: float) -> None:
+        """From now on samples are compared with ``factor`` times as much, as what they depend on has changed.
+
+        All samples before count as one, so that two which agree on something else overthrow them. Suspects on
+        the side of the change have shown it before it was told.
+        """
+        shift = -math.log(factor)
+        shown = [s for s in self._suspects if (s[1] > self._centre) == (factor > 1.0)]
+        self._suspects.clear()
+        if len(self._group) > 1:
+            self._earlier_spread = self._spread
+            self._group = deque([(self._group[-1][0], self._centre)], maxlen=WINDOW)
+            self._renew(self._renewed_at)
+        for time, log in shown:
+            explained = abs(log + shift - self._centre) <= self._band()
+            (self._group if explained else self._suspects).append((time, log + shift))
+        self._stale = True
+
     def read(self, now: float, guess: float) -> Reading:
         """The level as of ``now``; there must have been a sample. ``guess`` is the error of knowing nothing.
 

@@ -13,6 +13,10 @@ from edgemesh.planning.robust import clamped
 LOAD_NOISE: Final = 0.2
 """Share of all cores that others may take before it counts: every machine does something, and readings
 jump."""
+LOAD_STEP: Final = 0.25
+"""Change of what others take that may change the speed, and is told at once."""
+EXPECTED_STEP: Final = 1.25
+"""Factor between two slowdowns from which on they are two conditions of a device, and plans must know."""
 _FAIR_SHARE: Final = 0.5
 """Of the cores that a run gets however much others want, where the scheduler is fair to two that want all."""
 THROTTLED: Final = 1.5

@@ -15,6 +15,7 @@ import numpy as np
 from edgemesh.planning.instance import FloatArray
 from edgemesh.planning.level import FRESH_AGE, Level
 from edgemesh.planning.robust import clamped, is_positive, log_median
+from edgemesh.planning.slowdown_estimate import EXPECTED_STEP
 
 PROFILE_ERROR: Final = 0.15
 """Uncertainty of a profile before any run confirms it. The device measured it itself, alone and warm, so what
@@ -145,6 +146,8 @@ class UnitTimeEstimator:
         recent = now - self._level.stepped_at <= TOLD_SECONDS
         if recent and self._level.rose == (slowdown > self._slowdown):
             self._level.scale(self._slowdown / slowdown)
+        elif self._level and not 1.0 / EXPECTED_STEP < slowdown / self._slowdown < EXPECTED_STEP:
+            self._level.changed(slowdown / self._slowdown)
         self._slowdown = slowdown
 
     @cached_property

@@ -43,15 +43,12 @@ from edgemesh.roles.preparer import Preparer
 from edgemesh.roles.profiler import Profiler, Scale
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.requester import Requester
-from edgemesh.roles.resource_steps import is_step
+from edgemesh.roles.resource_steps import ResourceNews
 from edgemesh.roles.routes import ChosenRoute
 from edgemesh.roles.speed_check import SpeedCheck
 from edgemesh.roles.worker import Worker
 
 HEARTBEAT_SECONDS = 2.0
-RESOURCES_SECONDS = 5.0
-_LOOK_SECONDS = RESOURCES_SECONDS / 2
-"""Between two looks at the machine: a step is published after one, hence no more often than that."""
 _CONTENT_SHARE = 0.8
 """A model whose content exceeds this share of the executor's memory is left to other devices."""
 
@@ -121,8 +118,7 @@ class Device:
             report=self.meter.ran,
         )
         self.power = Power(settings.device, topics, settings.power, emulated=settings.emulated)
-        self._published: tuple[float, Resources] | None = None
-        """When resources were published last, and which; None since the connection is new."""
+        self._news = ResourceNews(settings.throttle_celsius)
         self._refusals = Refusals()
         self._sequence = 0
         self._last_heartbeat = 0.0
@@ -181,7 +177,7 @@ class Device:
         if isinstance(event, TimerFired) and event.name == "heartbeat":
             return [self._heartbeat(now), SetTimer("heartbeat", now + HEARTBEAT_SECONDS)]
         if isinstance(event, TimerFired) and event.name == "resources":
-            return [ReadResources(), SetTimer("resources", now + _LOOK_SECONDS)]
+            return [ReadResources(), SetTimer("resources", now + self._news.look_seconds)]
         if isinstance(event, ResourcesRead):
             # What an emulated board tells as busy is made of the share in its last heartbeat.
             share = self._own_work.take_share(now)
@@ -212,7 +208,7 @@ class Device:
 
     def _connected(self, event: Connected, now: float) -> list[Action]:
         mine = self.settings.device
-        self._published = None
+        self._news.connected()
         # A connection that ended before the answer came may have covered up that the broker had lost it all.
         reminder = self._reminder() if self._asks_memory else []
         self._asks_memory, self._was_connected = self._was_connected and not reminder, True
@@ -240,7 +236,7 @@ class Device:
             SetTimer("heartbeat", now + HEARTBEAT_SECONDS),
             *self.power.handle(event, now),
             ReadResources(),
-            SetTimer("resources", now + _LOOK_SECONDS),
+            SetTimer("resources", now + self._news.look_seconds),
         ]
 
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
@@ -398,12 +394,8 @@ class Device:
 
     def _resources(self, read: Resources, now: float) -> list[Action]:
         resources, actions = self.power.completed(read, now)
-        if self._published is not None:
-            at, before = self._published
-            due = now - at >= RESOURCES_SECONDS - _LOOK_SECONDS / 2
-            if not due and not is_step(before, resources, self.settings.throttle_celsius):
-                return actions
-        self._published = now, resources
+        if not self._news.look(resources, now):
+            return actions
         expiry = TOPICS["resources"].expiry
         payload = encode_json(resources)
         return [*actions, Publish(self._topic("resources"), payload, retain=True, expiry=expiry)]

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from edgemesh.planning.level import Level
 from edgemesh.planning.robust import is_positive
-from edgemesh.planning.slowdown_estimate import LOAD_NOISE, share_of_others
+from edgemesh.planning.slowdown_estimate import LOAD_NOISE, LOAD_STEP, share_of_others
 from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.roles.actions import Action, MeasureUnits, SetTimer
 from edgemesh.roles.events import (
@@ -41,8 +41,6 @@ _LONG_SECONDS: Final = 0.05
 """A run that takes longer is made once: a job may come."""
 _LOST_SECONDS: Final = 60.0
 _BUSY_SECONDS: Final = 0.5
-_LOAD_STEP: Final = 0.25
-"""Change of what others take of the processor that may change the speed."""
 _DOUBTS: Final = 4
 """Checks that one doubt is worth: as many samples as a step takes at most."""
 _TIMER: Final = "speed-check"
@@ -151,7 +149,7 @@ class SpeedCheck:
         throttled = frozenset(resources.throttled)
         others = share_of_others(resources.cpu, resources.own or 0.0)
         load = self._load if others is None else others
-        if throttled == self._throttled and abs(load - self._load) < _LOAD_STEP:
+        if throttled == self._throttled and abs(load - self._load) < LOAD_STEP:
             return []
         self._throttled, self._load = throttled, load
         return [action for digest in self._told for action in self._doubt(digest, now)]
