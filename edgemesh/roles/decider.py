@@ -196,6 +196,9 @@ class Decider:
             return self._removed(event.topic.names["model"])
         if kind == "state" and self._loses_a_plan((event.topic.names["device"],), now):
             return self._at_once(now)
+        if kind in ("state", "profile"):
+            # A device that joined or came back: until plans know, jobs take the longer way.
+            return self._plan_by(max(now + _SETTLE_SECONDS, self._planned_at + _STEP_SECONDS))
         return self._soon(now)
 
     def _heartbeat(self, device: str, now: float) -> list[Action]:

@@ -163,6 +163,8 @@ class Executor:
         self._deliver = deliver
         self._urgent: deque[ExecutorAction] = deque()
         self._patient: deque[ExecutorAction] = deque()
+        self._loading_seconds = 0.0
+        """What loading took before the run under way."""
         self._loaded: set[tuple[str, int, int]] = set()
         self._measured = (0.0, 0.0)
         """Seconds and spread of the measurement under way."""
@@ -216,6 +218,9 @@ class Executor:
         if isinstance(action, (RunUnits, LoadUnits)) and partition not in self._loaded:
             seconds += self.speed.load_seconds
             self._loaded.add(partition)
+            self._loading_seconds = self.speed.load_seconds
+        else:
+            self._loading_seconds = 0.0
         self._started_at = self._clock.now
         self._clock.call_later(seconds, self._done, self._life, action, seconds)
 
@@ -270,7 +275,8 @@ class Executor:
             section = self._outputs(known[0], start, stop, action.section, action.codec)
         except DecodeError as error:
             return RunFailed(action.run, error.code, str(error))
-        return RunFinished(action.run, section, seconds - CODE_SECONDS, CODE_SECONDS)
+        code = CODE_SECONDS + self._loading_seconds  # where an executor counts it
+        return RunFinished(action.run, section, seconds - code, code)
 
 
 def resources() -> Resources:
