@@ -46,6 +46,7 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.first_hop import FirstHop
 from edgemesh.roles.frames import Frames
+from edgemesh.roles.lateness import Lateness
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
@@ -100,6 +101,7 @@ class Requester:
         self._jobs = OpenJobs()
         self._bench = Bench()
         self._pace = AnswerPace()
+        self._lateness = Lateness()
         self._frames = Frames()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
@@ -324,6 +326,8 @@ class Requester:
         self._jobs.open_attempt(job, number, choice)
         job.last = choice
         job.expected_at = now + self._expected(choice)
+        if number == 0:
+            job.first_sent = now, choice.predicted * len(self._jobs)
         if submitted.route is None and job.hedges < _HEDGES:
             expected = self._expected(choice)
             job.hedge_at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
@@ -333,7 +337,7 @@ class Requester:
 
     def _expected(self, choice: ChosenRoute) -> float:
         """Seconds that ``choice`` may take: all that is under way already may have to be done first."""
-        return choice.predicted * len(self._jobs)
+        return choice.predicted * len(self._jobs) * self._lateness.factor(choice)
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
@@ -434,6 +438,9 @@ class Requester:
             if route is not None:
                 self._bench.succeeded(route.devices)
                 self._pace.answered(route.devices, self._jobs.count_over, now)
+                if reply.attempt == 0:
+                    at, predicted = job.first_sent
+                    self._lateness.answered(route, now - at, predicted)
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
