@@ -64,6 +64,8 @@ class Level:
         self._centre = 0.0
         self._spread = 0.0
         self._earlier_spread = 0.0
+        self.before_step = 1.0
+        """The level before the last step."""
         self._renewed_at = -math.inf
         self._stale = False
         """Whether centre and spread lack the newest samples."""
@@ -83,6 +85,11 @@ class Level:
         """Whether the newest sample lies outside of the band: more samples would tell whether it is a
         step."""
         return bool(self._suspects)
+
+    @property
+    def value(self) -> float:
+        """What it is now, however well that is known."""
+        return math.exp(clamped(self._centre, *_EXPONENT_RANGE))
 
     @property
     def newest_at(self) -> float:
@@ -117,7 +124,7 @@ class Level:
         self._suspects.append(sample)
         if not self._confirmed():
             return False
-        self._earlier_spread = self._spread
+        self._earlier_spread, self.before_step = self._spread, self.value
         self.stepped_at, self.rose = now, deviation > 0.0
         self._group.clear()
         self._group.extend(self._suspects[-CONFIRMING:])
@@ -141,15 +148,21 @@ class Level:
         """
         shift = -math.log(factor)
         shown = [s for s in self._suspects if (s[1] > self._centre) == (factor > 1.0)]
-        self._suspects.clear()
-        if len(self._group) > 1:
-            self._earlier_spread = self._spread
-            self._group = deque([(self._group[-1][0], self._centre)], maxlen=WINDOW)
-            self._renew(self._renewed_at)
+        self._only(self._centre)
         for time, log in shown:
             explained = abs(log + shift - self._centre) <= self._band()
             (self._group if explained else self._suspects).append((time, log + shift))
         self._stale = True
+
+    def back_to(self, value: float) -> None:
+        """What samples were taken under is over, and ``value`` is what was known before: it counts as one."""
+        self._only(math.log(value))
+
+    def _only(self, centre: float) -> None:
+        self._earlier_spread = max(self._spread, self._earlier_spread)
+        self._group = deque([(self.newest_at, centre)], maxlen=WINDOW)
+        self._suspects.clear()
+        self._renew(self._renewed_at)
 
     def read(self, now: float, guess: float) -> Reading:
         """The level as of ``now``; there must have been a sample. ``guess`` is the error of knowing nothing.
@@ -170,7 +183,7 @@ class Level:
         if self._suspects:
             doubt = sum([abs(log - self._centre) for _, log in self._suspects]) * DOUBT_SHARE
         error = min(guess, math.sqrt(error**2 + (stale * guess) ** 2 + doubt**2))
-        return Reading(math.exp(clamped(self._centre, *_EXPONENT_RANGE)), error, age)
+        return Reading(self.value, error, age)
 
     def _confirmed(self) -> bool:
         newest = self._suspects[-CONFIRMING:]

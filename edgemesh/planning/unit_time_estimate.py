@@ -88,6 +88,8 @@ class UnitTimeEstimator:
         self._level = Level()
         self._slowdown = 1.0
         """What was expected last."""
+        self._unhindered: float | None = None
+        """The correction before the slowdown that is expected now began; None while none is."""
         usable = [run for run in runs if self._usable(run)]
         self._overhead, self._factor = _overhead_and_factor([(self._sum(run), run.seconds) for run in usable])
         alone = [MeasuredRun(u, u + 1, float(s)) for u, s in enumerate(units)]
@@ -139,16 +141,24 @@ class UnitTimeEstimator:
     def _expect(self, slowdown: float, now: float) -> None:
         """Take note of a slowdown that is expected from now on.
 
-        Runs may have shown it before the device told of its cause: then it is in the level already.
+        Runs may have shown it before the device told of its cause: then it is in the level already. When the
+        cause is over, what runs have shown under it is, too.
         """
-        if slowdown == self._slowdown:
+        before, self._slowdown = self._slowdown, slowdown
+        if slowdown == before or not self._level:
             return
-        recent = now - self._level.stepped_at <= TOLD_SECONDS
-        if recent and self._level.rose == (slowdown > self._slowdown):
-            self._level.scale(self._slowdown / slowdown)
-        elif self._level and not 1.0 / EXPECTED_STEP < slowdown / self._slowdown < EXPECTED_STEP:
-            self._level.changed(slowdown / self._slowdown)
-        self._slowdown = slowdown
+        level = self._level
+        shown = now - level.stepped_at <= TOLD_SECONDS and level.rose == (slowdown > before)
+        if slowdown < EXPECTED_STEP <= before and self._unhindered is not None:
+            level.back_to(self._unhindered)
+            self._unhindered = None
+            return
+        if before < EXPECTED_STEP <= slowdown:
+            self._unhindered = level.before_step if shown else level.value
+        if shown:
+            level.scale(before / slowdown)
+        elif not 1.0 / EXPECTED_STEP < slowdown / before < EXPECTED_STEP:
+            level.changed(slowdown / before)
 
     @cached_property
     def _runs(self) -> FloatArray | None:

@@ -105,6 +105,8 @@ class Decider:
         self._origins: set[Key] = set()
         self._failures: dict[Key, str] = {}
         self._asked: dict[PlanRequest, None] = {}
+        self._profiled: dict[tuple[str, str], str] = {}
+        """Device and model to the boot id under which it published a profile of it last."""
         self._todo: list[Key] = []
         """What is left of the round under way."""
         self._plan_at: float | None = None
@@ -196,10 +198,20 @@ class Decider:
             return self._removed(event.topic.names["model"])
         if kind == "state" and self._loses_a_plan((event.topic.names["device"],), now):
             return self._at_once(now)
-        if kind in ("state", "profile"):
-            # A device that joined or came back: until plans know, jobs take the longer way.
-            return self._plan_by(max(now + _SETTLE_SECONDS, self._planned_at + _STEP_SECONDS))
+        if kind == "profile" and self._is_first_of_a_life(**event.topic.names):
+            return self._plan_by(max(now + _SETTLE_SECONDS, self._planned_at + _URGENT_SECONDS))
         return self._soon(now)
+
+    def _is_first_of_a_life(self, device: str, model: str) -> bool:
+        """Whether this profile is the first since the device has started: it can be planned with now, and
+        until it is, jobs take a longer way."""
+        about = self.view.about(device)
+        if about is None or self._profiled.get((device, model)) == about.boot:
+            return False
+        if len(self._profiled) >= _ORIGINS:
+            self._profiled.clear()
+        self._profiled[device, model] = about.boot
+        return True
 
     def _heartbeat(self, device: str, now: float) -> list[Action]:
         heartbeat = self.view.devices[device].heartbeat

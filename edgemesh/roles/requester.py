@@ -64,6 +64,9 @@ _HEDGES = 2
 _HEDGE_FACTOR = 2.0
 _HEDGE_SECONDS = 0.3
 """A job is sent again when it outlives its prediction by this factor and this many seconds."""
+_HEDGE_PATIENCE = 0.25
+"""A copy that takes long itself is made after this share of its time: a job that is only late is home by
+then, and the copy would keep a slow device busy for nothing."""
 _OVERTAKE_FACTOR = 1.5
 """A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
 _GRACE_SECONDS = 1.5
@@ -514,6 +517,11 @@ class Requester:
             return [self._timer(job)]
         other = self._untried(job, fresh)
         local = other is not None and other.devices == {self._origin}
+        if other is not None:
+            due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
+            if now < due:
+                job.hedge_at = due
+                return [self._timer(job)]
         if now < job.half_time and not local and self.leaving(job.submitted.job):
             # Its link is slow or dead, and no device has failed yet: a second activation would wait behind
             # the first and make both later. The device gets its time once the activation is there.

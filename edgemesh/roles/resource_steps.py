@@ -47,7 +47,7 @@ class ResourceNews:
         if self._published is not None:
             at, before = self._published
             loaded = _load_stepped(before, resources)
-            due = now - at >= RESOURCES_SECONDS - LOOK_SECONDS / 2
+            due = now - at >= RESOURCES_SECONDS - self.look_seconds / 2
             stepped = loaded or self._unconfirmed or _is_step(before, resources, self._throttle_celsius)
             if not due and not stepped:
                 return False

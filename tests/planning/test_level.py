@@ -107,6 +107,40 @@ def test_noise_and_scattered_outliers_are_hardly_ever_taken_for_a_step(seed: int
     assert level.steps or worst < 0.2
 
 
+def test_what_was_measured_under_another_condition_is_overthrown_by_two_samples() -> None:
+    level = level_of(*[0.01] * 20)
+
+    level.changed(2.0)  # from now on 0.02 would be nothing new
+    assert value_of(level) == pytest.approx(0.01)
+    level.add(0.015, 20.0)
+    level.add(0.015, 20.5)
+
+    assert value_of(level) == pytest.approx(0.015)
+
+
+def test_samples_that_showed_a_change_before_it_was_told_count_as_much_less_afterwards() -> None:
+    told_late = level_of(*[0.01] * 20)
+    told_late.add(0.02, 20.0)
+    assert told_late.doubtful
+
+    told_late.changed(2.0)
+
+    assert not told_late.doubtful and value_of(told_late) == pytest.approx(0.01)
+    told_late.changed(0.5)
+    assert value_of(told_late) == pytest.approx(0.01)
+
+
+def test_what_was_known_before_a_condition_comes_back_as_one_sample() -> None:
+    level = level_of(*[0.01] * 5, *[0.03] * 10)
+
+    level.back_to(level.before_step)
+
+    assert value_of(level) == pytest.approx(0.01)
+    level.add(0.03, 20.0)
+    level.add(0.03, 20.5)
+    assert value_of(level) == pytest.approx(0.03)
+
+
 def test_doubt_and_age_make_a_level_uncertain() -> None:
     level = level_of(*[0.01] * 20)
     certain = level.read(20.0, GUESS).error

@@ -94,11 +94,13 @@ def assignment(
     epoch: tuple[int, int] = (1, 1),
     seconds: float = 0.1,
     fallbacks: Mapping[str, tuple[Hop, ...]] | None = None,
+    fallback_seconds: float | None = None,
     origin: str = "app",
     digest: str = DIGEST,
 ) -> MessageReceived:
-    """An assignment for ``face``; ``fallbacks`` by the device that each avoids."""
-    others = tuple(Fallback(device, other, 2 * seconds) for device, other in (fallbacks or {}).items())
+    """An assignment for ``face``; ``fallbacks`` by the device that each avoids, twice as slow unless told."""
+    slower = 2 * seconds if fallback_seconds is None else fallback_seconds
+    others = tuple(Fallback(device, other, slower) for device, other in (fallbacks or {}).items())
     told = Assignment(
         *epoch, "face", digest, origin, "latency", route or ROUTE, (), 0.0, seconds, "test", fallbacks=others
     )

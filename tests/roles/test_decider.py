@@ -154,6 +154,24 @@ def test_a_pending_round_is_not_lost_by_one_at_once(planned: DrivenDecider) -> N
     assert devices(plans(beat(planned, 20.0))[-1]) == ["fast"]
 
 
+def test_a_device_is_planned_with_as_soon_as_its_first_profile_is_there(planned: DrivenDecider) -> None:
+    rounds = watch_rounds(planned)
+    beat(planned, 20.0)
+    planned.take(state("new"))
+    planned.take(about("new", DIGEST))
+    beat(planned, 22.5, "fast", "slow", "new")
+    before = len(rounds)
+    assert rounds[-1] > 20.0  # a round that knew nothing of its speed
+
+    planned.take(profile("new", *[0.001] * 4))
+    beat(planned, 23.0, "fast", "slow", "new")
+
+    assert len(rounds) == before + 1
+    planned.take(profile("new", *[0.0011] * 4))
+    beat(planned, 23.5, "fast", "slow", "new")
+    assert len(rounds) == before + 1, "a second one is news like any other"
+
+
 def test_a_flapping_device_does_not_keep_the_planner_busy(planned: DrivenDecider) -> None:
     rounds = watch_rounds(planned)
     for step in range(1000):

@@ -92,6 +92,30 @@ def test_load_that_runs_showed_before_the_device_told_of_it_is_not_counted_twice
     assert seen == pytest.approx([1.0] * len(seen))
 
 
+def test_a_load_that_ends_takes_with_it_what_it_cost_more_than_was_expected_of_it() -> None:
+    estimates = knowing("pi")
+    for second in range(5):
+        ran(estimates, "pi", 0.04, float(second))
+    for second in range(5, 15):
+        ran(estimates, "pi", 0.16, float(second))  # four times as long, where twice is expected at most
+        estimates.observe_resources("pi", Resources(1.0, 1 << 30, 1 << 29, own=0.0))
+    assert run_seconds(estimates, "pi", 15.0) == pytest.approx(0.16)
+
+    estimates.observe_resources("pi", Resources(0.1, 1 << 30, 1 << 29, own=0.0))
+
+    assert run_seconds(estimates, "pi", 15.0) == pytest.approx(0.04)
+
+
+def test_a_told_load_is_a_step_and_drift_of_it_is_none() -> None:
+    estimates = knowing("pi")
+    steps = []
+    for cpu in (0.1, 0.9, 0.9, 0.92, 0.94, 0.1):
+        estimates.observe_resources("pi", Resources(cpu, 1 << 30, 1 << 29, own=0.0))
+        steps.append(estimates.steps)
+
+    assert steps == [0, 0, 1, 1, 1, 2]
+
+
 def test_a_correction_that_nothing_confirms_heals_and_one_that_is_confirmed_stays() -> None:
     estimates = knowing("forgotten", "checked")
     for second in range(0, 1800, 10):

@@ -417,6 +417,36 @@ def test_a_job_that_outlives_its_prediction_is_sent_again_elsewhere(planned: Dri
     assert ended.route == ROUTE and ended.attempts == 2
 
 
+def test_late_answers_are_expected_of_a_route_that_gave_one_until_it_answers_in_time(
+    planned: DrivenRequester,
+) -> None:
+    """A device that others load is not lost: copies would only fill the one that the next plan moves to."""
+    planned.take(submitted("j-1"), at=1.0)
+    beat(planned, 1.5, "one", "two")
+    assert len(works(planned.done)) == 2
+    planned.take(reply("j-1", attempt=0), at=1.6)
+
+    planned.take(submitted("j-2"), at=2.0)
+    assert works(beat(planned, 2.55, "one", "two")) == []
+    planned.take(reply("j-2", attempt=0), at=2.6)
+    planned.take(submitted("j-3"), at=3.0)
+    planned.take(reply("j-3", attempt=0), at=3.1)
+
+    planned.take(submitted("j-4"), at=4.0)
+    ((_, header),) = works(beat(planned, 4.5, "one", "two"))
+    assert header.job == "j-4" and header.attempt == 1
+
+
+def test_a_copy_that_takes_long_itself_is_made_later(asker: DrivenRequester) -> None:
+    slow = {"one": (Hop("two", 4),)}
+    asker.take(assignment(Hop("one", 4), fallbacks=slow, fallback_seconds=8.0))
+    asker.take(submitted(left=30.0), at=1.0)
+
+    assert works(beat(asker, 2.9, "one", "two")) == []
+    ((device, _),) = works(beat(asker, 3.1, "one", "two"))
+    assert device == "two"
+
+
 def test_a_job_is_hedged_twice_at_most(planned: DrivenRequester) -> None:
     planned.take(submitted(left=30.0), at=1.0)
     beat(planned, 30.0, "one", "two")
