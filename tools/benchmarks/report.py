@@ -50,9 +50,9 @@ class Report:
     def holds(self) -> bool:
         return not self.failures and bool(self.claims) and all(claim.holds for claim in self.claims)
 
-    def claim(self, text: str, value: float, limit: float, unit: str = "x") -> None:
+    def claim(self, text: str, value: float, limit: float, unit: str = "x", *, note: str = "") -> None:
         """Note a claim."""
-        self.claims.append(Claim(text, round(value, 4), limit, unit))
+        self.claims.append(Claim(text, round(value, 4), limit, unit, note))
 
     def claim_nothing(self, text: str, limit: float, note: str) -> None:
         """Note a claim that cannot be made here, and why."""
