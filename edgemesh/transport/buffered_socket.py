@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from typing import Any
 
-_READ_BYTES = 1 << 16
+_READ_BYTES = 1 << 18
 _JOINED_BYTES = 1 << 16
 """Packets are sent together up to this size: a PUBACK rides with the message before it."""
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
