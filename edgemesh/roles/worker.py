@@ -49,6 +49,9 @@ from edgemesh.roles.refusals import Refusals
 QUEUE_SECONDS = 5.0
 """Predicted work that may wait; more answers ``busy`` at once instead of late."""
 QUEUE_JOBS = 256
+_SHARE_OF_DEADLINE = 0.75
+"""Of the time that is left a job may take here behind others: the way home takes some, and predictions err.
+With all of it two of three jobs that were run under overload came too late (docs/benchmarks.md)."""
 _REMEMBERED_JOBS = 4096
 _REMEMBERED_PARTITIONS = 4096
 _UNKNOWN_SECONDS = 0.05
@@ -212,7 +215,7 @@ class Worker:
         # Taken in all the same, under overload every job would wait until it is too late for it, and what
         # still ran would be answered to nobody. An idle device runs what it is given: a prediction that was
         # once too long is corrected by runs only.
-        if queued > 0.0 and queued + self._predicted(task.partition) > header.left:
+        if queued > 0.0 and queued + self._predicted(task.partition) > _SHARE_OF_DEADLINE * header.left:
             return BusyError(f"{self.device} has {queued:.2f} s of work waiting, too much for the deadline")
         return None
 

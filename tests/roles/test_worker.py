@@ -89,8 +89,8 @@ def test_answers_busy_at_once_when_a_job_would_wait_past_its_deadline(worker: Dr
     worker.role.expect(DIGEST, 0, 2, 1.0)
     worker.take(activation("j-0", left=10.0), at=1.0)
 
-    worker.take(activation("j-1", left=1.5), at=1.0)  # ends at 3.0 where 2.5 is its deadline
-    worker.take(activation("j-2", left=2.5), at=1.0)
+    worker.take(activation("j-1", left=2.5), at=1.0)  # ends at 3.0, its deadline is 3.5: too close
+    worker.take(activation("j-2", left=2.8), at=1.0)
 
     assert codes(worker.done) == [("j-1", "busy")]
     assert worker.role.jobs == 2
