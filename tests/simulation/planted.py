@@ -250,32 +250,33 @@ def shares_when_alone(patch: Patch) -> None:
     patch.setattr(Gateway, "_submissions_wanted", shared)
 
 
-def late_timer_of_a_client_dropped(patch: Patch) -> None:
-    """A program that was stopped takes no notice of the deadlines that passed meanwhile."""
-    handle = ClientRole.handle
+def _when_a_timer_is_late(patch: Patch, role: Any, dropped: Callable[[Any], bool]) -> None:
+    """As it is of a program that was stopped; ``dropped(role)`` tells whether the event comes to nothing."""
+    handle = role.handle
 
-    def in_time_only(self: Any, event: Any, now: float) -> Any:
+    def watched(self: Any, event: Any, now: float) -> Any:
         due = self.__dict__.setdefault("due", {})
-        if isinstance(event, TimerFired) and now > due.get(event.name, now) + 0.01:
+        late = isinstance(event, TimerFired) and now > due.get(event.name, now) + 0.01
+        if late and dropped(self):
             return []
         actions = handle(self, event, now)
         due.update({action.name: action.at for action in actions if isinstance(action, SetTimer)})
         return actions
 
-    patch.setattr(ClientRole, "handle", in_time_only)
+    patch.setattr(role, "handle", watched)
+
+
+def late_timer_of_a_client_dropped(patch: Patch) -> None:
+    """A program that was stopped takes no notice of the deadlines that passed meanwhile."""
+    _when_a_timer_is_late(patch, ClientRole, lambda role: True)
 
 
 def standby_forgets_what_waited(patch: Patch) -> None:
     """A standby that was stopped throws away what it would have heard meanwhile, and takes the role late."""
-    handle = Standby.handle
 
-    def forgetful(self: Any, event: Any, now: float) -> Any:
-        due = self.__dict__.setdefault("due", {})
-        if isinstance(event, TimerFired) and now > due.get(event.name, now) + 0.01:
-            self._term = 0
-        actions = handle(self, event, now)
-        due.update({action.name: action.at for action in actions if isinstance(action, SetTimer)})
-        return actions
+    def forgotten(role: Any) -> bool:
+        role._term = 0
+        return False
 
     heard = Standby._heard
 
@@ -283,7 +284,7 @@ def standby_forgets_what_waited(patch: Patch) -> None:
         late = now > self.__dict__.get("due", {}).get("standby", now) + 0.01
         return [] if late and self._holder is not None else heard(self, event, now)
 
-    patch.setattr(Standby, "handle", forgetful)
+    _when_a_timer_is_late(patch, Standby, forgotten)
     patch.setattr(Standby, "_heard", deaf_when_late)
     patch.setattr(Decider, "_assignment", lambda self, event, now: [])
 
