@@ -16,7 +16,7 @@ jump."""
 LOAD_STEP: Final = 0.25
 """Change of what others take that may change the speed, and is told at once."""
 EXPECTED_STEP: Final = 1.25
-"""Factor between two slowdowns from which on they are two conditions of a device, and plans must know."""
+"""Factor between two slowdowns from which on they are two conditions of a device."""
 _FAIR_SHARE: Final = 0.5
 """Of the cores that a run gets however much others want, where the scheduler is fair to two that want all."""
 THROTTLED: Final = 1.5
@@ -56,6 +56,11 @@ class OthersLoad:
     def share(self) -> float:
         """What both of the last two readings show: one may be a burst, or have caught our own run."""
         return min(self._last)
+
+
+def is_step(before: float, after: float) -> bool:
+    """Whether two expected slowdowns are two conditions of a device, so that plans must know."""
+    return not 1.0 / EXPECTED_STEP < after / before < EXPECTED_STEP
 
 
 def expected_slowdown(others: float, throttled: Collection[str]) -> float:

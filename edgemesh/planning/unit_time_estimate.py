@@ -15,7 +15,7 @@ import numpy as np
 from edgemesh.planning.instance import FloatArray
 from edgemesh.planning.level import FRESH_AGE, Level
 from edgemesh.planning.robust import clamped, is_positive, log_median
-from edgemesh.planning.slowdown_estimate import EXPECTED_STEP
+from edgemesh.planning.slowdown_estimate import EXPECTED_STEP, is_step
 
 PROFILE_ERROR: Final = 0.15
 """Uncertainty of a profile before any run confirms it. The device measured it itself, alone and warm, so what
@@ -157,7 +157,7 @@ class UnitTimeEstimator:
             self._unhindered = level.before_step if shown else level.value
         if shown:
             level.scale(before / slowdown)
-        elif not 1.0 / EXPECTED_STEP < slowdown / before < EXPECTED_STEP:
+        elif is_step(before, slowdown):
             level.changed(slowdown / before)
 
     @cached_property

@@ -9,7 +9,7 @@ from edgemesh.errors import DecodeError
 from edgemesh.planning.link_estimate import LinkEstimate, LinkEstimator, SampleKind, receiver_share
 from edgemesh.planning.queue_estimate import QueueEstimates
 from edgemesh.planning.rate_estimate import EventRate
-from edgemesh.planning.slowdown_estimate import EXPECTED_STEP, OthersLoad, expected_slowdown
+from edgemesh.planning.slowdown_estimate import OthersLoad, expected_slowdown, is_step
 from edgemesh.planning.unexplained_estimate import UnexplainedTime
 from edgemesh.planning.unit_time_estimate import MeasuredRun, UnitTimeEstimator, UnitTimes
 from edgemesh.protocol.assignment import Assignment
@@ -77,7 +77,7 @@ class MeshEstimates:
             load.observe(resources.cpu, resources.own)
         before, after = self.slowdown(device), expected_slowdown(load.share, resources.throttled)
         self._slowdown[device] = after
-        self._steps += not 1.0 / EXPECTED_STEP < after / before < EXPECTED_STEP
+        self._steps += is_step(before, after)
 
     def queue(self, device: str, now: float) -> float:
         """Seconds that a job is likely to wait on the device."""

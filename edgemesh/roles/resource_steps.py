@@ -40,13 +40,13 @@ class ResourceNews:
 
     def look(self, resources: Resources, now: float) -> bool:
         """Whether this reading is to be published; it counts as published then."""
-        others = share_of_others(resources.cpu, resources.own or 0.0)
+        others = _others(resources)
         if others is not None:
             self._loaded = others > LOAD_NOISE
         loaded = False
         if self._published is not None:
             at, before = self._published
-            loaded = _load_stepped(before, resources)
+            loaded = _load_stepped(_others(before), others)
             due = now - at >= RESOURCES_SECONDS - self.look_seconds / 2
             stepped = loaded or self._unconfirmed or _is_step(before, resources, self._throttle_celsius)
             if not due and not stepped:
@@ -68,10 +68,13 @@ def _is_step(before: Resources, after: Resources, throttle_celsius: float | None
     return _is_hot(before, throttle_celsius) != _is_hot(after, throttle_celsius)
 
 
-def _load_stepped(before: Resources, after: Resources) -> bool:
+def _others(resources: Resources) -> float | None:
+    return share_of_others(resources.cpu, resources.own or 0.0)
+
+
+def _load_stepped(before: float | None, after: float | None) -> bool:
     """Whether other programs take more or less than they did; False where that cannot be told."""
-    then, now = (share_of_others(each.cpu, each.own or 0.0) for each in (before, after))
-    return then is not None and now is not None and abs(now - then) >= LOAD_STEP
+    return before is not None and after is not None and abs(after - before) >= LOAD_STEP
 
 
 def _state_of_plug(resources: Resources) -> tuple[str, str] | None:
