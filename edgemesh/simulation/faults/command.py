@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from edgemesh.simulation.faults.minimise import minimal
@@ -89,29 +89,23 @@ def _tell_progress(founds: Sequence[Found], schedules: int, seconds: float) -> N
 
 
 def _summary(founds: Sequence[Found], failing: int, schedules: int, seconds: float) -> str:
-    ended = _ended(founds)
+    ended = _total(found.ended for found in founds)
     jobs = ", ".join(f"{count} {code}" for code, count in ended.most_common())
     window = sum(found.in_window for found in founds)
+    reached = sorted(_total(found.reached for found in founds).items())
     return (
         f"{schedules} schedules in {seconds:.0f} s: {failing} break a rule\n"
         f"{sum(ended.values())} jobs: {jobs}\n"
         f"{window} results came twice between a result and its record (roles/answered.py)\n"
-        f"reached: {', '.join(f'{count} times {what}' for what, count in sorted(_reached(founds).items()))}"
+        f"reached: {', '.join(f'{count} times {what}' for what, count in reached)}"
     )
 
 
-def _reached(founds: Sequence[Found]) -> Counter[str]:
-    reached: Counter[str] = Counter()
-    for found in founds:
-        reached.update(found.reached)
-    return reached
-
-
-def _ended(founds: Sequence[Found]) -> Counter[str]:
-    ended: Counter[str] = Counter()
-    for found in founds:
-        ended.update(found.ended)
-    return ended
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return total
 
 
 def _show_smallest(outcome: Outcome) -> None:
@@ -164,8 +158,8 @@ def _report(
         "schedules": schedules,
         "seconds": round(seconds, 1),
         "steps": sum(found.steps for found in founds),
-        "jobs": dict(_ended(founds)),
-        "reached": dict(_reached(founds)),
+        "jobs": dict(_total(found.ended for found in founds)),
+        "reached": dict(_total(found.reached for found in founds)),
         "answered twice in the window": sum(found.in_window for found in founds),
         "failing": [list(entry) for entry in failing],
     }
