@@ -6,7 +6,8 @@ Kinds of samples, each ``n`` bytes in ``s`` seconds:
   ``s = base + n / up``.
 * ``echo``: from publish to own receipt: ``s = base + n / up + n / down``.
 * ``tail``: from PUBACK to own receipt of the same message: ``s = n / down``. The better half of an echo:
-  whatever delayed the way up is in neither end of it.
+  whatever delayed the way up is in neither end of it. The same of a message from another device that waited
+  in the broker for the one before it: from the receipt for that one to its own.
 * ``down``: a message from another device less that device's share (``receiver_share``):
   ``s = base + n / down``.
 

@@ -39,6 +39,9 @@ class Transfer:
     nbytes: Count
     seconds: Seconds
     peer: Id | None = None
+    after_receipt: Seconds | None = None
+    """Of ``received``: seconds since the receipt of ``peer`` for the message before it, where it had been
+    waiting in the broker for that one to be through (down at the peer, and nothing else)."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class Device:
         *,
         emulate: Scale | None = None,
         pace: Callable[[str, int, int], float] = lambda digest, start, stop: 0.0,
-        size_of: Callable[[bytes], int] = len,
+        size_of: Callable[[bytes | memoryview], int] = len,
     ) -> None:
         """``emulate`` and ``pace`` slow an emulated board down: its profile and its runs.
 
@@ -241,6 +241,7 @@ class Device:
 
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
         kind, names = event.topic.kind, event.topic.names
+        self.meter.came_in(event, now)
         if kind == "work":
             return self.worker.handle(event, now)
         if kind in ("reply", "response"):

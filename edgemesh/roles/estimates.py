@@ -171,7 +171,11 @@ class MeshEstimates:
             self._sample(sender, "echo", transfer.nbytes, transfer.seconds, now)
         elif transfer.kind == "tail":
             self._sample(sender, "tail", transfer.nbytes, transfer.seconds, now)
-        elif transfer.peer is not None and self._knows(transfer.peer):
+        elif transfer.peer is None or not self._knows(transfer.peer):
+            return
+        elif transfer.after_receipt is not None:
+            self._sample(transfer.peer, "tail", transfer.nbytes, transfer.after_receipt, now)
+        else:
             link = self.link(sender, now).link
             share = receiver_share(transfer.nbytes, transfer.seconds, link)
             self._sample(transfer.peer, "down", transfer.nbytes, share, now)

@@ -215,6 +215,7 @@ class Gateway:
         return Publish(self._topics.build("gateway", slot=self._slot), payload, qos=1, retain=True)
 
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
+        self.meter.came_in(event, now)
         if event.topic.kind == "submit":
             return self._submitted(event, now)
         actions: list[Action] = []

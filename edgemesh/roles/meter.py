@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from edgemesh.errors import DecodeError
@@ -52,7 +53,7 @@ class Meter:
         topics: Topics,
         *,
         origin: str = APP_ORIGIN,
-        size_of: Callable[[bytes], int] = len,
+        size_of: Callable[[bytes | memoryview], int] = len,
     ) -> None:
         """``origin`` is that of the requester's jobs; ``size_of`` is what a payload counts as on the link."""
         self._requester = requester
@@ -104,6 +105,11 @@ class Meter:
             if isinstance(action, Publish) and (action.token or "").startswith(_TIMED):
                 assert action.token is not None
                 self._sent.add(action.token, self._size_of(action.payload), self._peer(action.topic), now)
+
+    def came_in(self, message: MessageReceived, now: float) -> None:
+        """Note what others send, which comes in on the same link."""
+        if message.topic.kind != "probe":
+            self._sent.came_in(self._size_of(message.payload), now)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to acknowledgements, receipts, probes coming back and the time to report."""
@@ -167,20 +173,23 @@ class Meter:
         self._note("echoed", timed, timed.seconds, now)
         if timed.after_acknowledgement is not None:
             self._note("tail", timed, timed.after_acknowledgement, now)
-        if timed.nbytes > SMALL_BYTES:
+        if timed.nbytes > SMALL_BYTES and not timed.held_up:
             self._probe.returned(timed.nbytes, timed.seconds, now)
         return self._wake(now)
 
     def _note(self, kind: TransferKind, timed: Timed, seconds: float, now: float) -> None:
-        if timed.nbytes <= SMALL_BYTES and not timed.alone:
+        if (timed.nbytes <= SMALL_BYTES and not timed.alone) or (timed.held_up and kind != "tail"):
             return
-        transfer = Transfer(kind, timed.nbytes, seconds, timed.peer if kind == "received" else None)
+        transfer = Transfer(kind, timed.nbytes, seconds)
+        if kind == "received":
+            transfer = replace(transfer, peer=timed.peer, after_receipt=timed.after_receipt)
         self._recent.add(transfer, now)
         if len(self._transfers) < _TRANSFERS:
             self._transfers.append(transfer)
         if transfer.nbytes >= LARGE_BYTES:
             key = sort_of(transfer)
-            since = self._compare(key, transfer.seconds / transfer.nbytes, now)
+            took = transfer.seconds if transfer.after_receipt is None else transfer.after_receipt
+            since = self._compare(key, took / transfer.nbytes, now)
             if since is not None:
                 self._recent.link_changed(since)
             if self._usual[key].doubtful:

@@ -19,7 +19,7 @@ _KINDS: Final = 12
 
 def sort_of(transfer: Transfer) -> tuple[object, ...]:
     """What transfers have in common that can be compared: kind, peer, and size within a factor of two."""
-    return transfer.kind, transfer.peer, transfer.nbytes.bit_length()
+    return transfer.kind, transfer.peer, transfer.after_receipt is None, transfer.nbytes.bit_length()
 
 
 class _Measured(NamedTuple):

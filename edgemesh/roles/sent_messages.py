@@ -5,6 +5,14 @@ first, and that wait is the queue's and not the link's: at a fifth of its rate a
 times slower with each message that queues. ``base`` is the time of a message of no size. An earlier message
 that was acknowledged at ``t`` had left the link by ``t - base``, so the next one cannot have begun before
 that. A small message that waited tells nothing: what is left of its time is the base that was taken off.
+
+The receiver's link carries one message after the other, too. What the broker had whole when the receipt for
+an earlier message to the same device came has waited for that one, and what it took from then on is its bytes
+on the receiver's link and nothing else.
+
+What others send comes in on the sender's own link, and holds up acknowledgements and echoes: an
+acknowledgement that comes right after a large message may be late, so it tells nothing, and an echo that the
+broker had before that message came took from then on what its bytes take.
 """
 
 from __future__ import annotations
@@ -13,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from edgemesh.planning.link_estimate import SMALL_BYTES
+from edgemesh.planning.link_estimate import LARGE_BYTES, SMALL_BYTES
 
 OPEN: Final = 64
 """Messages that are timed at once; the oldest gives way."""
@@ -31,6 +39,8 @@ class _Sent:
     alone: bool
     """Whether all before it had been acknowledged."""
     acknowledged: float | None = None
+    held_up: bool = False
+    """Whether the acknowledgement came right behind a message from others."""
 
 
 class Timed(NamedTuple):
@@ -44,8 +54,13 @@ class Timed(NamedTuple):
     """Before that, since it was handed over."""
     alone: bool
     """Whether no other message was under way when it was handed over."""
+    held_up: bool
+    """Whether ``seconds`` may contain a wait for what others sent to this connection."""
     after_acknowledgement: float | None
     """Of ``seconds``, those since its acknowledgement; None where that did not come before."""
+    after_receipt: float | None = None
+    """Seconds since the receipt for a message before it, where it waited in the broker for that one to be
+    through."""
 
 
 class SentMessages:
@@ -56,6 +71,10 @@ class SentMessages:
         self._bases: deque[float] = deque(maxlen=_BASES)
         self._acknowledged_at: float | None = None
         """When the last acknowledgement of any of them came."""
+        self._received_at: dict[str, float] = {}
+        """When the last receipt of a peer came, while messages are under way to it."""
+        self._came_in_at = float("-inf")
+        """When the last large message of others came."""
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -65,6 +84,13 @@ class SentMessages:
         self._sent.clear()
         self._bases.clear()
         self._acknowledged_at = None
+        self._received_at.clear()
+        self._came_in_at = float("-inf")
+
+    def came_in(self, nbytes: int, now: float) -> None:
+        """A message from others has come on this connection."""
+        if nbytes >= LARGE_BYTES:
+            self._came_in_at = now
 
     def add(self, token: str, nbytes: int, peer: str | None, now: float) -> None:
         """A message is handed over."""
@@ -80,9 +106,12 @@ class SentMessages:
         sent.acknowledged = now
         self._begin(sent, now)
         self._acknowledged_at = now
-        if sent.alone and sent.nbytes <= SMALL_BYTES:
+        sent.held_up = self._right_behind(sent, now)
+        if sent.alone and sent.nbytes <= SMALL_BYTES and not sent.held_up:
             self._bases.append(now - sent.began)
-        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, sent.alone, None)
+        return Timed(
+            sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, sent.alone, sent.held_up, None
+        )
 
     def arrived(self, token: str, now: float, peer: str | None = None) -> Timed | None:
         """The message has come back, or its receipt has; it is forgotten.
@@ -95,8 +124,21 @@ class SentMessages:
         del self._sent[token]
         if sent.acknowledged is None:  # brokers hand a message on before they acknowledge it
             self._begin(sent, now)
-        after = now - sent.acknowledged if sent.acknowledged is not None else None
-        return Timed(sent.nbytes, sent.peer, now - sent.began, sent.began - sent.at, sent.alone, after)
+        after = None
+        if sent.acknowledged is not None:
+            after = now - max(sent.acknowledged, self._came_in_at)
+        # An echo is as large as what it may have waited for; a receipt is not.
+        behind = sent.at < self._came_in_at if sent.peer is None else self._right_behind(sent, now)
+        return Timed(
+            sent.nbytes,
+            sent.peer,
+            now - sent.began,
+            sent.began - sent.at,
+            sent.alone,
+            sent.held_up or behind,
+            after,
+            self._after_receipt(sent, now),
+        )
 
     def forget(self, token: str) -> None:
         """Nothing more is expected of the message."""
@@ -116,10 +158,28 @@ class SentMessages:
             sent.acknowledged is None and token.startswith(prefixes) for token, sent in self._sent.items()
         )
 
+    @property
+    def _base(self) -> float:
+        return min(self._bases, default=0.0)
+
+    def _right_behind(self, sent: _Sent, now: float) -> bool:
+        """Whether what comes at ``now`` for ``sent`` can have waited for a large message from others."""
+        return sent.at < self._came_in_at and (not self._bases or now - self._came_in_at <= self._base)
+
     def _begin(self, sent: _Sent, now: float) -> None:
         if self._acknowledged_at is not None:
-            free = self._acknowledged_at - min(self._bases, default=0.0)
+            free = self._acknowledged_at - self._base
             sent.began = min(now, max(sent.at, free))
+
+    def _after_receipt(self, sent: _Sent, now: float) -> float | None:
+        if sent.peer is None:
+            return None
+        before = self._received_at.pop(sent.peer, None)
+        if any(other.peer == sent.peer for other in self._sent.values()):
+            self._received_at[sent.peer] = now
+        if before is None or sent.acknowledged is None or sent.acknowledged > before:
+            return None
+        return now - before
 
     def sent_at(self, token: str) -> float:
         """When a message under way was handed over."""
