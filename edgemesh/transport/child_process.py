@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgemesh.errors import BrokerError
 from edgemesh.transport.greeting import greeting
@@ -19,12 +19,16 @@ _STOP_SECONDS = 5.0
 class ChildBroker:
     """Runs ``command`` until ``stop``. It must listen on ``host:port`` for MQTT 5."""
 
-    def __init__(self, command: Sequence[str], host: str, port: int) -> None:
+    def __init__(
+        self, command: Sequence[str], host: str, port: int, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """``environment`` is our own where it is None."""
         self._host, self._port = host, port
         # A pipe that nobody reads would stall a talkative broker.
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
             [*_ends_with_its_parent(), *command],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._words,
             stderr=subprocess.STDOUT,

@@ -107,6 +107,14 @@ def shipped_configuration(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
+def mosquitto_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """``environ`` with what ``brokers/mosquitto-memory.conf`` adds for Mosquitto."""
+    prefix = "Environment="
+    lines = shipped_configuration("mosquitto-memory.conf").splitlines()
+    added = [line.removeprefix(prefix).partition("=") for line in lines if line.startswith(prefix)]
+    return {**environ, **{name: value for name, _, value in added}}
+
+
 def with_settings(configuration: str, settings: Mapping[str, str | None]) -> str:
     """A Mosquitto configuration whose lines of the given keys are replaced; None removes them.
 
@@ -145,7 +153,7 @@ def _start_mosquitto(program: str, port: int, directory: Path | None, bind: str)
         ),
         encoding="utf-8",
     )
-    child = ChildBroker([program, "-c", str(file)], reachable(bind), port)
+    child = ChildBroker([program, "-c", str(file)], reachable(bind), port, mosquitto_environment())
     broker = LocalBroker(BrokerAddress(reachable(bind), port), "mosquitto", child, folder)
     try:
         child.wait_until_it_answers()

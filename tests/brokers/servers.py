@@ -9,7 +9,12 @@ from pathlib import Path
 
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.child_process import ChildBroker
-from edgemesh.transport.local_broker import installed_mosquitto, shipped_configuration, with_settings
+from edgemesh.transport.local_broker import (
+    installed_mosquitto,
+    mosquitto_environment,
+    shipped_configuration,
+    with_settings,
+)
 
 
 def free_port() -> int:
@@ -52,7 +57,8 @@ class Mosquitto:
         program = required_program("mosquitto", "mosquitto")
         file = self.folder / "mosquitto.conf"
         file.write_text(self.configuration)
-        self.child = ChildBroker([program, "-c", str(file)], "127.0.0.1", self.port)
+        command = [program, "-c", str(file)]
+        self.child = ChildBroker(command, "127.0.0.1", self.port, mosquitto_environment())
         self.child.wait_until_it_answers()
 
     def stop(self) -> None:

@@ -23,6 +23,7 @@ from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.runtime.registry import installed_runtimes
+from edgemesh.transport.local_broker import mosquitto_environment
 
 MESH = "bench"
 _MOSQUITTO_PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
@@ -36,7 +37,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def mosquitto() -> Iterator[int]:
-    """A broker on a free port of this machine, tuned as ours are: TCP_NODELAY, no limit on queues."""
+    """A broker on a free port, tuned as ours are: TCP_NODELAY, memory in reserve, no limit on queues."""
     search = os.pathsep.join([os.environ.get("PATH", ""), *_MOSQUITTO_PLACES])
     program = shutil.which("mosquitto", path=search)
     if program is None:
@@ -47,7 +48,9 @@ def mosquitto() -> Iterator[int]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "mosquitto.conf"
         settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-        process = subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program, "-c", str(settings)], env=mosquitto_environment(), stderr=subprocess.DEVNULL
+        )
         try:
             _until(lambda: _listens(port), "mosquitto did not start", 10.0)
             yield port

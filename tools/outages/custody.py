@@ -74,13 +74,14 @@ def publish_plan(port: int, model: BenchModel) -> None:
     client.loop_stop()
 
 
-def measure(report: Report, url: str, model: BenchModel, inputs: Sequence[Any]) -> None:
+def measure(report: Report, url: str, model: BenchModel, inputs: Sequence[Any]) -> float:
     """p50 of jobs with custody against jobs without, in turn; ``inputs`` are what one job takes."""
     kept, bare = asyncio.run(_samples(url, model, list(inputs), _QUICK_BLOCKS if report.quick else _BLOCKS))
-    report.figure("job with custody, one device, p50 ms", median(kept) * 1e3)
-    report.figure("the same without custody, p50 ms", median(bare) * 1e3)
-    report.figure("what custody adds to a job, ms", (median(kept) - median(bare)) * 1e3)
-    report.claim("job with custody against one without, p50", paired_ratio(kept, bare, _BLOCK), LIMIT)
+    name = model.manifest.name
+    report.figure(f"{name} with custody, one device, p50 ms", median(kept) * 1e3)
+    report.figure(f"{name} without custody, p50 ms", median(bare) * 1e3)
+    report.figure(f"what custody adds to {name}, ms", (median(kept) - median(bare)) * 1e3)
+    return paired_ratio(kept, bare, _BLOCK)
 
 
 async def _samples(

@@ -17,7 +17,12 @@ from benchmarks.report import NotMeasurableError
 
 from edgemesh.node.parent_death import PARENT_VARIABLE
 from edgemesh.transport.greeting import greeting
-from edgemesh.transport.local_broker import installed_mosquitto, shipped_configuration, with_settings
+from edgemesh.transport.local_broker import (
+    installed_mosquitto,
+    mosquitto_environment,
+    shipped_configuration,
+    with_settings,
+)
 from outages.guard import Guard
 
 _START_SECONDS = 10.0
@@ -171,7 +176,7 @@ class Broker:
                 },
             )
         )
-        members.start("broker", [program, "-c", str(settings)], dict(os.environ))
+        members.start("broker", [program, "-c", str(settings)], mosquitto_environment())
         self._wait()
 
     def stop(self) -> None:

@@ -113,7 +113,7 @@ class Mesh:
         self.publish_policy()
         for name, seconds in SECONDS_OF_MODEL.items():
             self._make_board(boards, name, seconds)
-            self.give(name)
+            self.give(name, self.model)
             self.leave_no_socket(name)
             arguments = ["device", "run", "--id", name, "--threads", "1", "--emulate", f"{name}-board"]
             self.members.edgemesh(name, arguments, self.environment(self.relays[name].port))
@@ -156,11 +156,11 @@ class Mesh:
         assert count == 1, "the shipped board has no speed of tflite"
         (boards / f"{name}-board.toml").write_text(changed)
 
-    def give(self, name: str, mesh: str = NAME) -> None:
+    def give(self, name: str, model: BenchModel, mesh: str = NAME) -> None:
         """Content and a made-up profile on a device's disk: measuring would take longer than a quick run."""
-        manifest = self.model.manifest
+        manifest = model.manifest
         store = ContentStore(self._folder / "cache" / mesh / name)
-        store.path(manifest.digest).symlink_to(self.model.path.resolve())
+        store.path(manifest.digest).symlink_to(model.path.resolve())
         units = manifest.unit_count
         store.keep_profile(
             Profile(

@@ -32,7 +32,12 @@ from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.topics import Topics
 from edgemesh.runtime.made_up import made_up_inputs
-from edgemesh.transport.local_broker import installed_mosquitto, shipped_configuration, with_settings
+from edgemesh.transport.local_broker import (
+    installed_mosquitto,
+    mosquitto_environment,
+    shipped_configuration,
+    with_settings,
+)
 from testbeds.checking import Check, LinkCheck, board_seconds, time_scale
 from testbeds.host_speed import seconds_here
 from testbeds.leftovers import new_folder, remove_leftovers
@@ -285,7 +290,8 @@ class Bed:
         settings = run / "mosquitto.conf"
         settings.write_text(f"{text}listener 0 {run / 'broker.sock'}\n", encoding="utf-8")
         within = [] if network is None else network.within("broker")
-        self._processes.start("broker", [program, "-c", str(settings)], within)
+        command = [program, "-c", str(settings)]
+        self._processes.start("broker", command, within, **mosquitto_environment({}))
 
     def _start_devices(self) -> None:
         starting = [name for name in self._present if not self._processes.is_running(name)]
