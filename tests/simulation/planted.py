@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.roles.actions import Acknowledge, CancelTimer, Publish, SetTimer, Subscribe
 from edgemesh.roles.answered import AnsweredRecord
@@ -309,6 +310,16 @@ def acknowledges_in_batches(patch: Patch) -> None:
     patch.setattr(Gateway, "handle", in_batches)
 
 
+def planning_fails_for_devices(patch: Patch) -> None:
+    """Plans for requesters on devices end in an error, which takes nothing from the others."""
+    decide = Decider._decide
+
+    def fails(self: Any, manifest: Any, origin: Any, now: float) -> Any:
+        return decide(self, manifest, origin, now if origin == APP_ORIGIN else None)  # type: ignore[arg-type]
+
+    patch.setattr(Decider, "_decide", fails)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -338,5 +349,6 @@ BUGS: dict[str, Bug] = {
         (late_timer_of_a_client_dropped, 7),
         (standby_forgets_what_waited, 35),
         (acknowledges_in_batches, 3),
+        (planning_fails_for_devices, 0),
     )
 }

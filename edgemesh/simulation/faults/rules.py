@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _SILENCE_SECONDS = 9.0
 """After it a requester that listens has missed a device's heartbeats."""
 _LATE_SECONDS = 1.0
 """A run begins late by the time that the job was under way."""
+_ERROR = re.compile("failed: (Assertion|Attribute|Index|Key|Name|Recursion|Type|UnboundLocal)Error")
+"""Not of arithmetic: a garbled message may hold any figure."""
 _DELAYS = frozenset({"pause", "pause-client", "cut-link", "slow-link", "reorder"})
 """With them a message may be late at a device, which cannot know."""
 
@@ -73,6 +76,8 @@ class Rules:
         begin below its epoch."""
         self._looked_at: dict[ModelledShell, int] = {}
         """Events that each role had seen when it was looked at last."""
+        self._read: dict[ModelledShell, int] = {}
+        """Lines of each log that were read."""
         self._published: dict[str, tuple[tuple[int, int], int]] = {}
         self._leaders: dict[tuple[int, int], str] = {}
         self._dead: dict[str, float] = {}
@@ -259,7 +264,10 @@ class Rules:
                 assert isinstance(role, ClientRole)
                 self._obeys(name, role.requester)
         for holder in mesh.holders:
-            if isinstance(holder.held, Gateway) and self._has_moved(holder.shell):
+            if not self._has_moved(holder.shell):
+                continue
+            self._errors(holder.shell)
+            if isinstance(holder.held, Gateway):
                 self._obeys(f"{holder.name} {holder.boot}", holder.held.requester)
                 if holder.held.open_submissions > OPEN_SUBMISSIONS + 1:
                     self.broken("bounded queues", f"{holder.name} has too many open submissions", holder.name)
@@ -270,12 +278,22 @@ class Rules:
         self._looked_at[shell] = shell.handled
         return moved
 
+    def _errors(self, shell: ModelledShell) -> None:
+        """The decision node goes on after an error in its planning, and says so in its log."""
+        read = self._read.get(shell, 0)
+        self._read[shell] = len(shell.logs)
+        for log in shell.logs[read:]:
+            if _ERROR.search(log.text):
+                self.broken("planning does not fail", log.text, shell.name)
+
     def _queues(self, name: str, device: Device) -> None:
         worker = device.worker
         if worker.jobs > QUEUE_JOBS + 1:
             self.broken("bounded queues", f"{worker.jobs} jobs wait at {name}", name)
         waiting = worker.queued_seconds(self._world.mesh.clock.now)
-        if waiting > QUEUE_SECONDS + _LONGEST_TASK:
+        # The last job that is taken adds its own time, and one that begins is predicted anew: the device may
+        # have become slower since it came.
+        if waiting > QUEUE_SECONDS + 2.0 * _LONGEST_TASK:
             self.broken("bounded queues", f"{waiting:.1f} s of work wait at {name}", name)
 
     def _obeys(self, name: str, requester: Requester) -> None:
