@@ -332,8 +332,7 @@ class Requester:
         if number == 0:
             job.first_sent = now, choice.predicted * len(self._jobs)
         if submitted.route is None and job.hedges < _HEDGES:
-            expected = self._expected(choice)
-            job.hedge_at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
+            job.hedge_at = self._overdue_at(job, choice, now)
             job.halfway = False
         message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)
         return [message, self._timer(job)]
@@ -341,6 +340,15 @@ class Requester:
     def _expected(self, choice: ChosenRoute) -> float:
         """Seconds that ``choice`` may take: all that is under way already may have to be done first."""
         return choice.predicted * len(self._jobs) * self._lateness.factor(choice)
+
+    def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
+        """When a job sent over ``choice`` has outlived its prediction.
+
+        Halfway to the deadline no margin and no earlier lateness counts any more.
+        """
+        expected, promised = self._expected(choice), choice.predicted * len(self._jobs)
+        at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
+        return min(at, max(job.half_time, now + promised + _HEDGE_SECONDS))
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
@@ -513,7 +521,11 @@ class Requester:
     def _hedge(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job a second time, unless that would only make a slow mesh slower."""
         job.hedge_at = None
-        if self._connected_at is None or not (fresh := self._fresh(job, now)):
+        if self._connected_at is None:
+            return [self._timer(job)]  # all is sent again when the broker is back
+        fresh = self._fresh(job, now)
+        if not fresh:
+            job.hedge_at = now + _ASK_SECONDS
             return [self._timer(job)]
         other = self._untried(job, fresh)
         local = other is not None and other.devices == {self._origin}

@@ -540,6 +540,36 @@ def test_halfway_to_its_deadline_a_job_is_sent_again_whatever_it_costs(planned: 
     assert len(again) == 200 and len(works(planned.done)) <= 3 * 200
 
 
+def test_however_late_answers_have_become_half_the_time_is_enough_to_wait(planned: DrivenRequester) -> None:
+    """4 times late, 2 times as a margin and 30 jobs make 24 s of a prediction of 0.1."""
+    planned.take(submitted("late", left=30.0), at=1.0)
+    planned.take(reply("late"), at=5.0)
+    for number in range(30):
+        planned.take(submitted(f"j-{number}", left=20.0), at=6.0)
+
+    beat(planned, 15.9, "one", "two")
+    before = works(planned.done)
+    beat(planned, 16.5, "one", "two")
+
+    assert {header.job for _, header in works(planned.done)[len(before) :]} >= {"j-29"}
+
+
+def test_a_job_that_is_expected_to_take_long_is_not_sent_again_before_that(asker: DrivenRequester) -> None:
+    asker.take(assignment(Hop("one", 4), fallbacks={"one": (Hop("two", 4),)}, seconds=8.0))
+    asker.take(submitted(left=10.0), at=1.0)
+    assert len(works(asker.done)) == 1 and works(beat(asker, 9.2, "one", "two")) == []
+
+
+def test_a_hedge_that_finds_no_route_looks_again(planned: DrivenRequester) -> None:
+    """Found by tools/chaos: the broker had lost its store, and the only activation with it."""
+    planned.take(submitted(left=20.0), at=1.0)
+    planned.take(message("assignment", b"", model="face", origin="app"), at=1.1)
+    beat(planned, 3.0, "one", "two")
+    planned.take(assignment(fallbacks=FALLBACKS, epoch=(1, 2)), at=3.0)
+
+    assert works(beat(planned, 6.0, "one", "two"))
+
+
 def test_a_device_that_hangs_loses_all_its_jobs_to_hedges_that_answer(planned: DrivenRequester) -> None:
     for number in range(30):
         planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
