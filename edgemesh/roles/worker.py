@@ -128,6 +128,11 @@ class Worker:
         """Whether nothing waits or runs."""
         return self.jobs == 0
 
+    @property
+    def waiting_seconds(self) -> float:
+        """Seconds of what waits, each job as it was predicted when it came."""
+        return self._waiting_seconds
+
     def queued_seconds(self, now: float) -> float:
         """Predicted seconds until a job that arrives now would start."""
         if self._running is None:

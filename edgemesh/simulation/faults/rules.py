@@ -290,11 +290,10 @@ class Rules:
         worker = device.worker
         if worker.jobs > QUEUE_JOBS + 1:
             self.broken("bounded queues", f"{worker.jobs} jobs wait at {name}", name)
-        waiting = worker.queued_seconds(self._world.mesh.clock.now)
-        # The last job that is taken adds its own time, and one that begins is predicted anew: the device may
-        # have become slower since it came.
-        if waiting > QUEUE_SECONDS + 2.0 * _LONGEST_TASK:
-            self.broken("bounded queues", f"{waiting:.1f} s of work wait at {name}", name)
+        # Without the job that runs, which is predicted anew: the device may have become slower since it came.
+        if worker.waiting_seconds > QUEUE_SECONDS + _LONGEST_TASK:
+            text = f"{worker.waiting_seconds:.1f} s of work wait at {name}"
+            self.broken("bounded queues", text, name)
 
     def _obeys(self, name: str, requester: Requester) -> None:
         for model, assignment in requester.routes.obeyed.items():
