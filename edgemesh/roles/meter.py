@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from edgemesh.errors import DecodeError
@@ -180,9 +179,8 @@ class Meter:
     def _note(self, kind: TransferKind, timed: Timed, seconds: float, now: float) -> None:
         if (timed.nbytes <= SMALL_BYTES and not timed.alone) or (timed.held_up and kind != "tail"):
             return
-        transfer = Transfer(kind, timed.nbytes, seconds)
-        if kind == "received":
-            transfer = replace(transfer, peer=timed.peer, after_receipt=timed.after_receipt)
+        answered = (timed.peer, timed.after_receipt) if kind == "received" else (None, None)
+        transfer = Transfer(kind, timed.nbytes, seconds, *answered)
         self._recent.add(transfer, now)
         if len(self._transfers) < _TRANSFERS:
             self._transfers.append(transfer)

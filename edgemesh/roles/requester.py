@@ -330,25 +330,29 @@ class Requester:
         job.last = choice
         job.expected_at = now + self._expected(choice)
         if number == 0:
-            job.first_sent = now, choice.predicted * len(self._jobs)
+            job.first_sent = now, self._promised(choice)
         if submitted.route is None and job.hedges < _HEDGES:
             job.hedge_at = self._overdue_at(job, choice, now)
             job.halfway = False
         message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)
         return [message, self._timer(job)]
 
+    def _promised(self, choice: ChosenRoute) -> float:
+        """Predicted seconds of ``choice``: all that is under way already may have to be done first."""
+        return choice.predicted * len(self._jobs)
+
     def _expected(self, choice: ChosenRoute) -> float:
-        """Seconds that ``choice`` may take: all that is under way already may have to be done first."""
-        return choice.predicted * len(self._jobs) * self._lateness.factor(choice)
+        """Seconds that ``choice`` may take where the job before it over that route was late."""
+        return self._promised(choice) * self._lateness.factor(choice)
 
     def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
         """When a job sent over ``choice`` has outlived its prediction.
 
         Halfway to the deadline no margin and no earlier lateness counts any more.
         """
-        expected, promised = self._expected(choice), choice.predicted * len(self._jobs)
+        expected = self._expected(choice)
         at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
-        return min(at, max(job.half_time, now + promised + _HEDGE_SECONDS))
+        return min(at, max(job.half_time, now + self._promised(choice) + _HEDGE_SECONDS))
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted

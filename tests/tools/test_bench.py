@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from edgemesh.transport.local_broker import installed_mosquitto
+
 ROOT = Path(__file__).resolve().parents[2]
-_MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+_MOSQUITTO = installed_mosquitto()
 
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,10 +22,9 @@ from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.runtime.registry import installed_runtimes
-from edgemesh.transport.local_broker import mosquitto_environment
+from edgemesh.transport.local_broker import installed_mosquitto, mosquitto_environment
 
 MESH = "bench"
-_MOSQUITTO_PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 _START_SECONDS = 40.0
 
 
@@ -38,8 +36,7 @@ def environment() -> dict[str, str]:
 @contextmanager
 def mosquitto() -> Iterator[int]:
     """A broker on a free port, tuned as ours are: TCP_NODELAY, memory in reserve, no limit on queues."""
-    search = os.pathsep.join([os.environ.get("PATH", ""), *_MOSQUITTO_PLACES])
-    program = shutil.which("mosquitto", path=search)
+    program = installed_mosquitto()
     if program is None:
         raise NotMeasurableError(
             "mosquitto is not installed: apt install mosquitto (or brew install mosquitto)"

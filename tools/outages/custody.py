@@ -75,7 +75,7 @@ def publish_plan(port: int, model: BenchModel) -> None:
 
 
 def measure(report: Report, url: str, model: BenchModel, inputs: Sequence[Any]) -> float:
-    """p50 of jobs with custody against jobs without, in turn; ``inputs`` are what one job takes."""
+    """Ratio of p50 of jobs with custody to jobs without, in turn; ``inputs`` are what one job takes."""
     kept, bare = asyncio.run(_samples(url, model, list(inputs), _QUICK_BLOCKS if report.quick else _BLOCKS))
     name = model.manifest.name
     report.figure(f"{name} with custody, one device, p50 ms", median(kept) * 1e3)
