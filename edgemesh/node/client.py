@@ -126,11 +126,13 @@ class AsyncClient:
         """``origin`` names the device on this machine where inputs arise; ``app`` is anywhere else.
 
         ``broker`` and ``mesh`` default to the environment's EDGEMESH_BROKER and EDGEMESH_MESH, then to
-        mqtt://localhost:1883 and ``home``. ``timeout`` is each job's deadline in seconds.
+        mqtt://localhost:1883 and ``home``. EDGEMESH_CA may name the CA file by which a URL's broker is
+        verified. ``timeout`` is each job's deadline in seconds. Raises SettingsError for what is no URL.
         """
         self._mesh = mesh or os.environ.get("EDGEMESH_MESH") or "home"
         chosen = broker or os.environ.get("EDGEMESH_BROKER") or DEFAULT_BROKER
-        self._address = parse_address(chosen) if isinstance(chosen, str) else chosen
+        ca_file = os.environ.get("EDGEMESH_CA") or None
+        self._address = parse_address(chosen, ca_file) if isinstance(chosen, str) else chosen
         self._origin = checked_id(origin, "origin")
         self._directory = device_directory
         self._timeout = timeout

@@ -17,6 +17,7 @@ from edgemesh.roles.client import ClientRole
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.runtime.channel import pack_message
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.connection import NOBODY_LISTENS
 from edgemesh.transport.session import SessionSettings
 
 Ended = Callable[[JobEnded], None]
@@ -96,7 +97,7 @@ class BrokerSession:
 async def connect_in_time(
     shell: Shell, address: BrokerAddress, client_id: str, loop: asyncio.AbstractEventLoop, timeout: float
 ) -> None:
-    """Connect a shell; raises BrokerError when nobody answers in time, or who answers refuses."""
+    """Connect a shell; raises BrokerError when nobody answers in time, or who answers is not ours to use."""
     refusal: list[str] = []
     shell.connect(address, client_id, SessionSettings(unique_id=True), on_refused=refusal.append)
     assert shell.connection is not None
@@ -105,6 +106,9 @@ async def connect_in_time(
         if refusal:
             raise BrokerError(refusal[0])
         if loop.time() > ends:
+            problem = shell.connection.problem
+            if problem and NOBODY_LISTENS not in problem:
+                raise BrokerError(problem)
             raise BrokerError(
                 f"no broker answers at {address}: start one with  edgemesh up,  or name yours "
                 "with --broker mqtt://HOST"

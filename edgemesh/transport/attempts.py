@@ -25,16 +25,17 @@ class Attempts:
         """``unique_id`` says that no other client can have this one's id, so that nobody throws it out."""
         self._unique_id = unique_id
         self._on_problem = on_problem
-        self._complained = ""
+        self.problem = ""
+        """What was said last since the last connection."""
         self._delay = _FIRST_DELAY
         self._since = 0.0
         self._thrown_out = 0
 
-    def explain(self, text: str) -> None:
+    def explain(self, text: str, consequence: str = "") -> None:
         """Say it, unless it was the last thing said since the last connection."""
-        if text != self._complained:
-            self._complained = text
-            self._on_problem(text)
+        if text != self.problem:
+            self.problem = text
+            self._on_problem(text + consequence)
 
     def delay(self) -> float:
         """Seconds before the next attempt, about twice as many each time."""
@@ -55,7 +56,7 @@ class Attempts:
         times = min(10, max(0, self._thrown_out - _SUSPICIOUS + 1))
         self._delay = min(_FIRST_DELAY * 2**times, _LONGEST_THROWN_OUT)
         self._since = now
-        self._complained = ""
+        self.problem = ""
 
     def taken_over(self) -> None:
         """Another client has our id and was said to: it gets time to be stopped."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 
@@ -35,6 +35,7 @@ _ANSWER_SECONDS = 2 * CONNECT_SECONDS
 _SOCKET_BUFFER = 1 << 20
 _ACKNOWLEDGE_SECONDS = 0.005
 _FAILURE = 0x80
+NOBODY_LISTENS: Final = "nothing listens there"
 
 
 @dataclass
@@ -96,6 +97,11 @@ class Connection:
             self._outgoing = ShapedQueue(loop, session.shaper.send_at)
             self._incoming = ShapedQueue(loop, session.shaper.receive_at)
         self._client = self._make_client()
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from the broker, as it was told; empty where nothing was."""
+        return self._attempts.problem
 
     # --- use ---------------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Connection:
         if not isinstance(error, (OSError, ValueError, ssl.SSLError)):
             raise error
         self._attempts.unreachable()
-        self._attempts.explain(f"no broker at {self._address}: {_reason(error)}; trying again")
+        self._attempts.explain(f"no broker at {self._address}: {_reason(error)}", "; trying again")
         self._later()
 
     def _no_answer(self) -> None:
@@ -388,11 +394,14 @@ class Connection:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there"
+        return NOBODY_LISTENS
     if isinstance(error, socket.gaierror):
         return "that host name is not known"
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+        return (
+            f"its certificate is not trusted ({error.verify_message}): name the file of its CA with --ca or "
+            "EDGEMESH_CA"
+        )
     return str(error) or type(error).__name__

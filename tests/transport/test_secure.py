@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from edgemesh.errors import BrokerError
+from edgemesh.node.client import Client
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.local_broker import shipped_configuration, with_settings
 from tests.brokers.peer import Peer
@@ -126,3 +128,15 @@ def test_a_websocket_carries_large_messages_to_the_broker(tmp_path: Path) -> Non
 
     with server:
         run(story())
+
+
+def test_a_program_trusts_the_ca_file_that_its_environment_names(
+    secure: SecureBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"mqtts://pi-4b:right@localhost:{secure.address.port}"
+    monkeypatch.setenv("EDGEMESH_CA", secure.address.ca_file or "")
+    with Client(url):
+        pass
+    monkeypatch.setenv("EDGEMESH_CA", str(secure.other_ca))
+    with pytest.raises(BrokerError, match="certificate is not trusted"):
+        Client(url)
