@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count, takewhile
 from random import Random
 
 from edgemesh.protocol.assignment import Assignment
@@ -20,7 +21,7 @@ from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.plans import Case, Phase
-from edgemesh.simulation.played_stream import Pace, PlayedStream
+from edgemesh.simulation.played_stream import PlayedStream, jittered
 from edgemesh.simulation.role_node import RoleNode
 from edgemesh.simulation.scenario import Stream, states_at
 from edgemesh.simulation.scheduled_decider import ScheduledDecider
@@ -75,14 +76,22 @@ class Outcome:
     """Things that happened in virtual time."""
 
 
-def play(case: Case, name: str, phases: tuple[Phase, ...] | None) -> Outcome:
-    """Run ``case`` with the plans of ``phases``, or with a decision node of its own where that is None."""
-    return _Run(case, name, phases).result()
+def play(
+    case: Case, name: str, phases: tuple[Phase, ...] | None, arrivals: Sequence[float] | None = None
+) -> Outcome:
+    """Run ``case`` with the plans of ``phases``, or with a decision node of its own where that is None.
+
+    ``arrivals`` are seconds of the scenario at which jobs arise, for all streams; None for their own pace.
+    """
+    return _Run(case, name, phases, arrivals).result()
 
 
 class _Run:
-    def __init__(self, case: Case, name: str, phases: tuple[Phase, ...] | None) -> None:
+    def __init__(
+        self, case: Case, name: str, phases: tuple[Phase, ...] | None, arrivals: Sequence[float] | None
+    ) -> None:
         self._case = case
+        self._arrivals = arrivals
         self._phases = phases
         self._outcome = Outcome(name)
         self._mesh = mesh = Mesh(case.scenario.seed)
@@ -220,8 +229,13 @@ class _Run:
             device.shell.deliver(JobSubmitted(job, manifest.name, section, scenario.deadline))
             return True
 
-        pace = Pace(start, stop, interval)
-        played = PlayedStream(self._mesh.clock, pace, stream.skips, self._random, submit)
+        times: Iterator[float] = jittered(start, interval, self._random)
+        if self._arrivals is not None:
+            # The last one to warm it is over before the first one that counts.
+            warming = takewhile(lambda at: at + interval <= self._began, count(start, interval))
+            told = (self._began + at for at in self._arrivals)
+            times = chain(warming, told, (math.inf,))
+        played = PlayedStream(self._mesh.clock, times, stop, stream.skips, submit)
         self._streams.append((stream.origin, played))
 
     def _ended(self, ended: JobEnded) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from itertools import count
 from random import Random
 
 from edgemesh.simulation.clock import VirtualClock
@@ -15,36 +15,43 @@ _LATE = 0.5
 """Of the time to the next frame: one that is later than this is skipped."""
 
 
-@dataclass(frozen=True)
-class Pace:
-    """From when to when, and how often."""
-
-    start: float
-    stop: float
-    interval: float
+def jittered(start: float, interval: float, random: Random) -> Iterator[float]:
+    """When a camera that begins at ``start`` has its frames, without end."""
+    yield start
+    for number in count(1):
+        yield start + (number + random.random() * PACE_JITTER) * interval
 
 
 class PlayedStream:
-    """Calls ``submit`` with the number of each job that arises.
+    """Calls ``submit`` with the number of each job that arises, at ``times`` before ``stop``.
 
     Where it ``skips``, a frame that comes while the job before is under way waits for its end, and is skipped
     if that comes too late: a camera has no use for old frames.
     """
 
     def __init__(
-        self, clock: VirtualClock, pace: Pace, skips: bool, random: Random, submit: Callable[[int], bool]
+        self,
+        clock: VirtualClock,
+        times: Iterator[float],
+        stop: float,
+        skips: bool,
+        submit: Callable[[int], bool],
     ) -> None:
-        """``submit`` says whether a job was submitted; ``ended`` is to be called at its end then."""
+        """``submit`` says whether a job was submitted; ``ended`` is to be called at its end then.
+
+        ``times`` must grow, and pass ``stop``.
+        """
         self._clock = clock
-        self._pace = pace
+        self._times = times
+        self._stop = stop
         self._skips = skips
-        self._random = random
         self._submit = submit
         self._count = 0
         self._busy = False
         self._waiting: deque[tuple[int, float]] = deque()
         """Number of each frame that waits, and until when it is worth a job."""
-        clock.call_at(pace.start, self._arise, pace.start)
+        first = next(times)
+        clock.call_at(first, self._arise, first)
 
     def ended(self) -> None:
         """The job under way has ended."""
@@ -61,9 +68,8 @@ class PlayedStream:
 
     def _arise(self, at: float) -> None:
         self._count += 1
-        pace = self._pace
-        following = pace.start + (self._count + self._random.random() * PACE_JITTER) * pace.interval
-        if following < pace.stop:
+        following = next(self._times)
+        if following < self._stop:
             self._clock.call_at(following, self._arise, following)
         if self._skips and self._busy:
             self._waiting.append((self._count, at + _LATE * (following - at)))

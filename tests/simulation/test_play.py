@@ -47,6 +47,15 @@ def test_latency_and_joules_of_a_fixed_plan_are_those_of_the_cost_model(name: st
     assert joules * 0.99 < outcome.joules < joules * 1.02 + probing
 
 
+def test_jobs_arise_when_they_are_told_to() -> None:
+    case = case_of(scenario(run_jitter=0.0, link_jitter=0.0), "mobilenetv2")
+    moments = [0.25, 1.0, 4.5, 60.0]
+
+    outcome = play(case, "static", static(case), moments)
+
+    assert [job.at for job in outcome.jobs] == pytest.approx(moments)
+
+
 def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
     first, again, other = (played(scenario(SLOW, seed=seed), "alexnet", "decided") for seed in (1, 1, 2))
     assert first == again

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from edgemesh.simulation.clock import VirtualClock
-from edgemesh.simulation.played_stream import PACE_JITTER, Pace, PlayedStream
+from edgemesh.simulation.played_stream import PACE_JITTER, PlayedStream, jittered
 
 
 def play(seconds: float, *, skips: bool, stop: float = 100.0) -> list[tuple[int, float]]:
@@ -20,7 +20,7 @@ def play(seconds: float, *, skips: bool, stop: float = 100.0) -> list[tuple[int,
         clock.call_at(clock.now + seconds, stream.ended)
         return True
 
-    stream = PlayedStream(clock, Pace(0.0, stop, 1.0), skips, Random(1), submit)
+    stream = PlayedStream(clock, jittered(0.0, 1.0, Random(1)), stop, skips, submit)
     clock.run_until(stop + 10.0 * seconds)
     return begun
 
@@ -51,7 +51,7 @@ def test_a_camera_runs_one_job_at_a_time_and_skips_frames_that_are_too_late(
 
 def test_a_frame_of_somebody_who_is_away_keeps_nobody_busy() -> None:
     clock, seen = VirtualClock(0.0), []
-    PlayedStream(clock, Pace(0.0, 10.0, 1.0), True, Random(1), lambda number: bool(seen.append(number)))
+    PlayedStream(clock, jittered(0.0, 1.0, Random(1)), 10.0, True, lambda number: bool(seen.append(number)))
 
     clock.run_until(20.0)
 

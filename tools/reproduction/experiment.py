@@ -17,7 +17,7 @@ from testbeds.bed import Bed, Check, DeviceSpec
 from edgemesh.simulation.compare import summary
 from edgemesh.simulation.plans import Case
 from edgemesh.simulation.play import play
-from reproduction.perform import Performer
+from reproduction.perform import Performer, arrivals
 from reproduction.results import Result, figures
 from reproduction.stored import write_results
 from reproduction.study import ADAPTIVE, Planned, Run, length_of, planned, scenario_of
@@ -123,7 +123,7 @@ class Experiment:
         """The same scenario in the simulator, on the same measured shares of the units."""
         if plan.run.policy not in _SIMULATED:
             return None
-        outcome = play(its_case, plan.run.policy, plan.phases)
+        outcome = play(its_case, plan.run.policy, plan.phases, arrivals(its_case, self.plan.seed))
         told = summary(its_case.scenario, plan.run.network, outcome)
         # As the testbed counts them: loading and speed checks are in neither.
         joules = outcome.joules_of_jobs / max(told.jobs, 1)
