@@ -1,4 +1,8 @@
-"""The agent's end of its executor process: one request at a time, jobs before loads before measurements."""
+"""The agent's end of its executor process: jobs before loads before measurements.
+
+One request is under way at a time. A job's run may be sent ahead while another one is, so that the executor
+need not wait for the agent between the two.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +61,15 @@ class ExecutorProcess:
         self._models: dict[str, tuple[Path, Manifest]] = {}
         self._urgent: deque[_Request] = deque()
         self._patient: deque[_Request] = deque()
-        self._current: _Request | None = None
+        self._sent: deque[_Request] = deque()
+        """Without an answer yet: what the executor works on, and a run sent ahead."""
+        self._was_run = False
+        """Whether what was sent last is a job's run."""
         self._shared: SharedBodies | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._outgoing: list[memoryview] = []
+        self._writing = False
         self._incoming = _Incoming()
         self._closing = False
         self._started_at = 0.0
@@ -134,16 +142,30 @@ class ExecutorProcess:
                 self._process.wait()
 
     def _next(self) -> None:
-        if self._current is not None or self._socket is None:
-            return
-        queue = self._urgent or self._patient
-        if not queue:
-            return
-        self._current = request = queue.popleft()
-        pack = pack_message if self._shared is None else self._shared.with_request
-        buffers = pack(request.header, [request.body])
-        self._outgoing = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        self._writable()
+        """Send what the executor should have now."""
+        while self._socket is not None and (request := self._taken()) is not None:
+            ahead = bool(self._sent)
+            self._sent.append(request)
+            self._was_run = isinstance(request.action, RunUnits)
+            if self._shared is None:
+                buffers = pack_message(request.header, [request.body])
+            else:
+                buffers = self._shared.with_request(request.header, [request.body], ahead=ahead)
+            self._outgoing += [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+            self._writable()
+
+    def _taken(self) -> _Request | None:
+        """The request that goes out next; None where there is none or its time has not come."""
+        if not self._sent:
+            # One load or measurement has its turn after each run, or a device that is never idle could not
+            # prepare another partition; not before its content is open.
+            runs_only = all(isinstance(request.action, RunUnits) for request in self._urgent)
+            has_turn = self._patient and (not self._urgent or (self._was_run and runs_only))
+            queue = self._patient if has_turn else self._urgent
+            return queue.popleft() if queue else None
+        if len(self._sent) > 1 or not self._was_run or self._patient or not self._urgent:
+            return None
+        return self._urgent.popleft() if isinstance(self._urgent[0].action, RunUnits) else None
 
     def _writable(self) -> None:
         assert self._socket is not None
@@ -157,10 +179,13 @@ class ExecutorProcess:
         except BlockingIOError:
             # A stopped executor must not stop the agent with it.
             self._loop.add_writer(self._socket, self._writable)
+            self._writing = True
             return
         except OSError:
             return  # it died; the reader sees the end of file
-        self._loop.remove_writer(self._socket)
+        if self._writing:
+            self._loop.remove_writer(self._socket)
+            self._writing = False
 
     def _readable(self) -> None:
         assert self._socket is not None
@@ -171,7 +196,7 @@ class ExecutorProcess:
         except (EOFError, OSError):
             self._lost()
             return
-        if message is None or self._current is None:
+        if message is None or not self._sent:
             return
         header, sent = message
         try:
@@ -181,12 +206,12 @@ class ExecutorProcess:
             self._process.kill()  # it writes nonsense, and would with the next answer
             self._lost()
             return
-        request, self._current = self._current, None
-        event = _event_of(request.action, header, body)
-        # The next request goes out before this answer is handled: the executor never waits for the agent.
-        self._next()
+        event = _event_of(self._sent.popleft().action, header, body)
+        if not self._sent:
+            self._next()  # before this answer is handled: the executor has nothing to do
         if event is not None:
             self._deliver(event)
+        self._next()
 
     def _lost(self) -> None:
         if self._closing:
@@ -194,12 +219,15 @@ class ExecutorProcess:
         assert self._socket is not None and self._process is not None
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
+        self._writing = False
         self._close_channel()
         code = self._process.wait()
         self._urgent.clear()
         self._patient.clear()
-        digest = None if self._current is None else getattr(self._current.action, "digest", None)
-        self._current = None
+        digest = getattr(self._sent[0].action, "digest", None) if self._sent else None
+        self._sent.clear()
+        self._was_run = False
+        self._outgoing.clear()
         self._incoming = _Incoming()
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
         delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS

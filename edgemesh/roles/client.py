@@ -33,6 +33,8 @@ class ClientRole:
         self._reports = JobReports(origin)
         self._report_at = float("-inf")
         """When the next report may be sent."""
+        self._waits = False
+        """Whether the timer for it is set."""
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to submissions, replies and news of the mesh."""
@@ -45,6 +47,7 @@ class ClientRole:
             except DecodeError as error:
                 return self._refusals.log(event.topic.kind, error, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
+            self._waits = False
             return self._report(now)
         actions = self.requester.handle(event, now)
         ended = [action for action in actions if isinstance(action, JobEnded)]
@@ -55,9 +58,10 @@ class ClientRole:
         return [*self._report(now), *actions] if ended else actions
 
     def _report(self, now: float) -> list[Action]:
-        if not len(self._reports):
+        if not len(self._reports) or self._waits:
             return []
         if now < self._report_at:
+            self._waits = True
             return [SetTimer(_TIMER, self._report_at)]
         self._report_at = now + _REPORT_SECONDS
         requester = self.requester.requester

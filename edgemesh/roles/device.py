@@ -32,6 +32,7 @@ from edgemesh.roles.events import (
     MessageReceived,
     RangeLoaded,
     ResourcesRead,
+    RunFailed,
     RunFinished,
     TimerFired,
 )
@@ -124,7 +125,10 @@ class Device:
         self._last_heartbeat = 0.0
         self.busy_fraction = 0.0
         """Share of the time before the last heartbeat in which units ran."""
-        self._running: RunUnits | None = None
+        self._runs: dict[str, RunUnits] = {}
+        """What the executor has, by run."""
+        self._ended: list[tuple[RunUnits, float]] = []
+        """Runs that have ended and are still to be noted, with their seconds."""
         self._own_work = OwnWork()
         self._was_connected = False
         self._asks_memory = False
@@ -144,7 +148,7 @@ class Device:
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to anything; actions that stay on this device have been followed up already."""
         self._own_work.answered(event, now)
-        actions = self._one(event, now)
+        actions = [*self._noted(now), *self._one(event, now)] if self._ended else self._one(event, now)
         outcome: list[Action] = []
         # Grows while it is gone through: what stays on this device is an event at once.
         for action in actions:
@@ -157,7 +161,7 @@ class Device:
                 if action.token is not None:
                     self.meter.watch((action,), now)
             elif isinstance(action, RunUnits):
-                self._running = action
+                self._runs[action.run] = action
             elif isinstance(action, JobEnded):
                 self.meter.ended(action)
             outcome.append(action)
@@ -168,7 +172,8 @@ class Device:
         if isinstance(event, MessageReceived):
             return self._message(event, now)
         if isinstance(event, RunFinished):
-            return [*self._note_run(event, now), *self.worker.handle(event, now)]
+            self._run_ended(event)
+            return self.worker.handle(event, now)
         if isinstance(event, Connected):
             return self._connected(event, now)
         if isinstance(event, Disconnected):
@@ -187,6 +192,10 @@ class Device:
             return self.power.handle(event, now)
         if isinstance(event, RangeLoaded):
             self._expect(event)
+        elif isinstance(event, RunFailed):
+            self._runs.pop(event.run, None)
+        elif isinstance(event, ExecutorLost):
+            self._runs.clear()
         actions = [
             # Before the worker, which would start the next job of the model that has just been benched.
             *self.crash_bench.handle(event, now),
@@ -343,14 +352,21 @@ class Device:
         manifest = self.content.manifest_of(digest)
         return digest if manifest is None else manifest.name
 
-    def _note_run(self, event: RunFinished, now: float) -> list[Action]:
-        run = self._running
-        if run is None or run.run != event.run:
-            return []
-        self.profiler.ran(now)
-        reported = self.meter.ran(run.digest, run.start, run.stop, event.run_seconds, now)
-        surprising = self.meter.doubts(run.digest, run.start, run.stop)
-        return [*reported, *self.speed_check.ran(run.digest, now, surprising=surprising)]
+    def _run_ended(self, event: RunFinished) -> None:
+        """Keep what is to be noted of it for the next event: what it made should not wait for that."""
+        run = self._runs.pop(event.run, None)
+        if run is not None:
+            self._ended.append((run, event.run_seconds))
+
+    def _noted(self, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for run, seconds in self._ended:
+            self.profiler.ran(now)
+            actions += self.meter.ran(run.digest, run.start, run.stop, seconds, now)
+            surprising = self.meter.doubts(run.digest, run.start, run.stop)
+            actions += self.speed_check.ran(run.digest, now, surprising=surprising)
+        self._ended.clear()
+        return actions
 
     # --- presence ----------------------------------------------------------------------------------------
 

@@ -50,6 +50,16 @@ class OpenJob:
     asked_at: float | None = None
 
     @property
+    def digest(self) -> str:
+        """Of the model's content as it was sent last; empty if it never was."""
+        return self.last.digest if self.last is not None else ""
+
+    @property
+    def epoch(self) -> tuple[int, int]:
+        """Of the assignment whose route was tried last; zeros where that came from none."""
+        return self.last.epoch if self.last is not None else (0, 0)
+
+    @property
     def half_time(self) -> float:
         """Halfway to the deadline."""
         return (self.began + self.deadline) / 2.0

@@ -8,7 +8,6 @@ result wins. Each job ends in exactly one ``JobEnded``, by its deadline.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from edgemesh.errors import (
     BusyError,
@@ -465,6 +464,8 @@ class Requester:
                 timings=reply.timings,
                 attempts=job.attempts,
                 predicted=route.predicted if route is not None else None,
+                digest=job.digest,
+                epoch=job.epoch,
             )
             return [*overtaken, *self._end(job, ended, now)]
         if route is None and reply.code not in _UNREADABLE_CODES:
@@ -566,15 +567,22 @@ class Requester:
         return self._end_error(job, *(job.error or (NoRouteError.code, "no route")), now)
 
     def _end_error(self, job: OpenJob, code: str, text: str, now: float) -> list[Action]:
-        name, model = job.submitted.job, job.submitted.model
-        ended = JobEnded(name, model, now - job.began, code, text, attempts=job.attempts)
+        ended = JobEnded(
+            job.submitted.job,
+            job.submitted.model,
+            now - job.began,
+            code,
+            text,
+            attempts=job.attempts,
+            digest=job.digest,
+            epoch=job.epoch,
+        )
         return self._end(job, ended, now)
 
     def _end(self, job: OpenJob, ended: JobEnded, now: float) -> list[Action]:
         self._jobs.remove(ended.job)
-        if job.last is not None:
-            ended = replace(ended, digest=job.last.digest, epoch=job.last.epoch)
-        return [CancelTimer(f"job:{ended.job}"), ended, *self._frame_ended(job, now)]
+        # What somebody waits for comes first.
+        return [ended, CancelTimer(f"job:{ended.job}"), *self._frame_ended(job, now)]
 
 
 def _route_of(timings: tuple[Timing, ...]) -> tuple[Hop, ...]:

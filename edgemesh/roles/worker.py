@@ -1,13 +1,15 @@
 """Worker: takes activations, runs its partition of their route, passes them on.
 
 It holds no plan: what to do is in the activation. Its queue is bounded in predicted seconds of work, and
-nothing waits in it past its deadline.
+nothing waits in it past its deadline. Where runs are short, the next one goes to the executor ahead of its
+turn, so that nothing is idle in between.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from math import inf
 
 from edgemesh.errors import (
     BusyError,
@@ -23,7 +25,6 @@ from edgemesh.errors import (
 from edgemesh.protocol import limits
 from edgemesh.protocol.activation import (
     Activation,
-    Hop,
     Reply,
     Timing,
     decode_activation,
@@ -45,6 +46,7 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.work_queue import Partition, Task, WorkQueue
 
 QUEUE_SECONDS = 5.0
 """Predicted work that may wait; more answers ``busy`` at once instead of late."""
@@ -57,32 +59,11 @@ _REMEMBERED_PARTITIONS = 4096
 _UNKNOWN_SECONDS = 0.05
 """Assumed for a partition that never ran: small, so that a first burst is not refused."""
 _DEADLINE_TIMER = "worker-deadline"
-
-
-_Partition = tuple[str, int, int]
-"""Digest, start and stop."""
-
-
-class _Task:
-    """One activation; what every step asks of its route is worked out once."""
-
-    __slots__ = ("arrived", "deadline", "header", "hop", "partition", "predicted", "run", "section")
-
-    def __init__(self, header: Activation, section: bytes | memoryview, arrived: float, run: str) -> None:
-        self.header = header
-        self.section = section
-        self.arrived = arrived
-        self.deadline = arrived + header.left
-        self.run = run
-        self.hop: Hop = header.route[header.hop_index]
-        self.partition: _Partition = (header.digest, header.position, self.hop.stop)
-        self.predicted = 0.0
-        """Seconds, as they were predicted when it began to wait."""
-
-    @property
-    def is_last(self) -> bool:
-        """Whether this is the last partition of the route."""
-        return self.hop.stop == self.header.route[-1].stop
+_AHEAD_SECONDS = 0.1
+"""Behind a run that takes longer nothing is sent ahead: what the executor has can be neither replaced nor
+refused, and the milliseconds between two runs are few of so many."""
+_AHEAD_LEFT_SECONDS = 1.0
+"""Nor is what has less time left: it may have to be answered at its deadline."""
 
 
 class Worker:
@@ -105,11 +86,10 @@ class Worker:
         """Digests that are left out for now, each with the reason that answers its jobs."""
         self._addresses = Addresses(topics)
         self._queue_seconds = queue_seconds
-        self._waiting: deque[_Task] = deque()
-        self._waiting_seconds = 0.0
-        self._running: _Task | None = None
+        self._waiting = WorkQueue()
+        self._running: Task | None = None
         self._started = 0.0
-        self._typical: dict[_Partition, float] = {}
+        self._typical: dict[Partition, float] = {}
         self._seen: OrderedDict[tuple[str, str, int, int], None] = OrderedDict()
         self._runs = 0
         self._deadline_at: float | None = None
@@ -131,14 +111,14 @@ class Worker:
     @property
     def waiting_seconds(self) -> float:
         """Seconds of what waits, each job as it was predicted when it came."""
-        return self._waiting_seconds
+        return self._waiting.seconds
 
     def queued_seconds(self, now: float) -> float:
         """Predicted seconds until a job that arrives now would start."""
         if self._running is None:
-            return self._waiting_seconds
+            return self._waiting.seconds
         running = self._predicted(self._running.partition) - (now - self._started)
-        return self._waiting_seconds + max(0.0, running)
+        return self._waiting.seconds + max(0.0, running)
 
     def take_busy_seconds(self) -> float:
         """Seconds of runs that ended since the last call."""
@@ -161,6 +141,9 @@ class Worker:
         if isinstance(event, RunFailed):
             return self._failed(event, now)
         if isinstance(event, ExecutorLost) and self._running is not None:
+            if self._waiting and (task := self._waiting.first).ahead:
+                # Lost, too, but not begun: it runs under another name, so that no answer can come twice.
+                task.ahead, task.run = False, self._run_id(task.header.job)
             return self._failed(RunFailed(self._running.run, RunError.code, event.text), now)
         if isinstance(event, TimerFired) and event.name == _DEADLINE_TIMER:
             self._deadline_at = None
@@ -184,24 +167,26 @@ class Worker:
             receipt = Receipt(header.job, header.attempt, self.device)
             topic = self._addresses.of("receipt", header.sender)
             actions.append(Publish(topic, encode_json(receipt), expiry=10.0))
-        self._runs += 1
-        task = _Task(header, section, now, f"{header.job}-{self._runs}")
-        older = self._older_frames(header)
+        task = Task(header, section, now, self._run_id(header.job))
+        older = self._waiting.older_frames(header)
         objection = self._objection(task, sum(frame.predicted for frame in older), now)
         if objection is not None:
             return [*actions, self._reply_error(task, objection)]
         for frame in older:
-            self._leave_queue(frame)
+            self._waiting.remove(frame)
             replaced = SupersededError(f"a newer frame of stream {header.stream} arrived")
             actions.append(self._reply_error(frame, replaced))
         if self._running is None and not self._waiting:
             return [*actions, self._run(task, now)]
         task.predicted = self._predicted(task.partition)
-        self._waiting.append(task)
-        self._waiting_seconds += task.predicted
-        return [*actions, *self._deadline_timer()]
+        self._waiting.add(task)
+        return [*actions, *self._send_ahead(now), *self._deadline_timer()]
 
-    def _objection(self, task: _Task, freed: float, now: float) -> EdgemeshError | None:
+    def _run_id(self, job: str) -> str:
+        self._runs += 1
+        return f"{job}-{self._runs}"
+
+    def _objection(self, task: Task, freed: float, now: float) -> EdgemeshError | None:
         """Why the task cannot be taken; older frames that would make room for it take ``freed`` seconds."""
         header = task.header
         if task.hop.device != self.device:
@@ -224,39 +209,43 @@ class Worker:
             return BusyError(f"{self.device} has {queued:.2f} s of work waiting, too much for the deadline")
         return None
 
-    def _older_frames(self, header: Activation) -> list[_Task]:
-        """Waiting frames of the same stream. A frame sent again may be the older one: it replaces none."""
-        if header.stream is None or header.attempt > 0:
-            return []
-        return [
-            task
-            for task in self._waiting
-            if task.header.stream == header.stream
-            and task.header.requester == header.requester
-            and task.header.job != header.job
-        ]
-
-    def _leave_queue(self, task: _Task) -> None:
-        self._waiting.remove(task)
-        # Exactly nothing when nobody waits: a sum of differences would drift.
-        self._waiting_seconds = max(0.0, self._waiting_seconds - task.predicted) if self._waiting else 0.0
-
     def _start(self, now: float) -> list[Action]:
         """The next run; tasks whose deadline has passed are answered on the way to it."""
         actions: list[Action] = []
         while self._running is None and self._waiting:
-            task = self._waiting[0]
-            self._leave_queue(task)
-            if now >= task.deadline:
+            task = self._waiting.first
+            self._waiting.remove(task)
+            if task.ahead:
+                self._running, self._started = task, now
+            elif now >= task.deadline:
                 actions.append(self._reply_error(task, self._late(task)))
             elif task.header.digest in self.benched:
                 actions.append(self._reply_error(task, ModelError(self.benched[task.header.digest])))
             else:
                 actions.append(self._run(task, now))
-        return actions
+        return actions + self._send_ahead(now)
 
-    def _run(self, task: _Task, now: float) -> RunUnits:
+    def _send_ahead(self, now: float) -> list[Action]:
+        """The run after the one under way, where it may go ahead."""
+        if self._running is None or not self._waiting:
+            return []
+        task = self._waiting.first
+        if (
+            task.ahead
+            or task.header.stream is not None  # a newer frame may replace it
+            or task.header.digest in self.benched
+            or task.deadline < now + _AHEAD_LEFT_SECONDS
+            or self._typical.get(self._running.partition, _AHEAD_SECONDS) >= _AHEAD_SECONDS
+        ):
+            return []
+        task.ahead = True
+        return [self._units(task)]
+
+    def _run(self, task: Task, now: float) -> RunUnits:
         self._running, self._started = task, now
+        return self._units(task)
+
+    def _units(self, task: Task) -> RunUnits:
         digest, start, stop = task.partition
         codec = "raw" if task.is_last else task.hop.codec
         return RunUnits(task.run, digest, start, stop, task.section, codec, self._pace(digest, start, stop))
@@ -279,7 +268,7 @@ class Worker:
         return [message, *self._start(now)] if self._waiting else [message]
 
     def _result(
-        self, task: _Task, timings: tuple[Timing, ...], section: bytes | memoryview, now: float
+        self, task: Task, timings: tuple[Timing, ...], section: bytes | memoryview, now: float
     ) -> Publish:
         header, stop = task.header, task.hop.stop
         reply = Reply(
@@ -294,7 +283,7 @@ class Worker:
         )
 
     def _onward(
-        self, task: _Task, timings: tuple[Timing, ...], section: bytes | memoryview, now: float
+        self, task: Task, timings: tuple[Timing, ...], section: bytes | memoryview, now: float
     ) -> Publish:
         header, stop = task.header, task.hop.stop
         left = task.deadline - now
@@ -332,17 +321,15 @@ class Worker:
         return [reply, log, *self._start(now)]
 
     def _expired(self, now: float) -> list[Action]:
-        late = [task for task in self._waiting if now >= task.deadline]
+        late = self._waiting.late(now)
         for task in late:
-            self._leave_queue(task)
+            self._waiting.remove(task)
         return [*(self._reply_error(task, self._late(task)) for task in late), *self._deadline_timer()]
 
     def _deadline_timer(self) -> list[Action]:
         """The timer of the earliest deadline, where it is not set yet; one that fires early does no harm."""
-        if not self._waiting:
-            return []
-        first = min(task.deadline for task in self._waiting)
-        if self._deadline_at is not None and self._deadline_at <= first:
+        first = self._waiting.earliest_deadline()
+        if first == inf or (self._deadline_at is not None and self._deadline_at <= first):
             return []
         self._deadline_at = first
         return [SetTimer(_DEADLINE_TIMER, first)]
@@ -359,13 +346,13 @@ class Worker:
             actions.append(Publish(topic, encode_reply(reply), qos=1, expiry=30.0))
         return actions
 
-    def _late(self, task: _Task) -> EdgemeshError:
+    def _late(self, task: Task) -> EdgemeshError:
         return DeadlineError(f"deadline passed while {task.header.model} waited on {self.device}")
 
-    def _reply_error(self, task: _Task, error: EdgemeshError) -> Publish:
+    def _reply_error(self, task: Task, error: EdgemeshError) -> Publish:
         return self._reply_code(task, error.code, str(error))
 
-    def _reply_code(self, task: _Task, code: str, text: str) -> Publish:
+    def _reply_code(self, task: Task, code: str, text: str) -> Publish:
         header = task.header
         reply = Reply(
             header.job,
@@ -380,10 +367,10 @@ class Worker:
         topic = self._addresses.of("reply", header.requester)
         return Publish(topic, encode_reply(reply), qos=1, expiry=30.0)
 
-    def _predicted(self, partition: _Partition) -> float:
+    def _predicted(self, partition: Partition) -> float:
         return self._typical.get(partition, _UNKNOWN_SECONDS)
 
-    def _learn(self, partition: _Partition, seconds: float) -> None:
+    def _learn(self, partition: Partition, seconds: float) -> None:
         self._busy_seconds += seconds
         known = self._typical.get(partition)
         if known is not None:

@@ -1,9 +1,9 @@
 """Memory that an agent shares with its executor, for bodies of requests and answers.
 
 One copy in place of two through the kernel, and tensors lie where kernels want them. The memory has no name
-and is gone with the last process that holds it, however that ends. One request is under way at a time, so one
-area for requests is enough; answers come to two of them in turn, so that the next request can go out while
-the answer to the last one is still being read.
+and is gone with the last process that holds it, however that ends. There are two areas for requests, because
+one may be sent ahead while another is under way, and two for answers, which come to them in turn: the next
+request can be answered while the answer to the last one is still being read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AREA_BYTES: Final = 16 << 20
 """Of each area; pages that were never written cost nothing. Longer bodies go through the socket."""
 _LEAST_BYTES: Final = 8 << 10
 """A shorter body travels with its header: the system call is made anyway."""
-_AREAS: Final = 3
+_AREAS: Final = 4
 _PLACE: Final = "shared"
 """Key of a header: where the body lies, ``[start, stop)``."""
 
@@ -34,22 +34,26 @@ class SharedBodies:
         self.descriptor = descriptor
         self._map = mmap.mmap(descriptor, _AREAS * AREA_BYTES)
         self._whole = memoryview(self._map)
-        self._turn = 0
+        self._request_area, self._answer_area = 0, 3
 
-    def with_request(self, header: dict[str, Any], parts: Sequence[Buffer]) -> list[Buffer]:
-        """Buffers to send for a request; its body is put into shared memory where that pays."""
-        return self._pack(header, parts, 0)
+    def with_request(self, header: dict[str, Any], parts: Sequence[Buffer], *, ahead: bool) -> list[Buffer]:
+        """Buffers to send for a request; its body is put into shared memory where that pays.
+
+        One that goes ``ahead`` leaves alone what the request before it has there.
+        """
+        self._request_area = 1 - self._request_area if ahead else 0
+        return self._pack(header, parts, self._request_area * AREA_BYTES)
 
     def with_answer(self, header: dict[str, Any], parts: Sequence[Buffer]) -> list[Buffer]:
         """The same for an answer."""
-        self._turn = 3 - max(self._turn, 1)
-        return self._pack(header, parts, self._turn * AREA_BYTES)
+        self._answer_area = 5 - self._answer_area
+        return self._pack(header, parts, self._answer_area * AREA_BYTES)
 
     def body_of(self, header: dict[str, Any], sent: memoryview) -> memoryview:
         """What was ``sent`` with a message, or a view of shared memory.
 
-        A request's is overwritten by the next request, an answer's by the answer after the next one. Raises
-        ValueError for a place that there is not.
+        A request's is overwritten by the next request that does not go ahead of it, or the one after that, an
+        answer's by the answer after the next one. Raises ValueError for a place that there is not.
         """
         place = header.get(_PLACE)
         if place is None:

@@ -135,7 +135,10 @@ class Disk:
 
 
 class Executor:
-    """Runs one thing at a time, jobs before loads before measurements, as the executor process does."""
+    """Runs one thing at a time, jobs before loads before measurements, as the executor process does.
+
+    A run that is sent ahead waits here; as there, a load or measurement has its turn after each run.
+    """
 
     def __init__(
         self,
@@ -169,6 +172,7 @@ class Executor:
         self._measured = (0.0, 0.0)
         """Seconds and spread of the measurement under way."""
         self._busy = False
+        self._was_run = False
         self._life = 0
 
     def busy_until(self, now: float) -> float:
@@ -187,7 +191,7 @@ class Executor:
         self._urgent.clear()
         self._patient.clear()
         self._loaded.clear()
-        self._busy = True
+        self._busy, self._was_run = True, False
         self._clock.call_later(_RESTART_SECONDS, self._restarted, self._life)
         self._deliver(ExecutorLost(text))
 
@@ -202,11 +206,12 @@ class Executor:
             self._next()
 
     def _next(self) -> None:
-        queue = self._urgent or self._patient
+        has_turn = self._patient and (self._was_run or not self._urgent)
+        queue = self._patient if has_turn else self._urgent
         if self._busy or not queue:
             return
         action = queue.popleft()
-        self._busy = True
+        self._busy, self._was_run = True, isinstance(action, RunUnits)
         partition = (action.digest, action.start, action.stop)
         seconds = 0.0001
         if isinstance(action, RunUnits):

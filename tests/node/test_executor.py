@@ -16,8 +16,8 @@ from edgemesh.node import executor as executor_module
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
-from edgemesh.roles.actions import RunUnits
-from edgemesh.roles.events import Event, ExecutorLost, RunFailed, RunFinished
+from edgemesh.roles.actions import LoadUnits, RunUnits
+from edgemesh.roles.events import Event, ExecutorLost, RangeLoaded, RunFailed, RunFinished
 from edgemesh.runtime.shared_bodies import AREA_BYTES
 from tests.runtime.tflite_range import manifest_of
 from tests.tflite_models import ModelBuilder
@@ -134,6 +134,48 @@ def test_after_a_kill_a_new_process_runs_jobs_and_the_old_memory_is_gone(tmp_pat
 
     _with_executor(story)
     assert _shared_descriptors() == before
+
+
+def test_a_run_that_went_ahead_of_a_death_is_lost_with_it(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 20_000)
+    values = _values(20_000, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(_run("first", manifest, values))
+        assert isinstance(await events.get(), RunFinished)
+        executor.submit(replace(_run("long", manifest, values), at_least=_SECONDS))
+        executor.submit(_run("ahead", manifest, values))
+        assert executor.pid is not None
+        os.kill(executor.pid, signal.SIGKILL)
+        lost = await events.get()
+        assert isinstance(lost, ExecutorLost) and lost.digest == manifest.digest
+        executor.submit(_run("again", manifest, values))
+        again = await events.get()
+
+        assert isinstance(again, RunFinished) and again.run == "again"
+        assert np.array_equal(decode_tensors(again.section)[0], -values)
+
+    _with_executor(story)
+
+
+def test_a_load_has_its_turn_although_jobs_never_end(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 64)
+    values = _values(64, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        for number in range(2):
+            executor.submit(_run(str(number), manifest, values))
+        executor.submit(LoadUnits(manifest.digest, 0, manifest.unit_count))
+        finished = 0
+        while isinstance(event := await events.get(), RunFinished):
+            finished += 1
+            executor.submit(_run(str(finished + 1), manifest, values))
+        assert isinstance(event, RangeLoaded)
+        assert finished <= 3
+
+    _with_executor(story)
 
 
 def _shared_descriptors() -> int:

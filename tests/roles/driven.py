@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from edgemesh.errors import EdgemeshError
 from edgemesh.protocol.activation import Activation, Reply, decode_activation, decode_reply
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, RunUnits, SetTimer
-from edgemesh.roles.events import Event, JobSubmitted, MessageReceived, TimerFired
+from edgemesh.roles.events import (
+    Event,
+    ExecutorLost,
+    JobSubmitted,
+    MessageReceived,
+    RunFailed,
+    RunFinished,
+    TimerFired,
+)
 from tests.roles.build import TOPICS
 
 A = TypeVar("A")
@@ -24,11 +32,22 @@ class Driven:
         self.now = 0.0
         self.timers: dict[str, float] = {}
         self.done: list[Action] = []
+        self.at_executor: list[str] = []
+        """Runs that the executor has, in order: it is at the first one."""
+
+    @property
+    def running(self) -> str:
+        """The run that the executor is at."""
+        return self.at_executor[0] if self.at_executor else "none"
 
     def take(self, event: Event, at: float | None = None) -> list[Action]:
         """What the role does on ``event``; timers due before fire first."""
         if at is not None:
             self.pass_until(at)
+        if isinstance(event, ExecutorLost):
+            self.at_executor.clear()
+        elif isinstance(event, (RunFinished, RunFailed)) and event.run in self.at_executor:
+            self.at_executor.remove(event.run)
         actions: list[Action] = self.role.handle(event, self.now)
         self._note(actions)
         return actions
@@ -56,6 +75,8 @@ class Driven:
                 self.timers[action.name] = action.at
             elif isinstance(action, CancelTimer):
                 self.timers.pop(action.name, None)
+            elif isinstance(action, RunUnits):
+                self.at_executor.append(action.run)
 
 
 def only(kind: type[A], actions: Iterable[Any]) -> list[A]:
@@ -105,6 +126,7 @@ class DrivenWorker(Driven):
                 self.taken[header.job, header.attempt] = 1
         actions = super().take(event, at)
         assert self.role.jobs <= 257
+        assert len(self.at_executor) <= min(2, self.role.jobs)
         return actions
 
     def check(self) -> None:
@@ -116,6 +138,7 @@ class DrivenWorker(Driven):
         assert open_now == self.role.jobs, (self.taken, said, self.role.jobs)
         runs = [run.run for run in only(RunUnits, self.done)]
         assert len(runs) == len(set(runs))
+        assert (self.role.jobs > 0) == bool(self.at_executor)
         if self.role.jobs == 0:
             assert self.role.queued_seconds(self.now) == 0.0
 

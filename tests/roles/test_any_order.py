@@ -65,8 +65,7 @@ def test_a_worker_answers_or_passes_on_each_activation_once_in_any_order(happeni
     worker = DrivenWorker(role)
     for pause, what in happening:
         at = worker.now + pause
-        runs = only(RunUnits, worker.done)
-        run = runs[-1].run if runs else "none"
+        runs, run = only(RunUnits, worker.done), worker.running
         if what == "finish":
             worker.take(RunFinished(run, b"out", 0.01, 0.001), at)
         elif what == "fail":
@@ -80,7 +79,7 @@ def test_a_worker_answers_or_passes_on_each_activation_once_in_any_order(happeni
         worker.check()
     # Whoever waits is answered at the latest when it is late, and a run that ends lets the next one begin.
     while role.jobs:
-        worker.take(RunFinished(only(RunUnits, worker.done)[-1].run, b"out", 0.01, 0.001), worker.now + 0.01)
+        worker.take(RunFinished(worker.running, b"out", 0.01, 0.001), worker.now + 0.01)
     worker.check()
 
 

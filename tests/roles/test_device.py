@@ -91,8 +91,7 @@ def hold(device: DrivenDevice, told: Manifest = FACE) -> None:
 
 def run(device: DrivenDevice, seconds: float = 0.02) -> list[Action]:
     """The run under way ends."""
-    action = only(RunUnits, device.done)[-1]
-    return device.take(RunFinished(action.run, b"output", seconds, 0.001))
+    return device.take(RunFinished(device.running, b"output", seconds, 0.001))
 
 
 def last_about(device: DrivenDevice) -> About:

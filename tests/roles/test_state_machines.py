@@ -20,7 +20,7 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, Policy
 from edgemesh.protocol.result import ResultMessage, encode_result
-from edgemesh.roles.actions import Acknowledge, DecodeInput, Publish, RenderResult, RunUnits
+from edgemesh.roles.actions import Acknowledge, DecodeInput, Publish, RenderResult
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.events import (
     Connected,
@@ -55,7 +55,7 @@ from tests.roles.build import (
     state,
     submitted,
 )
-from tests.roles.driven import Driven, DrivenRequester, DrivenWorker, ends, only, sent, works
+from tests.roles.driven import Driven, DrivenRequester, DrivenWorker, ends, sent, works
 
 DEVICES = st.sampled_from(["one", "two", "three"])
 LEFT = st.sampled_from([0.0, 0.3, 2.0, 8.0])
@@ -75,10 +75,6 @@ class WorkerMachine(RuleBasedStateMachine):
         self.worker = DrivenWorker(role)
         self.arrived: list[MessageReceived] = []
 
-    def _running(self) -> str:
-        runs = only(RunUnits, self.worker.done)
-        return runs[-1].run if runs else "none"
-
     @rule(left=LEFT, route=ROUTES, attempt=st.integers(0, 2), stream=st.sampled_from([None, "camera"]))
     def an_activation_arrives(
         self, left: float, route: tuple[Hop, ...], attempt: int, stream: str | None
@@ -92,13 +88,13 @@ class WorkerMachine(RuleBasedStateMachine):
     def one_is_delivered_again(self, data: st.DataObject) -> None:
         self.worker.take(data.draw(st.sampled_from(self.arrived)))
 
-    @rule(seconds=st.sampled_from([0.001, 0.1, 3.0]))
+    @rule(seconds=st.sampled_from([0.001, 0.02, 0.1, 3.0]))
     def a_run_finishes(self, seconds: float) -> None:
-        self.worker.take(RunFinished(self._running(), b"out", seconds, 0.0))
+        self.worker.take(RunFinished(self.worker.running, b"out", seconds, 0.0))
 
     @rule()
     def a_run_fails(self) -> None:
-        self.worker.take(RunFailed(self._running(), "run-failed", "no"))
+        self.worker.take(RunFailed(self.worker.running, "run-failed", "no"))
 
     @rule()
     def the_executor_dies(self) -> None:

@@ -28,8 +28,7 @@ def worker() -> Iterator[DrivenWorker]:
 
 def finish(worker: DrivenWorker, at: float, seconds: float = 0.02) -> list:  # type: ignore[type-arg]
     """The run under way ends."""
-    run = only(RunUnits, worker.done)[-1].run
-    return worker.take(RunFinished(run, b"output", seconds, 0.001), at)
+    return worker.take(RunFinished(worker.running, b"output", seconds, 0.001), at)
 
 
 def test_runs_its_partition_and_passes_the_job_on_to_the_next_device(worker: DrivenWorker) -> None:
@@ -67,12 +66,80 @@ def test_runs_one_job_at_a_time_in_the_order_of_arrival(worker: DrivenWorker) ->
     for job in ("j-1", "j-2", "j-3"):
         worker.take(activation(job), at=1.0)
     assert [run.run for run in only(RunUnits, worker.done)] == ["j-1-1"]
-    actions = finish(worker, at=1.1)
+    actions = finish(worker, at=1.1, seconds=0.2)
     # What is on its way home goes before the next run starts.
     assert [type(action).__name__ for action in actions] == ["Publish", "RunUnits"]
     actions = finish(worker, at=1.2)
     assert only(RunUnits, actions)[0].run == "j-3-3"
     assert works(actions)[0][1].timings[0].queue == pytest.approx(0.1)
+
+
+def test_behind_a_short_run_the_next_one_goes_to_the_executor_ahead(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 0.02)
+    for job in ("j-1", "j-2", "j-3"):
+        worker.take(activation(job), at=1.0)
+    assert worker.at_executor == ["j-1-1", "j-2-2"]
+    assert (worker.role.jobs, worker.role.queued_seconds(1.0)) == (3, pytest.approx(0.06))
+
+    actions = finish(worker, at=1.1)
+    assert [type(action).__name__ for action in actions] == ["Publish", "RunUnits"]
+    assert worker.at_executor == ["j-2-2", "j-3-3"]
+
+    actions = finish(worker, at=1.25)
+    assert works(actions)[0][1].timings[0].queue == pytest.approx(0.1)  # until the one before it had ended
+    actions = finish(worker, at=1.3)
+    assert works(actions)[0][1].job == "j-3" and worker.role.idle
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "stream"),
+    [(0.2, 10.0, None), (0.02, 0.9, None), (0.02, 10.0, "camera")],
+    ids=["behind a long run", "close to its deadline", "a frame that a newer one may replace"],
+)
+def test_not_everything_goes_ahead(
+    worker: DrivenWorker, seconds: float, left: float, stream: str | None
+) -> None:
+    worker.role.expect(DIGEST, 0, 2, seconds)
+    worker.take(activation("j-1"), at=1.0)
+    worker.take(activation("j-2", left=left, stream=stream), at=1.0)
+    assert worker.at_executor == ["j-1-1"]
+    finish(worker, at=1.1)
+    assert worker.at_executor == ["j-2-2"]
+
+
+def test_what_went_ahead_is_not_answered_twice_when_its_deadline_passes(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 0.02)
+    worker.take(activation("j-1"), at=1.0)
+    worker.take(activation("j-2", left=1.5), at=1.0)
+    worker.take(activation("j-3", left=1.2), at=1.0)
+
+    worker.pass_until(3.0)  # the executor hangs
+    assert codes(worker.done) == [("j-3", "deadline")]
+    finish(worker, at=3.1)
+    finish(worker, at=3.2)
+    assert codes(worker.done) == [("j-3", "deadline"), ("j-2", "deadline")] and worker.role.idle
+
+
+def test_what_went_ahead_is_run_by_the_next_executor_when_one_is_lost(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 0.02)
+    for job in ("j-1", "j-2", "j-3"):
+        worker.take(activation(job), at=1.0)
+
+    actions = worker.take(ExecutorLost("killed by signal 9"), at=1.1)
+    assert codes(actions) == [("j-1", "run-failed")]
+    assert worker.at_executor == ["j-2-4", "j-3-3"]
+    for at in (1.2, 1.3):
+        finish(worker, at)
+    assert sorted(work.job for _, work in works(worker.done)) == ["j-2", "j-3"]
+
+
+def test_what_went_ahead_of_a_run_that_fails_runs_on(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 0.02)
+    worker.take(activation("j-1"), at=1.0)
+    worker.take(activation("j-2"), at=1.0)
+    actions = worker.take(RunFailed("j-1-1", "run-failed", "out of memory"), at=1.1)
+    assert codes(actions) == [("j-1", "run-failed")] and not only(RunUnits, actions)
+    assert works(finish(worker, at=1.2))[0][1].job == "j-2"
 
 
 def test_answers_busy_when_more_work_waits_than_its_bound(worker: DrivenWorker) -> None:

@@ -151,8 +151,11 @@ def deadline_ignored(patch: Patch) -> None:
     def start(self: Any, now: float) -> Any:
         if self._running is not None or not self._waiting:
             return []
-        task = self._waiting[0]
-        self._leave_queue(task)
+        task = self._waiting.first
+        self._waiting.remove(task)
+        if task.ahead:
+            self._running, self._started = task, now
+            return []
         return [self._run(task, now)]
 
     patch.setattr(Worker, "_start", start)
