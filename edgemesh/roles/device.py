@@ -111,7 +111,7 @@ class Device:
             is_disturbed=lambda: self.speed_check.is_disturbed,
         )
         self.meter = Meter(settings.device, settings.boot, topics, origin=settings.device, size_of=size_of)
-        self.requester.leaving = self.meter.leaving
+        self.requester.hedging.leaving = self.meter.leaving
         self.speed_check = SpeedCheck(
             self.profiler.profiles,
             self.profiler.published,

@@ -86,7 +86,7 @@ class Gateway:
         name = f"gateway-{slot}"
         self.requester = Requester(name, APP_ORIGIN, topics, self.view)
         self.meter = Meter(name, boot, topics)
-        self.requester.leaving = self.meter.leaving
+        self.requester.hedging.leaving = self.meter.leaving
         self._slot = slot
         self._topics = topics
         self._holder = Holder("online", holder, boot, term)

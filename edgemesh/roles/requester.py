@@ -31,9 +31,7 @@ from edgemesh.protocol.activation import (
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Log, Publish, SetTimer
-from edgemesh.roles.answer_pace import AnswerPace
-from edgemesh.roles.bench import Bench
+from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, SetTimer
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -45,7 +43,8 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.first_hop import FirstHop
 from edgemesh.roles.frames import Frames
-from edgemesh.roles.lateness import Lateness
+from edgemesh.roles.hedging import Hedging
+from edgemesh.roles.job_routes import JobRoutes
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
@@ -57,17 +56,6 @@ FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, Supersed
 MAX_ATTEMPTS = 16
 _FAILURES = 3
 """Runs of one job that may fail: an input that kills executors must not go round the whole mesh."""
-_SHARE_OF_DEADLINE = 0.75
-"""Of the time that is left a job may be expected to wait: answers do not come evenly."""
-_HEDGES = 2
-_HEDGE_FACTOR = 2.0
-_HEDGE_SECONDS = 0.3
-"""A job is sent again when it outlives its prediction by this factor and this many seconds."""
-_HEDGE_PATIENCE = 0.25
-"""A copy that takes long itself is made after this share of its time: a job that is only late is home by
-then, and the copy would keep a slow device busy for nothing."""
-_OVERTAKE_FACTOR = 1.5
-"""A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
 _GRACE_SECONDS = 1.5
 """Until retained manifests and assignments have arrived after connecting."""
 _ASK_SECONDS = 2.0
@@ -94,16 +82,13 @@ class Requester:
         self.requester = requester
         self.view = view
         self.routes = RouteChooser(view, origin)
-        self.leaving: Callable[[str], bool] = lambda job: False
-        """Whether an activation of the job has not reached the broker yet, where the owner can tell."""
         self._origin = origin
         self._topics = topics
         self._first_hop = FirstHop(requester, topics)
         self._local_route = local_route
         self._jobs = OpenJobs()
-        self._bench = Bench()
-        self._pace = AnswerPace()
-        self._lateness = Lateness()
+        self._job_routes = JobRoutes(self.routes, self._jobs, origin)
+        self.hedging = Hedging(self._jobs, self._job_routes, origin)
         self._frames = Frames()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
@@ -140,7 +125,7 @@ class Requester:
         """The broker is away: silence of devices means nothing until it is back."""
         self._connected_at = None
         self._lost_connection = True
-        self._pace.interrupted()
+        self._job_routes.interrupted()
         self.view.forget_silence()
 
     # --- news --------------------------------------------------------------------------------------------
@@ -176,7 +161,7 @@ class Requester:
             over = self._jobs.over(device)
             if not over or self.routes.alive((device,), now):
                 continue
-            actions += self._failed(device, now)
+            actions += self._job_routes.failed(device, now)
             for job in over:
                 self._jobs.close_attempts_over(job, device)
                 job.error = (NoRouteError.code, f"{device} went offline during the job")
@@ -186,14 +171,10 @@ class Requester:
         return actions
 
     def _overtake(self, model: str, now: float) -> list[Action]:
-        """Send jobs that fell back on a slow route over the new plan, too, where that is home much earlier.
-
-        A fallback was chosen before the loss, perhaps while a better device was away.
-        """
+        """Send jobs that fell back on a slow route over the new plan, too, if that is home much earlier."""
         actions: list[Action] = []
         for job in self._jobs.fallen_back(model):
-            choice = self._untried(job, self._fresh(job, now))
-            if choice is None or _OVERTAKE_FACTOR * self._expected(choice) > job.expected_at - now:
+            if not self.hedging.overtakes(job, now):
                 continue
             if not self._jobs.take_hedge():
                 break
@@ -221,7 +202,7 @@ class Requester:
         actions: list[Action] = []
         for job in self._jobs:
             # A reply may have been published while nobody listened; the first result still wins.
-            lost = self._lost_connection and not self._runs_here(job)
+            lost = self._lost_connection and not self._job_routes.stays_here(job)
             if not job.held and (lost or not job.open):
                 actions += self._send(job, now)
         self._lost_connection = False
@@ -241,13 +222,9 @@ class Requester:
         """The broker is away: what this device can do alone need not wait for it."""
         actions: list[Action] = []
         for job in self._jobs:
-            if not job.held and not self._runs_here(job) and self._choice(job, now) is not None:
+            if not job.held and not self._job_routes.stays_here(job) and self._choice(job, now) is not None:
                 actions += self._send(job, now)
         return actions
-
-    def _runs_here(self, job: OpenJob) -> bool:
-        """Whether an attempt needs nobody but this device."""
-        return any(route.devices == {self._origin} for route in job.open.values())
 
     # --- jobs --------------------------------------------------------------------------------------------
 
@@ -263,12 +240,10 @@ class Requester:
                 check_route(submitted.route)
             except DecodeError as error:
                 return self._end_error(job, error.code, str(error), now)
-        elif self._pace and self._connected_at is not None:
-            fresh = self._fresh(job, now)
-            if fresh and self._overruns(job, fresh[0], now):
-                waiting = len(self._jobs) - 1
-                text = f"{self.requester} has {waiting} jobs under way, too many for the deadline"
-                return self._end_error(job, BusyError.code, text, now)
+        elif self._connected_at is not None and self._job_routes.overrun_all(job, now):
+            waiting = len(self._jobs) - 1
+            text = f"{self.requester} has {waiting} jobs under way, too many for the deadline"
+            return self._end_error(job, BusyError.code, text, now)
         return self._send(job, now) if submitted.stream is None else self._frame(job, submitted.stream, now)
 
     def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
@@ -324,34 +299,11 @@ class Requester:
                 return self._end_error(job, InputError.code, text, now)
         number = job.attempts
         job.attempts += 1
-        self._pace.sent(choice.devices, self._jobs.count_over)
+        self._job_routes.sent(choice)
         self._jobs.open_attempt(job, number, choice)
-        job.last = choice
-        job.expected_at = now + self._expected(choice)
-        if number == 0:
-            job.first_sent = now, self._promised(choice)
-        if submitted.route is None and job.hedges < _HEDGES:
-            job.hedge_at = self._overdue_at(job, choice, now)
-            job.halfway = False
+        self.hedging.sent(job, number, choice, now)
         message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)
         return [message, self._timer(job)]
-
-    def _promised(self, choice: ChosenRoute) -> float:
-        """Predicted seconds of ``choice``: all that is under way already may have to be done first."""
-        return choice.predicted * len(self._jobs)
-
-    def _expected(self, choice: ChosenRoute) -> float:
-        """Seconds that ``choice`` may take where the job before it over that route was late."""
-        return self._promised(choice) * self._lateness.factor(choice)
-
-    def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
-        """When a job sent over ``choice`` has outlived its prediction.
-
-        Halfway to the deadline no margin and no earlier lateness counts any more.
-        """
-        expected = self._expected(choice)
-        at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
-        return min(at, max(job.half_time, now + self._promised(choice) + _HEDGE_SECONDS))
 
     def _choice(self, job: OpenJob, now: float) -> ChosenRoute | None:
         submitted = job.submitted
@@ -363,46 +315,8 @@ class Requester:
         if self._connected_at is None:
             # Local first: with the broker away a device that holds the whole model serves itself.
             return self._local_route(submitted.model)
-        fresh = self._fresh(job, now)
-        return self._untried(job, fresh) or (fresh[0] if fresh else None)
-
-    def _fresh(self, job: OpenJob, now: float) -> list[ChosenRoute]:
-        """Routes over devices that the job has not failed on."""
-        routes = self.routes.routes(job.submitted.model, now)
-        if job.avoid:
-            routes = [choice for choice in routes if not choice.devices & job.avoid]
-        if self._pace:
-            routes = sorted(routes, key=lambda choice: self._overruns(job, choice, now))
-        if self._bench:
-            routes = sorted(routes, key=lambda choice: self._bench.sits_out(choice.devices, now))
-        return routes
-
-    def _overruns(self, job: OpenJob, choice: ChosenRoute, now: float) -> bool:
-        """Whether too much is under way over the route for one more job to be answered by its deadline.
-
-        A frame of a stream never does: it replaces one that waits.
-        """
-        if job.submitted.stream is not None:
-            return False
-        expected = self._pace.seconds(choice.devices, self._jobs.count_over, now)
-        return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
-
-    def _failed(self, device: str, now: float) -> list[Action]:
-        """A device failed a job: repeatedly, and others come first for a while."""
-        seconds = self._bench.failed(device, now)
-        if seconds is None:
-            return []
-        return [Log("info", f"{device} failed several jobs in a row: avoided for {seconds:.0f} s", device)]
-
-    def _untried(self, job: OpenJob, fresh: list[ChosenRoute]) -> ChosenRoute | None:
-        """The best route that no attempt is under way on, if possible over none of their devices."""
-        if not job.open:
-            return fresh[0] if fresh else None
-        tried = {route.route for route in job.open.values()}
-        used = job.open_devices - {self._origin}
-        untried = [choice for choice in fresh if choice.route not in tried]
-        apart = [choice for choice in untried if not choice.devices & used]
-        return next(iter([*apart, *untried]), None)
+        fresh = self._job_routes.fresh(job, now)
+        return self._job_routes.untried(job, fresh) or (fresh[0] if fresh else None)
 
     def _ask(self, job: OpenJob, now: float) -> list[Action]:
         """Nothing to send on: ask for a plan, or wait for one, or for a device to come back."""
@@ -448,13 +362,12 @@ class Requester:
             if reply.attempt and job.hedges:
                 # What hangs answers neither with an error nor by going offline.
                 hanging = job.open_devices - (route.devices if route is not None else {reply.device})
-                overtaken = [log for device in sorted(hanging) for log in self._failed(device, now)]
+                overtaken = [
+                    log for device in sorted(hanging) for log in self._job_routes.failed(device, now)
+                ]
             if route is not None:
-                self._bench.succeeded(route.devices)
-                self._pace.answered(route.devices, self._jobs.count_over, now)
-                if reply.attempt == 0:
-                    at, predicted = job.first_sent
-                    self._lateness.answered(route, now - at, predicted)
+                self._job_routes.answered(route, now)
+                self.hedging.answered(job, reply.attempt, route, now)
             ended = JobEnded(
                 reply.job,
                 job.submitted.model,
@@ -479,7 +392,7 @@ class Requester:
             self._jobs.close_attempts_over(job, reply.device)
         job.error = (code, text)
         cannot_run = code in (RunError.code, ModelError.code)
-        failed = self._failed(reply.device, now) if cannot_run else []
+        failed = self._job_routes.failed(reply.device, now) if cannot_run else []
         job.failures += cannot_run
         job.avoid.add(reply.device)
         if job.open:
@@ -495,7 +408,7 @@ class Requester:
             return self._given_up(job, now)
         if job.error is not None and job.error[0] == BusyError.code:
             choice = self._choice(job, now)
-            if choice is not None and (job.failures or not self._overruns(job, choice, now)):
+            if choice is not None and (job.failures or not self._job_routes.overruns(job, choice, now)):
                 return self._send(job, now)
             if not job.failures:
                 # Wherever it could run, seconds of work wait: to ask again would be more load and no help.
@@ -525,40 +438,11 @@ class Requester:
 
     def _hedge(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job a second time, unless that would only make a slow mesh slower."""
-        job.hedge_at = None
         if self._connected_at is None:
-            return [self._timer(job)]  # all is sent again when the broker is back
-        fresh = self._fresh(job, now)
-        if not fresh:
-            job.hedge_at = now + _ASK_SECONDS
-            return [self._timer(job)]
-        other = self._untried(job, fresh)
-        local = other is not None and other.devices == {self._origin}
-        if other is not None:
-            due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
-            if now < due:
-                job.hedge_at = due
-                return [self._timer(job)]
-        if now < job.half_time and not local and self.leaving(job.submitted.job):
-            # Its link is slow or dead, and no device has failed yet: a second activation would wait behind
-            # the first and make both later. The device gets its time once the activation is there.
-            expected = job.last.predicted if job.last is not None else 0.0
-            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, expected))
-            return [self._timer(job)]
-        if other is None and not job.halfway:
-            # Nowhere else to go. A broker over its limits drops a message and tells nobody, so the same route
-            # is tried once more in time; what never left this device cannot be lost.
-            job.halfway = True
-            if not self._runs_here(job):
-                job.hedge_at = (now + job.deadline) / 2.0
-            return [self._timer(job)]
-        if now < job.half_time and not self._jobs.take_hedge():
-            # Ever less often: hundreds of late jobs must not wake up three times a second each. Halfway to
-            # its deadline a job has waited long enough to be sent again whatever it costs.
-            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, (now - job.began) / 2.0))
-            return [self._timer(job)]
-        job.hedges = _HEDGES if job.halfway else job.hedges + 1
-        return self._send(job, now)
+            job.hedge_at = None  # all is sent again when the broker is back
+        elif self.hedging.is_due(job, now):
+            return self._send(job, now)
+        return [self._timer(job)]
 
     def _timer(self, job: OpenJob) -> Action:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)

@@ -458,7 +458,7 @@ def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
     planned: DrivenRequester,
 ) -> None:
     leaving = True
-    planned.role.leaving = lambda job: leaving
+    planned.role.hedging.leaving = lambda job: leaving
     planned.take(submitted(left=30.0), at=1.0)
     assert works(beat(planned, 4.0, "one", "two")) == []
 
@@ -474,7 +474,7 @@ def test_what_needs_no_link_does_not_wait_for_an_activation_that_cannot_leave() 
         camera.take(state(device))
         camera.take(about(device, DIGEST))
     camera.take(assignment(Hop("two", 4), fallbacks={"two": (Hop("one", 4),)}, origin="one"))
-    camera.role.leaving = lambda job: True
+    camera.role.hedging.leaving = lambda job: True
 
     camera.take(submitted(left=30.0), at=1.0)
 

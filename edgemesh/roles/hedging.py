@@ -1,0 +1,114 @@
+"""Hedging: a job that outlives its prediction is sent again, though nothing is known to have failed.
+
+A silent death has no Will for one and a half keep-alives, a message that a broker dropped has none at all.
+But slow is not dead: copies of what is only late would make a slow mesh slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgemesh.roles.job_routes import JobRoutes
+from edgemesh.roles.lateness import Lateness
+from edgemesh.roles.open_jobs import OpenJob, OpenJobs
+from edgemesh.roles.routes import ChosenRoute
+
+_HEDGES = 2
+_HEDGE_FACTOR = 2.0
+_HEDGE_SECONDS = 0.3
+"""A job is sent again when it outlives its prediction by this factor and this many seconds."""
+_HEDGE_PATIENCE = 0.25
+"""A copy that takes long itself is made after this share of its time: a job that is only late is home by
+then, and the copy would keep a slow device busy for nothing."""
+_OVERTAKE_FACTOR = 1.5
+"""A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
+_LOOK_SECONDS = 2.0
+"""Until the next look for a route when there was none."""
+
+
+class Hedging:
+    """When one requester's jobs are sent again. What it decides about a job is in the job."""
+
+    def __init__(self, jobs: OpenJobs, routes: JobRoutes, origin: str) -> None:
+        self.leaving: Callable[[str], bool] = lambda job: False
+        """Whether an activation of the job has not reached the broker yet, where the owner can tell."""
+        self._jobs = jobs
+        self._routes = routes
+        self._origin = origin
+        self._lateness = Lateness()
+
+    def sent(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> None:
+        """Attempt ``number`` goes out over ``choice``: from when on it is late."""
+        job.last = choice
+        job.expected_at = now + self._expected(choice)
+        if number == 0:
+            job.first_sent = now, self._promised(choice)
+        if job.submitted.route is None and job.hedges < _HEDGES:
+            job.hedge_at = self._overdue_at(job, choice, now)
+            job.halfway = False
+
+    def answered(self, job: OpenJob, attempt: int, choice: ChosenRoute, now: float) -> None:
+        """The job's result came over ``choice``."""
+        if attempt == 0:
+            at, predicted = job.first_sent
+            self._lateness.answered(choice, now - at, predicted)
+
+    def is_due(self, job: OpenJob, now: float) -> bool:
+        """Whether a late job is to be sent again now; where not, ``hedge_at`` says when to look next."""
+        job.hedge_at = None
+        fresh = self._routes.fresh(job, now)
+        if not fresh:
+            job.hedge_at = now + _LOOK_SECONDS
+            return False
+        other = self._routes.untried(job, fresh)
+        local = other is not None and other.devices == {self._origin}
+        if other is not None:
+            due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
+            if now < due:
+                job.hedge_at = due
+                return False
+        if now < job.half_time and not local and self.leaving(job.submitted.job):
+            # Its link is slow or dead, and no device has failed yet: a second activation would wait behind
+            # the first and make both later. The device gets its time once the activation is there.
+            expected = job.last.predicted if job.last is not None else 0.0
+            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, expected))
+            return False
+        if other is None and not job.halfway:
+            # Nowhere else to go. A broker over its limits drops a message and tells nobody, so the same route
+            # is tried once more in time; what never left this device cannot be lost.
+            job.halfway = True
+            if not self._routes.stays_here(job):
+                job.hedge_at = (now + job.deadline) / 2.0
+            return False
+        if now < job.half_time and not self._jobs.take_hedge():
+            # Ever less often: hundreds of late jobs must not wake up three times a second each. Halfway to
+            # its deadline a job has waited long enough to be sent again whatever it costs.
+            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, (now - job.began) / 2.0))
+            return False
+        job.hedges = _HEDGES if job.halfway else job.hedges + 1
+        return True
+
+    def overtakes(self, job: OpenJob, now: float) -> bool:
+        """Whether the best untried route is home much earlier than the fallback that the job is on.
+
+        A fallback was chosen before the loss, perhaps while a better device was away.
+        """
+        choice = self._routes.untried(job, self._routes.fresh(job, now))
+        return choice is not None and _OVERTAKE_FACTOR * self._expected(choice) <= job.expected_at - now
+
+    def _promised(self, choice: ChosenRoute) -> float:
+        """Predicted seconds of ``choice``: all that is under way already may have to be done first."""
+        return choice.predicted * len(self._jobs)
+
+    def _expected(self, choice: ChosenRoute) -> float:
+        """Seconds that ``choice`` may take where the job before it over that route was late."""
+        return self._promised(choice) * self._lateness.factor(choice)
+
+    def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
+        """When a job sent over ``choice`` has outlived its prediction.
+
+        Halfway to the deadline no margin and no earlier lateness counts any more.
+        """
+        expected = self._expected(choice)
+        at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
+        return min(at, max(job.half_time, now + self._promised(choice) + _HEDGE_SECONDS))
