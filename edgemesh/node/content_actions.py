@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from edgemesh.node.content_store import ContentStore
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
-from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, Event
-
-_log = logging.getLogger("edgemesh")
+from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, ContentUnwritable, Event
 
 
 class ContentActions:
@@ -51,14 +48,13 @@ class ContentActions:
             else:
                 self._deliver(ContentFound(manifest.digest, chunks))
 
-        self._in_thread(lambda: self._store.partial_chunks(manifest), found)
+        self._in_thread(manifest.digest, lambda: self._store.partial_chunks(manifest), found)
 
     def _store_chunk(self, action: StoreChunk) -> None:
         try:
             self._store.write_chunk(action.manifest, action.index, action.data)
         except OSError as error:
-            text = "cannot keep %s: %s; make room, then restart this agent to go on where it ended"
-            _log.error(text, action.manifest.name, error.strerror)
+            self._deliver(_unwritable(action.manifest.digest, error))
             return
         if action.last:
             self._finish(action.manifest.digest, lambda: self._store.finish(action.manifest))
@@ -67,7 +63,7 @@ class ContentActions:
         def finished(whole: bool) -> None:
             self._deliver(ContentStored(digest) if whole else ContentDamaged(digest))
 
-        self._in_thread(finish, finished)
+        self._in_thread(digest, finish, finished)
 
     def _send_chunk(self, action: SendChunk) -> None:
         data = self._store.read_chunk(action.digest, action.index, action.chunk_bytes)
@@ -75,7 +71,7 @@ class ContentActions:
             header = ChunkHeader(action.digest, action.index)
             self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0))
 
-    def _in_thread(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def _in_thread(self, digest: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         future = self._loop.run_in_executor(None, work)
 
         def done(finished: asyncio.Future[Any]) -> None:
@@ -83,8 +79,12 @@ class ContentActions:
                 return
             error = finished.exception()
             if isinstance(error, OSError):
-                _log.error("cannot read or write content: %s", error)  # removed meanwhile, or a full disk
+                self._deliver(_unwritable(digest, error))  # a full disk, or removed meanwhile
             else:
                 then(finished.result())
 
         future.add_done_callback(done)
+
+
+def _unwritable(digest: str, error: OSError) -> ContentUnwritable:
+    return ContentUnwritable(digest, error.strerror or str(error))

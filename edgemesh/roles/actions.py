@@ -118,7 +118,10 @@ class FindContent:
 
 @dataclass(frozen=True)
 class StoreChunk:
-    """Write a verified chunk; ``ContentStored`` or ``ContentDamaged`` follows the last one."""
+    """Write a verified chunk; ``ContentStored`` or ``ContentDamaged`` follows the last one.
+
+    ``ContentUnwritable`` follows one that the disk does not take.
+    """
 
     manifest: Manifest
     index: int

@@ -29,6 +29,7 @@ from edgemesh.roles.events import (
     ContentDamaged,
     ContentFound,
     ContentStored,
+    ContentUnwritable,
     Event,
     MessageReceived,
     TimerFired,
@@ -39,6 +40,8 @@ WINDOW = 4
 """Chunks asked for at once: hides a round trip, and holds up an activation by 2 MB at most."""
 _PATIENCE = 5.0
 _LONGEST_PATIENCE = 60.0
+_DISK_SECONDS = 60.0
+"""Until a disk that took nothing is tried again: somebody may have made room."""
 _DAMAGED = 3
 """Fetches that may turn out damaged although each chunk had its digest: then the manifest is wrong."""
 _TIMER = "content"
@@ -57,6 +60,9 @@ class _Fetch:
     window: int = 1
     """Grows with every chunk that comes in time: on a slow link four at once would all seem lost."""
     looked: bool = False
+    """Whether it is known what is on disk; nothing is asked for before."""
+    looks_at: float | None = None
+    """When to look again, after the disk took nothing."""
     damaged: int = 0
 
 
@@ -96,6 +102,8 @@ class ContentKeeper:
             return self._stored(event.digest)
         if isinstance(event, ContentDamaged):
             return self._damaged(event.digest, now)
+        if isinstance(event, ContentUnwritable):
+            return self._unwritable(event, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._again(now)
         if isinstance(event, Connected):
@@ -163,11 +171,15 @@ class ContentKeeper:
 
     def _timer(self, now: float) -> list[Action]:
         due = [at + fetch.patience for fetch in self._fetches.values() for at in fetch.asked.values()]
+        due += [fetch.looks_at for fetch in self._fetches.values() if fetch.looks_at is not None]
         return [SetTimer(_TIMER, max(now, min(due)))] if due else []
 
     def _again(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for fetch in self._fetches.values():
+            if fetch.looks_at is not None and now >= fetch.looks_at:
+                fetch.looks_at = None
+                actions.append(FindContent(fetch.manifest))
             late = [index for index, at in fetch.asked.items() if now >= at + fetch.patience]
             if late:
                 # Nobody holds it yet, or a holder died: ask again, ever less often.
@@ -177,7 +189,7 @@ class ContentKeeper:
                     del fetch.asked[index]
                 fetch.missing = sorted({*fetch.missing, *late})
                 actions += self._ask(fetch, now)
-        return actions or self._timer(now)
+        return [*actions, *self._timer(now)]
 
     def holder_appeared(self, digest: str, now: float) -> list[Action]:
         """Someone says it holds the content: ask at once instead of when patience ends."""
@@ -230,6 +242,21 @@ class ContentKeeper:
             return [Log("error", text, digest)]
         log = Log("warning", f"{fetch.manifest.name} arrived damaged and is fetched again", digest)
         return [log, *self._ask(fetch, now)]
+
+    def _unwritable(self, event: ContentUnwritable, now: float) -> list[Action]:
+        """Ask for nothing more until the disk has been looked at again; what is on it stays."""
+        fetch = self._fetches.get(event.digest)
+        if fetch is None or fetch.looks_at is not None:
+            return []
+        fetch.looked, fetch.looks_at, fetch.window = False, now + _DISK_SECONDS, 1
+        fetch.missing.clear()
+        fetch.asked.clear()
+        fetch.first_asked.clear()
+        text = (
+            f"cannot keep {fetch.manifest.name}: {event.text}; make room, it goes on by itself within "
+            f"{_DISK_SECONDS:.0f} s"
+        )
+        return [Log("error", text, event.digest), *self._timer(now)]
 
     # --- serving -----------------------------------------------------------------------------------------
 

@@ -150,6 +150,14 @@ class ContentDamaged:
 
 
 @dataclass(frozen=True)
+class ContentUnwritable:
+    """The disk does not take the content, or does not give it; what was stored of it before stays."""
+
+    digest: str
+    text: str
+
+
+@dataclass(frozen=True)
 class ResourcesRead:
     """A reading of the machine."""
 
@@ -229,6 +237,7 @@ Event = (
     | ContentStored
     | ContentFound
     | ContentDamaged
+    | ContentUnwritable
     | ResourcesRead
     | ProfileFound
     | JobSubmitted

@@ -22,7 +22,14 @@ from edgemesh.roles.actions import (
     Unsubscribe,
 )
 from edgemesh.roles.content import WINDOW, ContentKeeper
-from edgemesh.roles.events import Connected, ContentDamaged, ContentFound, ContentStored, MessageReceived
+from edgemesh.roles.events import (
+    Connected,
+    ContentDamaged,
+    ContentFound,
+    ContentStored,
+    ContentUnwritable,
+    MessageReceived,
+)
 from edgemesh.simulation.models import made_up_model
 from tests.roles.build import TOPICS, message
 from tests.roles.driven import Driven, only, sent
@@ -187,3 +194,29 @@ def test_serves_chunks_of_what_it_holds_and_nothing_else(keeper: DrivenKeeper) -
     assert keeper.take(request, at=0.3) == [SendChunk(topic, DIGEST, 3, SIZE)]
     assert keeper.take(message("chunk-request", ChunkRequest("other", 10), digest=DIGEST), at=0.4) == []
     assert only(Log, keeper.take(message("chunk-request", b"{", digest=DIGEST), at=0.5))
+
+
+def test_a_full_disk_is_tried_again_until_somebody_has_made_room(keeper: DrivenKeeper) -> None:
+    keeper.take(chunk(0), at=0.2)
+    (log,) = only(Log, keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.3))
+    assert log.level == "error" and "No space left on device; make room" in log.text
+    # Of what was on its way nothing is kept, and it is said once.
+    assert keeper.take(chunk(1), at=0.4) == []
+    assert keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.5) == []
+    assert asked(keeper.pass_until(60.0)) == []
+
+    assert only(FindContent, keeper.pass_until(60.4)) == [FindContent(MODEL)]
+    actions = keeper.take(ContentFound(DIGEST, frozenset({0})), at=60.5)
+    assert asked(actions) == [1]
+    for index in range(1, 10):
+        keeper.take(chunk(index), at=61.0)
+    keeper.take(ContentStored(DIGEST), at=62.0)
+    assert DIGEST in keeper.role.held
+
+
+def test_a_fetch_that_a_full_disk_holds_up_ends_with_its_model(keeper: DrivenKeeper) -> None:
+    keeper.take(chunk(0), at=0.2)
+    keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.3)
+    keeper.role.drop(DIGEST)
+    assert keeper.pass_until(120.0) == []
+    assert keeper.take(ContentUnwritable(DIGEST, "No such file or directory"), at=121.0) == []
