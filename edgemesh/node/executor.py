@@ -1,4 +1,4 @@
-"""The agent's end of its executor process: jobs before loads before measurements.
+"""The agent's end of its executor process: jobs first, and after each one load or measurement that waits.
 
 One request is under way at a time. A job's run may be sent ahead while another one is, so that the executor
 need not wait for the agent between the two.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +119,8 @@ class ExecutorProcess:
         request = {"digest": action.digest, "start": action.start, "stop": action.stop}
         if isinstance(action, RunUnits):
             request |= {"do": "run", "codec": action.codec, "at_least": action.at_least}
-            # A job overtakes loads and measurements that wait.
+            if action.until != inf:
+                request["until"] = action.until
             self._urgent.append(_Request(action, request, action.section))
         else:
             request["do"] = {LoadUnits: "load", UnloadUnits: "unload", MeasureUnits: "measure"}[type(action)]
@@ -157,8 +159,8 @@ class ExecutorProcess:
     def _taken(self) -> _Request | None:
         """The request that goes out next; None where there is none or its time has not come."""
         if not self._sent:
-            # One load or measurement has its turn after each run, or a device that is never idle could not
-            # prepare another partition; not before its content is open.
+            # A job overtakes loads and measurements that wait, but one of them has its turn after each run:
+            # a device that is never idle could not prepare another partition. Not before its content is open.
             runs_only = all(isinstance(request.action, RunUnits) for request in self._urgent)
             has_turn = self._patient and (not self._urgent or (self._was_run and runs_only))
             queue = self._patient if has_turn else self._urgent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from edgemesh.protocol.activation import Hop, Timing
@@ -78,6 +79,8 @@ class RunUnits:
     codec: str
     at_least: float = 0.0
     """Seconds that the run must take: an emulated board is slower than the machine."""
+    until: float = inf
+    """When it is too late to begin, on the caller's clock: it fails by its deadline then."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,10 @@ class MeasureUnits:
 
 @dataclass(frozen=True)
 class FindContent:
-    """Look which chunks of the content are on disk; ``ContentFound`` or ``ContentStored`` follows."""
+    """Look which chunks of the content are on disk.
+
+    ``ContentFound``, ``ContentStored``, ``ContentDamaged`` or ``ContentUnwritable`` follows.
+    """
 
     manifest: Manifest
 

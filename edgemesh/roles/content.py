@@ -63,6 +63,8 @@ class _Fetch:
     """Whether it is known what is on disk; nothing is asked for before."""
     looks_at: float | None = None
     """When to look again, after the disk took nothing."""
+    said: str = ""
+    """What the log was told of the disk."""
     damaged: int = 0
 
 
@@ -149,7 +151,9 @@ class ContentKeeper:
         fetch = self._fetches.get(event.digest)
         if fetch is None:
             return []
-        fetch.looked = True
+        fetch.looked, fetch.looks_at = True, None
+        fetch.asked.clear()
+        fetch.first_asked.clear()
         fetch.missing = [i for i in range(len(fetch.manifest.chunks)) if i not in event.chunks]
         log = Log(
             "info",
@@ -232,6 +236,7 @@ class ContentKeeper:
         if fetch is None:
             return []
         fetch.damaged += 1
+        fetch.looked, fetch.looks_at = True, None  # thrown away: there is nothing on disk
         fetch.missing = list(range(len(fetch.manifest.chunks)))
         fetch.asked.clear()
         fetch.first_asked.clear()
@@ -252,10 +257,10 @@ class ContentKeeper:
         fetch.missing.clear()
         fetch.asked.clear()
         fetch.first_asked.clear()
-        text = (
-            f"cannot keep {fetch.manifest.name}: {event.text}; make room, it goes on by itself within "
-            f"{_DISK_SECONDS:.0f} s"
-        )
+        if event.text == fetch.said:
+            return self._timer(now)
+        fetch.said = event.text
+        text = f"cannot keep {fetch.manifest.name}: {event.text}; tried again every {_DISK_SECONDS:.0f} s"
         return [Log("error", text, event.digest), *self._timer(now)]
 
     # --- serving -----------------------------------------------------------------------------------------

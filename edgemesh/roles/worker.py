@@ -1,14 +1,15 @@
 """Worker: takes activations, runs its partition of their route, passes them on.
 
 It holds no plan: what to do is in the activation. Its queue is bounded in predicted seconds of work, and
-nothing waits in it past its deadline. Where runs are short, the next one goes to the executor ahead of its
-turn, so that nothing is idle in between.
+nothing is begun past its deadline. Where runs are short, the next one goes to the executor ahead of its turn,
+so that nothing is idle in between.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 
 from edgemesh.errors import (
@@ -63,7 +64,7 @@ _AHEAD_SECONDS = 0.1
 """Behind a run that takes longer nothing is sent ahead: what the executor has can be neither replaced nor
 refused, and the milliseconds between two runs are few of so many."""
 _AHEAD_LEFT_SECONDS = 1.0
-"""Nor is what has less time left: it may have to be answered at its deadline."""
+"""Nor is what has less time left: it would be answered when the run before it ends, not at its deadline."""
 
 
 class Worker:
@@ -239,7 +240,7 @@ class Worker:
         ):
             return []
         task.ahead = True
-        return [self._units(task)]
+        return [replace(self._units(task), until=task.deadline)]
 
     def _run(self, task: Task, now: float) -> RunUnits:
         self._running, self._started = task, now
@@ -256,7 +257,9 @@ class Worker:
             return []
         # The executor's own figures: on this side's clock a run may have waited for a load to end.
         self._learn(task.partition, event.run_seconds + event.code_seconds)
-        queue = max(0.0, self._started - task.arrived)
+        # What went ahead may have begun before this side heard that the run before it had ended.
+        began = min(self._started, now - event.run_seconds - event.code_seconds)
+        queue = max(0.0, began - task.arrived)
         start, stop = task.header.position, task.hop.stop
         timing = Timing(self.device, start, stop, queue, event.run_seconds, event.code_seconds)
         # Some sender's header may be full already: the oldest give way.

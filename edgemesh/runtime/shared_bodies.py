@@ -52,8 +52,8 @@ class SharedBodies:
     def body_of(self, header: dict[str, Any], sent: memoryview) -> memoryview:
         """What was ``sent`` with a message, or a view of shared memory.
 
-        A request's is overwritten by the next request that does not go ahead of it, or the one after that, an
-        answer's by the answer after the next one. Raises ValueError for a place that there is not.
+        A request's stays until its answer has been read, an answer's until the answer after the next one.
+        Raises ValueError for a place that there is not.
         """
         place = header.get(_PLACE)
         if place is None:

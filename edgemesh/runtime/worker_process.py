@@ -15,12 +15,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgemesh.errors import EdgemeshError, InputError, ModelError, RunError
+from edgemesh.errors import DeadlineError, EdgemeshError, InputError, ModelError, RunError
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Boundary, Manifest, boundary_bytes
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
@@ -98,6 +99,8 @@ class ExecutorCore:
 
     def _run(self, header: dict[str, Any], body: memoryview) -> Answer:
         began = time.perf_counter()
+        if time.monotonic() > header.get("until", inf):
+            raise DeadlineError("its deadline passed before it began")
         loaded = self._loaded_for_a_run(header)
         boundary = self._boundary(header["digest"], header["start"])
         # The bound keeps a few compressed kilobytes from becoming 256 MB on a small board.

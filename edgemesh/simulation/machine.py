@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from edgemesh.errors import DecodeError
+from edgemesh.errors import DeadlineError, DecodeError
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile, Resources
@@ -137,7 +137,8 @@ class Disk:
 class Executor:
     """Runs one thing at a time, jobs before loads before measurements, as the executor process does.
 
-    A run that is sent ahead waits here; as there, a load or measurement has its turn after each run.
+    As there, the next run is with it ahead of its turn where nothing else waits, and otherwise a load or
+    measurement has its turn after each run.
     """
 
     def __init__(
@@ -157,6 +158,8 @@ class Executor:
         self._started_at: float | None = None
         self.effort_seconds = 0.0
         """The same, each second times the effort it took."""
+        self.on_begin: Callable[[RunUnits], None] = lambda action: None
+        """Hears of each run when it begins."""
         self.deadly: Callable[[ExecutorAction], bool] = lambda action: False
         """What kills the process."""
         self._clock = clock
@@ -164,7 +167,7 @@ class Executor:
         self._random = Random(seed)
         self._outputs = outputs
         self._deliver = deliver
-        self._urgent: deque[ExecutorAction] = deque()
+        self._urgent: deque[RunUnits] = deque()
         self._patient: deque[ExecutorAction] = deque()
         self._loading_seconds = 0.0
         """What loading took before the run under way."""
@@ -173,6 +176,7 @@ class Executor:
         """Seconds and spread of the measurement under way."""
         self._busy = False
         self._was_run = False
+        self._ahead: RunUnits | None = None
         self._life = 0
 
     def busy_until(self, now: float) -> float:
@@ -181,7 +185,10 @@ class Executor:
 
     def submit(self, action: ExecutorAction) -> None:
         """Carry out an action; its event follows."""
-        (self._urgent if isinstance(action, RunUnits) else self._patient).append(action)
+        if isinstance(action, RunUnits):
+            self._urgent.append(action)
+        else:
+            self._patient.append(action)
         self._next()
 
     def kill(self, text: str = "the executor process ended by signal 9") -> None:
@@ -191,7 +198,7 @@ class Executor:
         self._urgent.clear()
         self._patient.clear()
         self._loaded.clear()
-        self._busy, self._was_run = True, False
+        self._busy, self._was_run, self._ahead = True, False, None
         self._clock.call_later(_RESTART_SECONDS, self._restarted, self._life)
         self._deliver(ExecutorLost(text))
 
@@ -206,28 +213,41 @@ class Executor:
             self._next()
 
     def _next(self) -> None:
-        has_turn = self._patient and (self._was_run or not self._urgent)
-        queue = self._patient if has_turn else self._urgent
-        if self._busy or not queue:
+        if self._busy:
+            self._take_ahead()
             return
-        action = queue.popleft()
+        action, self._ahead = self._ahead or self._taken(), None
+        if action is None:
+            return
         self._busy, self._was_run = True, isinstance(action, RunUnits)
         partition = (action.digest, action.start, action.stop)
         seconds = 0.0001
-        if isinstance(action, RunUnits):
+        too_late = isinstance(action, RunUnits) and self._clock.now > action.until
+        if isinstance(action, RunUnits) and not too_late:
             seconds = self._run_seconds(action)
+            self.on_begin(action)
             if self.runs is not None:
                 self.runs.append(action)
         elif isinstance(action, MeasureUnits):
             seconds = self._measure(action)
-        if isinstance(action, (RunUnits, LoadUnits)) and partition not in self._loaded:
+        if isinstance(action, (RunUnits, LoadUnits)) and not too_late and partition not in self._loaded:
             seconds += self.speed.load_seconds
             self._loaded.add(partition)
             self._loading_seconds = self.speed.load_seconds
         else:
             self._loading_seconds = 0.0
         self._started_at = self._clock.now
-        self._clock.call_later(seconds, self._done, self._life, action, seconds)
+        self._clock.call_later(seconds, self._done, self._life, action, seconds, too_late)
+        self._take_ahead()
+
+    def _taken(self) -> ExecutorAction | None:
+        has_turn = self._patient and (self._was_run or not self._urgent)
+        queue = self._patient if has_turn else self._urgent
+        return queue.popleft() if queue else None
+
+    def _take_ahead(self) -> None:
+        if self._was_run and self._ahead is None and self._urgent and not self._patient:
+            self._ahead = self._urgent.popleft()
 
     def _run_seconds(self, action: RunUnits | MeasureUnits) -> float:
         noise = max(0.2, self._random.gauss(1.0, self.speed.jitter)) if self.speed.jitter else 1.0
@@ -246,7 +266,7 @@ class Executor:
         self._measured = middle, (runs[len(runs) * 3 // 4] - runs[len(runs) // 4]) / 2.0
         return warm + sum(runs)
 
-    def _done(self, life: int, action: ExecutorAction, seconds: float) -> None:
+    def _done(self, life: int, action: ExecutorAction, seconds: float, too_late: bool) -> None:
         if life != self._life:
             return
         if self.deadly(action):
@@ -256,7 +276,11 @@ class Executor:
         self._started_at = None
         self.busy_seconds += seconds
         self.effort_seconds += seconds * self.speed.effort
-        event = self._answer(action, seconds)
+        event: Event | None
+        if isinstance(action, RunUnits) and too_late:
+            event = RunFailed(action.run, DeadlineError.code, "its deadline passed before it began")
+        else:
+            event = self._answer(action, seconds)
         self._next()
         if event is not None:
             self._deliver(event)

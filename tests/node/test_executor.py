@@ -136,16 +136,19 @@ def test_after_a_kill_a_new_process_runs_jobs_and_the_old_memory_is_gone(tmp_pat
     assert _shared_descriptors() == before
 
 
-def test_a_run_that_went_ahead_of_a_death_is_lost_with_it(tmp_path: Path) -> None:
+def test_a_run_that_went_ahead_of_a_death_is_lost_with_it_but_not_to_blame(tmp_path: Path) -> None:
     path, manifest = _negating(tmp_path, 20_000)
+    other_path, other = _negating(tmp_path, 16)
     values = _values(20_000, 1)
 
     async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
         executor.open(path, manifest)
+        executor.open(other_path, other)
         executor.submit(_run("first", manifest, values))
         assert isinstance(await events.get(), RunFinished)
         executor.submit(replace(_run("long", manifest, values), at_least=_SECONDS))
-        executor.submit(_run("ahead", manifest, values))
+        executor.submit(_run("ahead", other, _values(16, 1)))
+        assert len(executor._sent) == 2
         assert executor.pid is not None
         os.kill(executor.pid, signal.SIGKILL)
         lost = await events.get()
@@ -155,6 +158,23 @@ def test_a_run_that_went_ahead_of_a_death_is_lost_with_it(tmp_path: Path) -> Non
 
         assert isinstance(again, RunFinished) and again.run == "again"
         assert np.array_equal(decode_tensors(again.section)[0], -values)
+
+    _with_executor(story)
+
+
+def test_a_run_whose_time_has_passed_is_not_begun(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 64)
+    values = _values(64, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        now = asyncio.get_running_loop().time()
+        executor.open(path, manifest)
+        executor.submit(replace(_run("in time", manifest, values), until=now + _SECONDS))
+        executor.submit(replace(_run("late", manifest, values), until=now))
+        in_time, late = await events.get(), await events.get()
+
+        assert isinstance(in_time, RunFinished)
+        assert isinstance(late, RunFailed) and late.code == "deadline"
 
     _with_executor(story)
 

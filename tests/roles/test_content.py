@@ -199,7 +199,7 @@ def test_serves_chunks_of_what_it_holds_and_nothing_else(keeper: DrivenKeeper) -
 def test_a_full_disk_is_tried_again_until_somebody_has_made_room(keeper: DrivenKeeper) -> None:
     keeper.take(chunk(0), at=0.2)
     (log,) = only(Log, keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.3))
-    assert log.level == "error" and "No space left on device; make room" in log.text
+    assert log.level == "error" and "No space left on device; tried again" in log.text
     # Of what was on its way nothing is kept, and it is said once.
     assert keeper.take(chunk(1), at=0.4) == []
     assert keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.5) == []
@@ -220,3 +220,11 @@ def test_a_fetch_that_a_full_disk_holds_up_ends_with_its_model(keeper: DrivenKee
     keeper.role.drop(DIGEST)
     assert keeper.pass_until(120.0) == []
     assert keeper.take(ContentUnwritable(DIGEST, "No such file or directory"), at=121.0) == []
+
+
+def test_content_that_turns_out_damaged_at_the_first_look_is_fetched_again() -> None:
+    keeper = DrivenKeeper(ContentKeeper("me", TOPICS, lambda manifest: True))
+    keeper.take(Connected(), at=0.0)
+    keeper.role.reconsider(MODEL)
+    # All chunks were there, but the agent had ended before it looked at the whole.
+    assert asked(keeper.take(ContentDamaged(DIGEST), at=0.1)) == [0]

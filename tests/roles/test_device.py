@@ -11,6 +11,7 @@ import pytest
 
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.link import LinkReport
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import About, Heartbeat, HeldModel, Profile, ReadyPartition
 from edgemesh.protocol.topics import TOPICS as ROWS
@@ -277,6 +278,21 @@ def test_a_connection_that_ended_too_soon_does_not_cover_up_a_broker_that_forgot
 
 def test_a_device_that_just_started_says_no_manifest(holding: DrivenDevice) -> None:
     assert not sent("model", holding.take(message("state", b"online", device="one")))
+
+
+def test_runs_sent_ahead_are_reported_too_once_what_they_made_is_on_its_way(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4), origin="one"))
+    for number in range(3):
+        holding.take(activation(f"j-{number}", route=(Hop("one", 4),)))
+        run(holding)
+    for number in range(3, 6):
+        holding.take(activation(f"j-{number}", route=(Hop("one", 4),)))
+    assert len(holding.at_executor) == 2
+    for _ in range(3):
+        assert isinstance(run(holding)[0], Publish)
+    holding.pass_until(holding.now + 60.0)
+    told = [decode_json(LinkReport, a.payload) for a in sent("link", holding.done)]
+    assert sum(len(report.runs) for report in told) == 6
 
 
 # --- what it survives ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 
@@ -79,6 +80,7 @@ def test_behind_a_short_run_the_next_one_goes_to_the_executor_ahead(worker: Driv
     for job in ("j-1", "j-2", "j-3"):
         worker.take(activation(job), at=1.0)
     assert worker.at_executor == ["j-1-1", "j-2-2"]
+    assert [run.until for run in only(RunUnits, worker.done)] == [inf, 11.0]
     assert (worker.role.jobs, worker.role.queued_seconds(1.0)) == (3, pytest.approx(0.06))
 
     actions = finish(worker, at=1.1)
@@ -89,6 +91,16 @@ def test_behind_a_short_run_the_next_one_goes_to_the_executor_ahead(worker: Driv
     assert works(actions)[0][1].timings[0].queue == pytest.approx(0.1)  # until the one before it had ended
     actions = finish(worker, at=1.3)
     assert works(actions)[0][1].job == "j-3" and worker.role.idle
+
+
+def test_what_began_ahead_did_not_wait_while_its_answer_was_on_the_way(worker: DrivenWorker) -> None:
+    worker.role.expect(DIGEST, 0, 2, 0.02)
+    worker.take(activation("j-1"), at=1.0)
+    worker.take(activation("j-2"), at=1.0)
+    finish(worker, at=1.2)  # this side was held up: the second run is over as well
+    actions = finish(worker, at=1.2, seconds=0.15)
+    timing = works(actions)[0][1].timings[0]
+    assert timing.queue + timing.run + timing.code == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +128,7 @@ def test_what_went_ahead_is_not_answered_twice_when_its_deadline_passes(worker: 
     worker.pass_until(3.0)  # the executor hangs
     assert codes(worker.done) == [("j-3", "deadline")]
     finish(worker, at=3.1)
-    finish(worker, at=3.2)
+    worker.take(RunFailed(worker.running, "deadline", "its deadline passed before it began"), at=3.1)
     assert codes(worker.done) == [("j-3", "deadline"), ("j-2", "deadline")] and worker.role.idle
 
 

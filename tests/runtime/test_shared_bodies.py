@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -46,7 +47,7 @@ def test_a_body_that_fits_is_seen_by_the_other_mapping_and_not_sent(
 ) -> None:
     parts = [b"head", memoryview(bytes(range(256)) * 100), b"tail"]
 
-    sent, body, header = _received(shared.with_request({"do": "run"}, parts), other)
+    sent, body, header = _received(shared.with_request({"do": "run"}, parts, ahead=False), other)
 
     assert sent == 0
     assert body == b"".join(parts)
@@ -59,7 +60,7 @@ def test_a_body_that_is_short_or_does_not_fit_is_sent(
 ) -> None:
     body = os.urandom(nbytes)
 
-    for pack in (shared.with_request, shared.with_answer):
+    for pack in (partial(shared.with_request, ahead=False), shared.with_answer):
         sent, received, _ = _received(pack({}, [body]), other)
 
         assert sent == nbytes
@@ -75,11 +76,24 @@ def test_an_answer_stays_while_the_next_request_and_its_answer_are_written(
         small = number % 4 == 3  # travels with its header, and takes no area
         _, answer, _ = _received(other.with_answer({}, [b"small" if small else body]), shared)
         kept.append((b"small" if small else body, answer))
-        shared.with_request({}, [b"r" * AREA_BYTES])
+        shared.with_request({}, [b"r" * AREA_BYTES], ahead=bool(number % 2))
 
         for wanted, seen in kept[-2:]:
             assert seen == wanted
     assert kept[-1][1].readonly
+
+
+def test_a_request_stays_while_another_goes_ahead_of_it(shared: SharedBodies, other: SharedBodies) -> None:
+    kept: list[tuple[bytes, memoryview]] = []
+    for number in range(9):
+        body = bytes([number]) * (AREA_BYTES - number)
+        # Now and then nothing is under way, and the next one begins anew.
+        ahead = number % 4 != 0
+        _, request, _ = _received(shared.with_request({}, [body], ahead=ahead), other)
+        kept = [*kept[-1:], (body, request)] if ahead else [(body, request)]
+
+        for wanted, seen in kept:
+            assert seen == wanted
 
 
 @pytest.mark.parametrize(
@@ -90,7 +104,7 @@ def test_a_place_that_there_is_not_is_refused(shared: SharedBodies, place: objec
         shared.body_of({"shared": place}, memoryview(b""))
 
 
-@pytest.mark.parametrize("nbytes", [0, 4 * AREA_BYTES])
+@pytest.mark.parametrize("nbytes", [0, 5 * AREA_BYTES])
 def test_neither_process_can_change_how_much_memory_there_is(shared: SharedBodies, nbytes: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(shared.descriptor, nbytes)

@@ -108,18 +108,16 @@ class Rules:
 
     def _attend(self, shell: ModelledShell) -> None:
         shell.handlers[JobEnded] = lambda ended: self._job_ended(shell, ended)
-        run = shell.handlers.get(RunUnits)
-        if run is not None:
-            shell.handlers[RunUnits] = partial(self._run_begins, shell.name, run)
+        if RunUnits in shell.handlers:
+            self._world.mesh.devices[shell.name].executor.on_begin = partial(self._run_begins, shell.name)
 
-    def _run_begins(self, name: str, run: Callable[[RunUnits], None], action: RunUnits) -> None:
+    def _run_begins(self, name: str, action: RunUnits) -> None:
         """Nothing is begun after its deadline; where links are slow the device cannot know better."""
         job = self._jobs.get(action.run.rpartition("-")[0])
         late = self._world.mesh.clock.now - job.deadline - job.stale if job is not None else 0.0
         if self._prompt and late > _LATE_SECONDS:
             text = f"{action.run} was begun at {name} {late:.1f} s after its deadline"
             self.broken("nothing is begun late", text, action.run)
-        run(action)
 
     def _started(self, shell: ModelledShell) -> None:
         self._dead.pop(shell.name, None)
