@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.limits import CHUNK_BYTES
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
+
+_log = logging.getLogger("edgemesh")
 
 
 class ContentStore:
@@ -93,10 +96,13 @@ class ContentStore:
         return profile if profile.runtime_version == runtime_version else None
 
     def keep_profile(self, profile: Profile) -> None:
-        """Cache a profile."""
+        """Cache a profile; on a disk that takes none, the next start measures it again."""
         path = self._profile_path(profile.digest, profile.threads)
-        path.with_suffix(".new").write_bytes(encode_json(profile))
-        os.replace(path.with_suffix(".new"), path)
+        try:
+            path.with_suffix(".new").write_bytes(encode_json(profile))
+            os.replace(path.with_suffix(".new"), path)
+        except OSError as error:
+            _log.warning("cannot keep the profile of %s: %s", profile.digest[:20], error.strerror)
 
     def _part(self, digest: str) -> Path:
         return self._models / f"{digest}.part"

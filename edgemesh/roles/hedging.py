@@ -54,7 +54,7 @@ class Hedging:
             self._lateness.answered(choice, now - at, predicted)
 
     def is_due(self, job: OpenJob, now: float) -> bool:
-        """Whether a late job is to be sent again now; where not, ``hedge_at`` says when to look, if at all."""
+        """Whether a late job is to be sent again now; where not, ``hedge_at`` says when to look next."""
         job.hedge_at = None
         fresh = self._routes.fresh(job, now)
         if not fresh:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
+from edgemesh.protocol.presence import Profile
 from edgemesh.roles.actions import FindContent, StoreChunk
 from edgemesh.roles.events import ContentFound, ContentStored, ContentUnwritable, Event
 from edgemesh.simulation.models import made_up_model
@@ -56,3 +59,18 @@ def test_what_the_disk_does_not_take_is_said_and_what_it_took_stays(small_disk: 
 
     asyncio.run(asyncio.wait_for(told(), 30.0))
     assert store.path(MODEL.digest).read_bytes() == CONTENT
+
+
+def test_a_profile_that_the_disk_does_not_take_is_not_kept(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ContentStore(small_disk)
+    profile = Profile(MODEL.digest, "tflite", "2.14", 1, (0.01,) * MODEL.unit_count)
+    store.keep_profile(profile)
+    with (small_disk / "all there is").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    store.keep_profile(replace(profile, seconds=(0.02,) * MODEL.unit_count))
+
+    assert store.profile(MODEL.digest, "2.14", 1) == profile
+    assert "No space left on device" in caplog.text
