@@ -22,19 +22,21 @@ _HEDGE_PATIENCE = 0.25
 then, and the copy would keep a slow device busy for nothing."""
 _OVERTAKE_FACTOR = 1.5
 """A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
-_LOOK_SECONDS = 2.0
-"""Until the next look for a route when there was none."""
+_SILENT_SECONDS = 8.0
+"""With more time left than this, a job of which all copies came to nothing is sent again when half of it has
+passed: a broker that came back throws away what comes before the devices have subscribed again."""
 
 
 class Hedging:
     """When one requester's jobs are sent again. What it decides about a job is in the job."""
 
-    def __init__(self, jobs: OpenJobs, routes: JobRoutes, origin: str) -> None:
+    def __init__(self, jobs: OpenJobs, routes: JobRoutes, here: str | None) -> None:
+        """``here`` as for ``JobRoutes``."""
         self.leaving: Callable[[str], bool] = lambda job: False
         """Whether an activation of the job has not reached the broker yet, where the owner can tell."""
         self._jobs = jobs
         self._routes = routes
-        self._origin = origin
+        self._here = here
         self._lateness = Lateness()
 
     def sent(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> None:
@@ -43,9 +45,13 @@ class Hedging:
         job.expected_at = now + self._expected(choice)
         if number == 0:
             job.first_sent = now, self._promised(choice)
-        if job.submitted.route is None and job.hedges < _HEDGES:
+        if job.submitted.route is not None:
+            return
+        if job.hedges < _HEDGES:
             job.hedge_at = self._overdue_at(job, choice, now)
             job.halfway = False
+        elif job.deadline - now > _SILENT_SECONDS:
+            job.hedge_at = (now + job.deadline) / 2.0
 
     def answered(self, job: OpenJob, attempt: int, choice: ChosenRoute, now: float) -> None:
         """The job's result came over ``choice``."""
@@ -53,15 +59,16 @@ class Hedging:
             at, predicted = job.first_sent
             self._lateness.answered(choice, now - at, predicted)
 
-    def is_due(self, job: OpenJob, now: float) -> bool:
-        """Whether a late job is to be sent again now; where not, ``hedge_at`` says when to look next."""
+    def is_due(self, job: OpenJob, fresh: list[ChosenRoute], now: float) -> bool:
+        """Whether a late job is to be sent again now, over one of ``fresh``.
+
+        Where not, ``hedge_at`` says when to look next.
+        """
         job.hedge_at = None
-        fresh = self._routes.fresh(job, now)
-        if not fresh:
-            job.hedge_at = now + _LOOK_SECONDS
-            return False
         other = self._routes.untried(job, fresh)
-        local = other is not None and other.devices == {self._origin}
+        if job.hedges >= _HEDGES:
+            return other is not None or not self._routes.stays_here(job)
+        local = other is not None and other.devices == {self._here}
         if other is not None:
             due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
             if now < due:
@@ -107,8 +114,12 @@ class Hedging:
     def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
         """When a job sent over ``choice`` has outlived its prediction.
 
-        Halfway to the deadline no margin and no earlier lateness counts any more.
+        Halfway to the deadline no margin and no earlier lateness counts any more, and halfway through what is
+        left then no other job: they may all have ended since.
         """
         expected = self._expected(choice)
         at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
-        return min(at, max(job.half_time, now + self._promised(choice) + _HEDGE_SECONDS))
+        alone, crowded = (
+            now + seconds + _HEDGE_SECONDS for seconds in (choice.predicted, self._promised(choice))
+        )
+        return min(at, max(job.half_time, alone, min(crowded, (now + job.deadline) / 2.0)))

@@ -15,10 +15,11 @@ _SHARE_OF_DEADLINE = 0.75
 class JobRoutes:
     """Routes for one requester's jobs."""
 
-    def __init__(self, known: RouteChooser, jobs: OpenJobs, origin: str) -> None:
+    def __init__(self, known: RouteChooser, jobs: OpenJobs, here: str | None) -> None:
+        """``here`` is the device that the requester is, if it is one: to itself it needs no link."""
         self._known = known
         self._jobs = jobs
-        self._origin = origin
+        self._here = here
         self._bench = Bench()
         self._pace = AnswerPace()
 
@@ -38,7 +39,7 @@ class JobRoutes:
         if not job.open:
             return fresh[0] if fresh else None
         tried = {route.route for route in job.open.values()}
-        used = job.open_devices - {self._origin}
+        used = job.open_devices - {self._here}
         untried = [choice for choice in fresh if choice.route not in tried]
         apart = [choice for choice in untried if not choice.devices & used]
         return next(iter([*apart, *untried]), None)
@@ -61,8 +62,8 @@ class JobRoutes:
         return bool(fresh) and self.overruns(job, fresh[0], now)
 
     def stays_here(self, job: OpenJob) -> bool:
-        """Whether an attempt under way needs nobody but the origin itself."""
-        return any(route.devices == {self._origin} for route in job.open.values())
+        """Whether an attempt under way needs nobody but this device itself."""
+        return any(route.devices == {self._here} for route in job.open.values())
 
     # --- what is seen of jobs ----------------------------------------------------------------------------
 

@@ -87,8 +87,9 @@ class Requester:
         self._first_hop = FirstHop(requester, topics)
         self._local_route = local_route
         self._jobs = OpenJobs()
-        self._job_routes = JobRoutes(self.routes, self._jobs, origin)
-        self.hedging = Hedging(self._jobs, self._job_routes, origin)
+        here = origin if requester == origin else None
+        self._job_routes = JobRoutes(self.routes, self._jobs, here)
+        self.hedging = Hedging(self._jobs, self._job_routes, here)
         self._frames = Frames()
         self._swept_at = float("-inf")
         self._refusals = Refusals()
@@ -335,7 +336,12 @@ class Requester:
         job.retry_at = now + (_ASK_SECONDS if known else 0.1)
         if job.error is None and known:
             job.error = (NoRouteError.code, f"no decision node has planned {model} for {self._origin}")
-        if not known or job.submitted.route is not None:
+        return self._ask_for_plan(job, now)
+
+    def _ask_for_plan(self, job: OpenJob, now: float) -> list[Action]:
+        """Nobody may know of the origin any more, or the last request came while nobody decided."""
+        model = job.submitted.model
+        if model not in self.view.manifests or job.submitted.route is not None:
             return []
         if job.asked_at is not None and now - job.asked_at < _ASK_SECONDS:
             return []
@@ -440,9 +446,12 @@ class Requester:
         """Send the job a second time, unless that would only make a slow mesh slower."""
         if self._connected_at is None:
             job.hedge_at = None  # all is sent again when the broker is back
-        elif self.hedging.is_due(job, now):
-            return self._send(job, now)
-        return [self._timer(job)]
+            return [self._timer(job)]
+        fresh = self._job_routes.fresh(job, now)
+        if not fresh:
+            job.hedge_at = now + _ASK_SECONDS
+            return [*self._ask_for_plan(job, now), self._timer(job)]
+        return self._send(job, now) if self.hedging.is_due(job, fresh, now) else [self._timer(job)]
 
     def _timer(self, job: OpenJob) -> Action:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)

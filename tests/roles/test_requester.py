@@ -447,11 +447,16 @@ def test_a_copy_that_takes_long_itself_is_made_later(asker: DrivenRequester) -> 
     assert device == "two"
 
 
-def test_a_job_is_hedged_twice_at_most(planned: DrivenRequester) -> None:
+def test_a_job_is_hedged_twice_and_then_only_as_its_time_runs_out(planned: DrivenRequester) -> None:
     planned.take(submitted(left=30.0), at=1.0)
-    beat(planned, 30.0, "one", "two")
+    beat(planned, 15.0, "one", "two")
     assert len(works(planned.done)) == 3
     assert {header.route for _, header in works(planned.done)} == {ROUTE, *FALLBACKS.values()}
+
+    # A broker may have thrown all of them away, and the devices be there again since.
+    assert len(works(beat(planned, 17.0, "one", "two"))) == 1
+    assert len(works(beat(planned, 24.5, "one", "two"))) == 1
+    assert works(beat(planned, 30.9, "one", "two")) == []
 
 
 def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
@@ -467,7 +472,7 @@ def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
 
 
 def test_what_needs_no_link_does_not_wait_for_an_activation_that_cannot_leave() -> None:
-    camera = DrivenRequester(Requester("camera", "one", TOPICS, MeshView()))
+    camera = DrivenRequester(Requester("one", "one", TOPICS, MeshView()))
     camera.take(Connected(), at=0.0)
     camera.take(manifest())
     for device in ("one", "two"):
@@ -501,9 +506,9 @@ def test_with_nowhere_else_to_go_the_job_is_sent_again_halfway_to_its_deadline(
     asker: DrivenRequester,
 ) -> None:
     asker.take(assignment(Hop("one", 4)))
-    asker.take(submitted(left=20.0), at=1.0)
-    assert works(beat(asker, 10.0, "one")) == []
-    ((_, header),) = works(beat(asker, 20.0, "one"))
+    asker.take(submitted(left=16.0), at=1.0)
+    assert works(beat(asker, 8.5, "one")) == []
+    ((_, header),) = works(beat(asker, 16.5, "one"))
     assert header.route == (Hop("one", 4),) and header.attempt == 1
 
 
@@ -537,7 +542,7 @@ def test_halfway_to_its_deadline_a_job_is_sent_again_whatever_it_costs(planned: 
         planned.take(submitted(f"j-{number}", left=100.0), at=1.0)
     beat(planned, 90.0, "one", "two")
     again = {header.job for _, header in works(planned.done) if header.attempt}
-    assert len(again) == 200 and len(works(planned.done)) <= 3 * 200
+    assert len(again) == 200 and len(works(planned.done)) <= 5 * 200
 
 
 def test_however_late_answers_have_become_half_the_time_is_enough_to_wait(planned: DrivenRequester) -> None:
@@ -554,6 +559,17 @@ def test_however_late_answers_have_become_half_the_time_is_enough_to_wait(planne
     assert {header.job for _, header in works(planned.done)[len(before) :]} >= {"j-29"}
 
 
+def test_what_others_take_counts_until_halfway_through_what_is_left(planned: DrivenRequester) -> None:
+    """Found by the fault simulator: of 400 jobs all but one had ended, and it waited for them still."""
+    for number in range(300):
+        planned.take(submitted(f"j-{number}", left=5.0), at=1.0)
+    planned.take(submitted("last", left=30.0), at=1.0)
+
+    beat(planned, 16.5, "one", "two")
+
+    assert [header.attempt for _, header in works(planned.done) if header.job == "last"] == [0, 1, 2]
+
+
 def test_a_job_that_is_expected_to_take_long_is_not_sent_again_before_that(asker: DrivenRequester) -> None:
     asker.take(assignment(Hop("one", 4), fallbacks={"one": (Hop("two", 4),)}, seconds=8.0))
     asker.take(submitted(left=10.0), at=1.0)
@@ -568,6 +584,16 @@ def test_a_hedge_that_finds_no_route_looks_again(planned: DrivenRequester) -> No
     planned.take(assignment(fallbacks=FALLBACKS, epoch=(1, 2)), at=3.0)
 
     assert works(beat(planned, 6.0, "one", "two"))
+
+
+def test_a_hedge_that_finds_no_route_asks_for_a_plan(planned: DrivenRequester) -> None:
+    """A broker went back in time, and the request for a plan came while no decision node was there."""
+    planned.take(submitted(left=20.0), at=1.0)
+    planned.take(message("assignment", b"", model="face", origin="app"), at=1.1)
+
+    requests = sent("request", beat(planned, 9.0, "one", "two"))
+
+    assert 3 <= len(requests) <= 4
 
 
 def test_a_device_that_hangs_loses_all_its_jobs_to_hedges_that_answer(planned: DrivenRequester) -> None:

@@ -17,8 +17,9 @@ from edgemesh.roles.answered import AnsweredRecord
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import Connected, ExecutorLost, TimerFired
+from edgemesh.roles.events import Connected, ExecutorLost, RunFailed, TimerFired
 from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.hedging import Hedging
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJobs
 from edgemesh.roles.requester import Requester
@@ -323,6 +324,30 @@ def planning_fails_for_devices(patch: Patch) -> None:
     patch.setattr(Decider, "_decide", fails)
 
 
+def two_copies_are_all(patch: Patch) -> None:
+    """A job of which all copies were lost is not sent again, however much time is left."""
+    sent = Hedging.sent
+
+    def no_more(self: Any, job: Any, number: int, choice: Any, now: float) -> None:
+        sent(self, job, number, choice, now)
+        if job.hedges >= 2:
+            job.hedge_at = None
+
+    patch.setattr(Hedging, "sent", no_more)
+
+
+def run_ahead_forgotten(patch: Patch) -> None:
+    """What had gone ahead when the executor died is taken for running, and nobody runs it."""
+    handle = Worker.handle
+
+    def forgets(self: Any, event: Any, now: float) -> Any:
+        if isinstance(event, ExecutorLost) and self._running is not None:
+            return self._failed(RunFailed(self._running.run, "run-failed", event.text), now)
+        return handle(self, event, now)
+
+    patch.setattr(Worker, "handle", forgets)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -353,5 +378,7 @@ BUGS: dict[str, Bug] = {
         (standby_forgets_what_waited, 35),
         (acknowledges_in_batches, 3),
         (planning_fails_for_devices, 0),
+        (two_copies_are_all, 245),
+        (run_ahead_forgotten, 28),
     )
 }

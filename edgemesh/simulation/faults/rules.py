@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from edgemesh.errors import DecodeError, EdgemeshError
+from edgemesh.errors import DeadlineError, DecodeError, EdgemeshError
 from edgemesh.protocol.activation import Activation, decode_activation
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
@@ -37,6 +37,8 @@ _WILL_SECONDS = 16.5
 """One and a half keep-alives, and a little."""
 _SILENCE_SECONDS = 9.0
 """After it a requester that listens has missed a device's heartbeats."""
+_SERVES_SECONDS = 20.0
+"""Of a job's time, in which nothing is broken any more, and that must be enough to answer it."""
 _LATE_SECONDS = 1.0
 """A run begins late by the time that the job was under way."""
 _ERROR = re.compile("failed: (Assertion|Attribute|Index|Key|Name|Recursion|Type|UnboundLocal)Error")
@@ -183,6 +185,12 @@ class Rules:
         right = result_of(FACE, ended.job)
         if ended.code is None and len(ended.section) == len(right) and bytes(ended.section) != right:
             self.broken("right output", f"{ended.job} has a wrong result", ended.job)
+        repaired_at = self._world.repaired_at
+        if ended.code == DeadlineError.code and repaired_at is not None:
+            well = job.deadline - repaired_at
+            if well > _SERVES_SECONDS:
+                text = f"{ended.job} had no result although all was well for {well:.1f} s"
+                self.broken("what is repaired serves", text, ended.job)
         if ended.attempts > MAX_ATTEMPTS:
             self.broken("bounded attempts", f"{ended.job} took {ended.attempts} attempts", ended.job)
         # What was cut short is no tensor: whoever asked gets the decoder's error.

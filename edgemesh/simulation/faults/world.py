@@ -37,6 +37,8 @@ class World:
     def __init__(self, schedule: Schedule) -> None:
         self.mesh = mesh = Mesh(schedule.seed)
         self.random = Random(f"world {schedule.seed}")
+        self.repaired_at: float | None = None
+        """Since when nothing is broken."""
         self.on_started: Callable[[ModelledShell], None] = lambda shell: None
         """Is told of each new life of a device."""
         self.on_died: Callable[[str], None] = lambda target: None
@@ -124,6 +126,7 @@ class World:
     def repair(self) -> None:
         """Undo everything that is still in force."""
         mesh = self.mesh
+        self.repaired_at = mesh.clock.now
         self._spoilers.end()
         self._order.end()
         for target in (*DEVICES, *HOLDERS, *mesh.clients, APP):
