@@ -11,11 +11,9 @@ from edgemesh.errors import DecodeError
 from edgemesh.planning.alternatives import alternatives_work
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.plan import Infeasible
-from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
-from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.presence import State
 from edgemesh.protocol.requests import PlanRequest
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles import questions
@@ -31,6 +29,7 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.history_records import policy_record
 from edgemesh.roles.joint_plans import Crowd
+from edgemesh.roles.leadership import LAST_TERM, Leadership
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.news import News
 from edgemesh.roles.other_versions import OtherVersions
@@ -62,8 +61,6 @@ _ROUND_WORK: Final = 4_000_000
 """Units squared times devices that are planned in one go, some 50 ms; then messages have their turn."""
 _ORIGINS: Final = 1024
 _ERROR_CHARS: Final = 400
-_LAST_TERM: Final = 1 << 40
-"""A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
 _KINDS: Final = (
     "state", "about", "model", "policy", "profile", "assignment", "failure", "outcome", "heartbeat",
     "resources", "link",
@@ -96,7 +93,7 @@ class Decider:
         self.plans = Plans(self.view, self.estimates, goal)
         self._policies = Policies()
         self._crowd = Crowd(self.plans, self._policies.of)
-        self._holder = Holder("online", holder, boot, term)
+        self._leads = Leadership(holder, boot, term, topics)
         self._topics = topics
         self._plans_app = plans_app
         self._news = News(topics, self.estimates, unix_time)
@@ -113,17 +110,16 @@ class Decider:
         """When the timer of the next round is due."""
         self._planned_at = float("-inf")
         self._connected_at: float | None = None
-        self._stated_at = float("-inf")
         self._available: frozenset[str] = frozenset()
         self._refusals = Refusals()
 
     def will(self) -> Publish:
         """What the broker publishes when the connection dies."""
-        return self._state("offline")
+        return self._leads.state("offline")
 
     def farewell(self) -> list[Action]:
         """What to publish before a clean end."""
-        return [self._state("stopped")]
+        return [self._leads.state("stopped")]
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to news of the mesh and to timers."""
@@ -152,20 +148,14 @@ class Decider:
         self._policies.clear()
         self._failures.clear()
         self._todo.clear()
-        self._connected_at = self._stated_at = now
-        return [
+        self._connected_at = now
+        subscriptions = [
             *(Subscribe(self._topics.filter(kind), TOPICS[kind].qos) for kind in _KINDS),
             *(Subscribe(self._topics.filter("request", verb=verb), 1) for verb in ("plan", *questions.VERBS)),
             *self._others.subscriptions(),
-            self._state("online"),
-            SetTimer("tick", now + _TICK_SECONDS),
-            *self._soon(now),
         ]
-
-    def _state(self, state: State) -> Publish:
-        h = self._holder
-        payload = encode_json(Holder(state, h.holder, h.boot, h.term))
-        return Publish(self._topics.build("decision"), payload, qos=1, retain=True)
+        timer = SetTimer("tick", now + _TICK_SECONDS)
+        return [*self._leads.begin(subscriptions, now), timer, *self._soon(now)]
 
     # --- news --------------------------------------------------------------------------------------------
 
@@ -178,6 +168,8 @@ class Decider:
                 return self._policy_changed(event, now)
             if kind == "assignment":
                 return self._assignment(event, now)
+            if kind == "decision":
+                return self._leader_heard(event, now)
             if kind in ("failure", "outcome"):
                 self._news.heard(event)
                 return []
@@ -201,6 +193,14 @@ class Decider:
         if kind == "profile" and self._is_first_of_a_life(**event.topic.names):
             return self._plan_by(max(now + _SETTLE_SECONDS, self._planned_at + _URGENT_SECONDS))
         return self._soon(now)
+
+    def _leader_heard(self, event: MessageReceived, now: float) -> list[Action]:
+        had_read = self._leads.has_read(now)
+        risen = self._leads.heard(event)
+        if risen:
+            for key in list(self.plans.in_force):
+                self.plans.renew(key, "another decision node led in the same term")
+        return [*risen, *self._soon(now)] if risen or not had_read else []
 
     def _is_first_of_a_life(self, device: str, model: str) -> bool:
         """Whether this profile is the first since the device has started: it can be planned with now, and
@@ -265,12 +265,11 @@ class Decider:
         if known is None:
             return []
         self._keep_planned(*key)
-        if known.epoch <= (self._holder.term, self._news.sequence):
+        if known.epoch <= (self._leads.term, self._news.sequence):
             return []  # our own, or one that ours will replace
-        if known.term > _LAST_TERM:
+        if known.term > LAST_TERM:
             return [self._cleared(key), *self._soon(now)]
-        if known.term >= self._holder.term:
-            self._holder = replace(self._holder, term=known.term + 1)
+        self._leads.rise_above(known.term)
         self.plans.renew(key, f"another decision node published epoch {known.term}.{known.sequence}")
         return self._soon(now)
 
@@ -301,10 +300,7 @@ class Decider:
     def _tick(self, now: float) -> list[Action]:
         if self._connected_at is None:
             return []
-        actions: list[Action] = []
-        if now - self._stated_at >= _STATE_SECONDS:
-            self._stated_at = now
-            actions.append(self._state("online"))
+        actions = self._leads.repeat(now)
         available = frozenset(device for device in self.view.devices if self.view.online(device, now))
         lost, changed = self._available - available, available != self._available
         self._available = available
@@ -333,7 +329,7 @@ class Decider:
     def _round(self, now: float) -> list[Action]:
         """Review the plans; what is too much for one go is left to the next, right after it."""
         self._plan_at = None
-        if self._connected_at is None:
+        if self._connected_at is None or not self._leads.has_read(now):
             return []
         self._planned_at = now
         actions: list[Action] = []
@@ -406,7 +402,7 @@ class Decider:
         if notes := self._crowd.notes(now):
             situation = replace(situation, notes=(*situation.notes, *notes))
         entry = self.plans.take_over(situation, chosen, self._news.time_of_day(now), now)
-        term = self._holder.term
+        term = self._leads.term
         try:
             errors = self.plans.errors(situation, now)
             return self._news.assignment(situation, entry, chosen.reason, errors, term, self.view, now)

@@ -11,6 +11,7 @@ from edgemesh.errors import EdgemeshError
 from edgemesh.protocol.activation import Activation, Reply, decode_activation, decode_reply
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, RunUnits, SetTimer
 from edgemesh.roles.events import (
+    Connected,
     Event,
     ExecutorLost,
     JobSubmitted,
@@ -110,6 +111,19 @@ def codes(actions: list[Action]) -> list[tuple[str, str | None]]:
 def ends(actions: list[Action]) -> list[tuple[str, str | None]]:
     """Job and code of each job ended."""
     return [(ended.job, ended.code) for ended in only(JobEnded, actions)]
+
+
+class HearsItself(Driven):
+    """A decision node whose broker says again what it says of its role."""
+
+    echoes = True
+
+    def take(self, event: Event, at: float | None = None) -> list[Action]:
+        actions = super().take(event, at)
+        if self.echoes and isinstance(event, Connected):
+            for said in sent("decision", actions):
+                actions += super().take(MessageReceived(TOPICS.parse(said.topic), said.payload))
+        return actions
 
 
 class DrivenWorker(Driven):

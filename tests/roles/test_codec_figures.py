@@ -17,7 +17,7 @@ from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device, DeviceSettings
 from edgemesh.roles.events import Connected, ContentStored, ProfileFound, RangeLoaded
 from tests.roles.build import DIGEST, FACE, TOPICS, about, assignment, heartbeat, message, profile, state
-from tests.roles.driven import Driven, only, sent
+from tests.roles.driven import Driven, HearsItself, only, sent
 
 FLOATS = replace(
     FACE,
@@ -62,7 +62,7 @@ def test_a_device_keeps_content_profile_and_partitions_and_says_the_new_manifest
 @pytest.fixture
 def decider() -> Driven:
     """Two devices, units pinned so that cut 2 is crossed, and half precision permitted by the policy."""
-    driven = Driven(Decider("laptop", "b-9", 3, TOPICS))
+    driven = HearsItself(Decider("laptop", "b-9", 3, TOPICS))
     driven.take(Connected(), at=0.0)
     pins = (Pin(0, 2, "one"), Pin(2, 4, "two"))
     driven.take(message("policy", Policy(codecs=("raw", "f16"), pins=pins), model="face", retained=True))

@@ -31,10 +31,10 @@ from tests.roles.build import (
     profile,
     state,
 )
-from tests.roles.driven import Driven, only, sent
+from tests.roles.driven import HearsItself, only, sent
 
 
-class DrivenDecider(Driven):
+class DrivenDecider(HearsItself):
     """Also checks that epochs only grow and that rounds of planning keep their distance."""
 
     def check(self) -> None:
@@ -403,7 +403,7 @@ def test_another_leaders_higher_epoch_is_overruled_with_a_higher_term(planned: D
 def test_an_absurd_term_is_cleared_and_not_counted_on_from(planned: DrivenDecider) -> None:
     actions = planned.take(assignment(Hop("slow", 4), epoch=((1 << 53) - 1, 1)))
     assert [a.payload for a in sent("assignment", actions)] == [b""]
-    assert planned.role._holder.term == 3
+    assert planned.role._leads.term == 3
 
 
 def test_after_reconnecting_everything_is_published_again(planned: DrivenDecider) -> None:
@@ -414,6 +414,50 @@ def test_after_reconnecting_everything_is_published_again(planned: DrivenDecider
     join(planned, "fast", 0.01)
     (plan,) = plans(planned.pass_until(13.0))
     assert plan.sequence > 1
+
+
+def silent_decider() -> DrivenDecider:
+    """One that does not hear itself yet: its link is slow."""
+    driven = DrivenDecider(Decider("laptop", "b-9", 2, TOPICS))
+    driven.echoes = False
+    driven.take(Connected(), at=0.0)
+    driven.take(manifest(), at=0.1)
+    join(driven, "fast", 0.01)
+    return driven
+
+
+def test_it_plans_once_it_has_read_what_was_said_before_it() -> None:
+    driven = silent_decider()
+    assert not plans(beat(driven, 3.0, "fast"))
+    driven.take(message("decision", Holder("online", "laptop", "b-9", 2)), at=3.0)
+    (plan,) = plans(beat(driven, 4.0, "fast"))
+    assert plan.epoch == (2, 1)
+    driven.check()
+
+
+def test_a_node_that_took_the_role_in_the_term_of_another_leads_in_a_higher_one() -> None:
+    """Found by the fault simulator: over slow links two had taken it before they heard of each other."""
+    driven = silent_decider()
+    actions = driven.take(message("decision", Holder("offline", "server", "b-8", 2)), at=1.0)
+    (said,) = sent("decision", actions)
+    assert decode_json(Holder, said.payload) == Holder("online", "laptop", "b-9", 3)
+    assert decode_json(Holder, driven.role.will().payload).term == 3
+    driven.take(message("decision", said.payload), at=2.0)
+    (plan,) = plans(beat(driven, 3.0, "fast"))
+    assert plan.epoch == (3, 1)
+    driven.check()
+
+
+def test_it_plans_although_its_own_word_never_comes_back() -> None:
+    driven = silent_decider()
+    assert not plans(beat(driven, 9.9, "fast"))
+    assert plans(beat(driven, 12.0, "fast"))
+
+
+def test_who_hears_late_of_another_leader_in_its_term_plans_anew(planned: DrivenDecider) -> None:
+    planned.take(message("decision", Holder("online", "server", "b-8", 3)), at=2.0)
+    (plan,) = plans(beat(planned, 6.0))
+    assert plan.epoch[0] == 4
 
 
 def test_its_state_is_repeated_every_five_seconds(planned: DrivenDecider) -> None:

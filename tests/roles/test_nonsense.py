@@ -33,7 +33,7 @@ from edgemesh.protocol.requests import Policy
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.events import Connected
 from tests.roles.build import DIGEST, FACE, TOPICS, about, heartbeat, manifest, message, profile, state
-from tests.roles.driven import Driven, sent
+from tests.roles.driven import Driven, HearsItself, sent
 
 DEVICES = ("one", "two")
 UNITS = FACE.unit_count
@@ -107,7 +107,7 @@ def nonsense(draw: st.DrawFn) -> Any:
 
 def running() -> Driven:
     """A decision node with a model planned on two devices."""
-    decider = Driven(Decider("laptop", "b-9", 3, TOPICS))
+    decider = HearsItself(Decider("laptop", "b-9", 3, TOPICS))
     decider.take(Connected(), at=0.0)
     decider.take(manifest())
     decider.take(message("policy", Policy(codecs=("raw", "q8")), model="face", retained=True))

@@ -55,7 +55,7 @@ from tests.roles.build import (
     state,
     submitted,
 )
-from tests.roles.driven import Driven, DrivenRequester, DrivenWorker, ends, sent, works
+from tests.roles.driven import Driven, DrivenRequester, DrivenWorker, HearsItself, ends, sent, works
 
 DEVICES = st.sampled_from(["one", "two", "three"])
 LEFT = st.sampled_from([0.0, 0.3, 2.0, 8.0])
@@ -318,7 +318,7 @@ class DeciderMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driven = Driven(Decider("laptop", "b-9", 3, TOPICS))
+        self.driven = HearsItself(Decider("laptop", "b-9", 3, TOPICS))
         self.states: dict[str, str] = {}
         self.seen = 0
 
