@@ -43,8 +43,9 @@ class Hedging:
         """Attempt ``number`` goes out over ``choice``: from when on it is late."""
         job.last = choice
         job.expected_at = now + self._expected(choice)
+        job.last_sent = now, self._promised(choice)
         if number == 0:
-            job.first_sent = now, self._promised(choice)
+            job.first_sent = job.last_sent
         if job.submitted.route is not None:
             return
         if job.hedges < _HEDGES:
@@ -68,6 +69,10 @@ class Hedging:
         other = self._routes.untried(job, fresh)
         if job.hedges >= _HEDGES:
             return other is not None or not self._routes.stays_here(job)
+        crowded = self._crowded_until(job)
+        if now < crowded:
+            job.hedge_at = min(crowded, max((now + job.deadline) / 2.0, now + _HEDGE_SECONDS))
+            return False
         local = other is not None and other.devices == {self._here}
         if other is not None:
             due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
@@ -114,12 +119,18 @@ class Hedging:
     def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
         """When a job sent over ``choice`` has outlived its prediction.
 
-        Halfway to the deadline no margin and no earlier lateness counts any more, and halfway through what is
-        left then no other job: they may all have ended since.
+        Halfway to the deadline no margin and no earlier lateness counts any more. Where other jobs may take
+        longer than that, it is the time to look how many of them are left.
         """
         expected = self._expected(choice)
         at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
-        alone, crowded = (
-            now + seconds + _HEDGE_SECONDS for seconds in (choice.predicted, self._promised(choice))
-        )
-        return min(at, max(job.half_time, alone, min(crowded, (now + job.deadline) / 2.0)))
+        alone = now + choice.predicted + _HEDGE_SECONDS
+        look = min(self._crowded_until(job), (now + job.deadline) / 2.0)
+        return min(at, max(job.half_time, alone, look))
+
+    def _crowded_until(self, job: OpenJob) -> float:
+        """Until when it may wait for those that were under way before it and still are."""
+        if job.last is None:
+            return 0.0
+        at, promised = job.last_sent
+        return at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS
