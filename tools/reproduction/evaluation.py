@@ -23,8 +23,6 @@ _CHANGES_OF_SCENARIOS: tuple[str, ...] = (
     "All: `skips = true` makes the simulator skip late frames as the testbed's camera always did.",
     "leave: `killed = true` says what the testbed always did, the death of an agent that TCP tells of at "
     "once; the simulator pulled the plug.",
-    "All: jobs arise at the same moments in the simulator as in the testbed; before, each had its own, and "
-    "of 20 jobs it counts how many fall into the slow phase.",
 )
 """Changes of scenario files since the first full run, one sentence each."""
 
