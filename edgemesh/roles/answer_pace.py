@@ -34,22 +34,27 @@ class AnswerPace:
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
         """When the last answer came, of devices over which more were under way then, and are since."""
+        self._silent_since: dict[str, float] = {}
+        """When a device was sent a job or answered one last, while it has one to answer."""
         self._gaps: dict[str, deque[float]] = {}
         self._paces: dict[str, _Pace] = {}
 
     def __bool__(self) -> bool:
-        """Whether anything is known: never, while jobs come one at a time."""
-        return bool(self._paces)
+        """Whether anything can be said: never, while jobs come one at a time."""
+        return bool(self._paces or self._silent_since)
 
-    def sent(self, devices: Iterable[str], under_way: Callable[[str], int]) -> None:
+    def sent(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> None:
         """A job is about to be sent over ``devices``; ``under_way`` tells how many are over one of them."""
         for device in devices:
             if not under_way(device):
                 self._last.pop(device, None)  # between the last answer and now there was nothing to answer
+                if len(self._silent_since) < _DEVICES:
+                    self._silent_since[device] = now
 
     def interrupted(self) -> None:
         """No answers could come for a while, as the broker was away."""
         self._last.clear()
+        self._silent_since.clear()
 
     def answered(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> None:
         """A result came over ``devices``; ``under_way`` tells how many more jobs are over one of them."""
@@ -57,19 +62,26 @@ class AnswerPace:
             last = self._last.pop(device, None)
             if last is not None:
                 self._learn(device, now - last, now)
+            self._silent_since.pop(device, None)
             if under_way(device) and len(self._last) < _DEVICES:
-                self._last[device] = now
+                self._last[device] = self._silent_since[device] = now
 
     def seconds(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> float:
         """Until a job over ``devices`` that is sent now is answered; 0 where that is not known.
 
         What was slow may be fast again, and only a job can show it: over a device with none it is 0, too.
+        Where no answer comes there is no pace, but a job takes at least as long as nothing has been heard: or
+        nothing would ever be too much for the slowest. The one that it is at has had that time already.
         """
         longest = 0.0
         for device in devices:
-            pace, ahead = self._paces.get(device), under_way(device)
-            if pace is not None and ahead and not pace.is_old(now):
-                longest = max(longest, pace.seconds * (ahead + 1))
+            ahead = under_way(device)
+            if not ahead:
+                continue
+            pace = self._paces.get(device)
+            known = pace.seconds if pace is not None and not pace.is_old(now) else 0.0
+            silent = now - self._silent_since.get(device, now)
+            longest = max(longest, known * (ahead + 1), silent * ahead)
         return longest
 
     def _learn(self, device: str, gap: float, now: float) -> None:

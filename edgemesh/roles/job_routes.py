@@ -67,9 +67,9 @@ class JobRoutes:
 
     # --- what is seen of jobs ----------------------------------------------------------------------------
 
-    def sent(self, choice: ChosenRoute) -> None:
+    def sent(self, choice: ChosenRoute, now: float) -> None:
         """A job is about to be sent."""
-        self._pace.sent(choice.devices, self._jobs.count_over)
+        self._pace.sent(choice.devices, self._jobs.count_over, now)
 
     def answered(self, choice: ChosenRoute, now: float) -> None:
         """A result came over the route."""

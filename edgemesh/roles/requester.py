@@ -300,7 +300,7 @@ class Requester:
                 return self._end_error(job, InputError.code, text, now)
         number = job.attempts
         job.attempts += 1
-        self._job_routes.sent(choice)
+        self._job_routes.sent(choice, now)
         self._jobs.open_attempt(job, number, choice)
         self.hedging.sent(job, number, choice, now)
         message = self._first_hop.message(submitted, number, choice, max(0.0, job.deadline - now), now)

@@ -17,13 +17,16 @@ class Asker:
     def __init__(self) -> None:
         self.pace = AnswerPace()
         self.under_way: Counter[str] = Counter()
+        self.now = 0.0
 
-    def send(self, device: str, jobs: int = 1) -> None:
+    def send(self, device: str, jobs: int = 1, *, at: float | None = None) -> None:
+        self.now = self.now if at is None else at
         for _ in range(jobs):
-            self.pace.sent([device], self.under_way.__getitem__)
+            self.pace.sent([device], self.under_way.__getitem__, self.now)
             self.under_way[device] += 1
 
     def answer(self, device: str, at: float) -> None:
+        self.now = at
         self.under_way[device] -= 1
         self.pace.answered([device], self.under_way.__getitem__, at)
 
@@ -50,20 +53,36 @@ def test_nothing_is_known_of_jobs_that_come_one_at_a_time() -> None:
     for second in range(20):
         asker.send("one")
         asker.answer("one", second + 0.5)
-    asker.send("one", 5)
-
     assert not asker.pace
+    asker.send("one", 5, at=20.0)
+
     assert asker.seconds("one", at=20.0) == 0.0
 
 
 def test_a_job_waits_for_all_that_are_under_way_over_its_slowest_device() -> None:
-    asker = answered_every(0.1)
+    asker = Asker()
+    asker.send("one", 14)
     asker.send("two", 8)
     for number in range(6):
-        asker.answer("two", number * 0.5)
+        asker.answer("one", number * 0.5 + 0.25)
+        asker.answer("one", number * 0.5 + 0.5)
+        asker.answer("two", number * 0.5 + 0.5)
 
-    assert asker.seconds("one", at=2.5) == pytest.approx(0.3)
-    assert asker.seconds("one", "two", at=2.5) == pytest.approx(1.5)
+    assert asker.seconds("one", at=3.0) == pytest.approx(0.75)
+    assert asker.seconds("one", "two", at=3.0) == pytest.approx(1.5)
+
+
+def test_where_nothing_is_answered_a_job_takes_at_least_as_long_as_that() -> None:
+    """Else a device whose jobs all come too late would have no pace, and be sent all that others refuse."""
+    asker = Asker()
+    asker.send("one", 3, at=1.0)
+
+    assert asker.seconds("one", at=1.0) == 0.0
+    assert asker.seconds("one", at=1.5) == pytest.approx(1.5)
+    asker.answer("one", 2.0)
+    assert asker.seconds("one", at=2.0) == 0.0
+    asker.pace.interrupted()
+    assert asker.seconds("one", at=9.0) == 0.0
 
 
 def test_time_in_which_nothing_was_under_way_is_no_gap() -> None:
@@ -73,7 +92,7 @@ def test_time_in_which_nothing_was_under_way_is_no_gap() -> None:
         for number in range(6):
             asker.answer("one", burst * 5.0 + number * 0.25)
         asker.lose("one")  # the last of them is never answered
-    asker.send("one")
+    asker.send("one", at=17.0)
 
     assert asker.seconds("one", at=17.0) == pytest.approx(0.5)
 
@@ -106,16 +125,19 @@ def test_a_device_with_no_job_is_never_too_slow_for_the_next_one() -> None:
 
 
 def test_what_was_slow_refuses_nobody_for_ever() -> None:
-    """Only one job at a time is let through by then, and that teaches nothing."""
+    """What is under way ends by its deadline, and what was known is old by then."""
     asker = answered_every(5.0)
 
     assert asker.seconds("one", at=26.0) == pytest.approx(15.0)
+    assert asker.seconds("one", at=46.0) == pytest.approx(42.0)
+    asker.lose("one")
+    asker.lose("one")
+    asker.send("one", 8, at=46.0)
     assert asker.seconds("one", at=46.0) == 0.0
 
-    asker.send("one", 8)
-    for number in range(8):
+    for number in range(6):
         asker.answer("one", 50.0 + number * 0.1)
-    assert asker.seconds("one", at=51.0) == pytest.approx(0.3)
+    assert asker.seconds("one", at=50.5) == pytest.approx(0.3)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["send", "answer", "lose"])), max_size=200))
@@ -126,9 +148,11 @@ def test_no_wait_is_longer_than_all_that_was_seen(steps: list[tuple[str, str]]) 
         if step == "send":
             if not asker.under_way[device]:
                 busy_since[device] = now
-            asker.send(device)
+            asker.send(device, at=now)
         elif asker.under_way[device]:
             asker.lose(device) if step == "lose" else asker.answer(device, now)
             longest = max(longest, now - busy_since[device])
         jobs = asker.under_way[device]
+        if jobs:
+            longest = max(longest, now - busy_since[device])
         assert asker.seconds(device, at=now) <= longest * (jobs + 1) + 1e-9
