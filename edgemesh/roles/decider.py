@@ -49,8 +49,6 @@ _STEP_SECONDS: Final = 0.5
 _SETTLE_SECONDS: Final = 0.3
 """Retained messages arrive in a burst: the first plan waits for its end."""
 _TICK_SECONDS: Final = 1.0
-_STATE_SECONDS: Final = 5.0
-"""Between repetitions of this node's state: a standby distrusts one that is older than three of them."""
 _REVIEW_SECONDS: Final = 5.0
 """Without any news the plans are reviewed this often: silence and ageing samples are no events."""
 _QUEUE_STEP: Final = 0.05

@@ -20,6 +20,7 @@ from edgemesh.roles.events import MessageReceived
 LAST_TERM: Final = 1 << 40
 """A greater one comes from no leader: counting on from it would soon leave the range of the contract."""
 _STATE_SECONDS: Final = 5.0
+"""Between repetitions of this node's state: a standby distrusts one that is older than three of them."""
 _BLIND_SECONDS: Final = 10.0
 """Where its own word never comes back: longer than a message takes on the slowest link."""
 

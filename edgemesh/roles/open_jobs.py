@@ -31,10 +31,10 @@ class OpenJob:
     retry_at: float | None = None
     expected_at: float = 0.0
     """When the last attempt would be home if all went as predicted."""
-    last_sent: tuple[float, float] = (0.0, 0.0)
-    """The same as ``first_sent`` of the last attempt."""
     first_sent: tuple[float, float] = (0.0, 0.0)
     """When the first attempt was sent, and what it and all that was under way were predicted to take."""
+    last_sent: tuple[float, float] = (0.0, 0.0)
+    """The same of the last attempt."""
     fell_back: bool = False
     """Whether the last attempt was sent because a device of the one before was lost."""
     held: bool = False
