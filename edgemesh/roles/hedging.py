@@ -41,7 +41,7 @@ class Hedging:
 
     def sent(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> None:
         """Attempt ``number`` goes out over ``choice``: from when on it is late."""
-        job.last = choice
+        job.last, job.last_number = choice, number
         job.expected_at = now + self._expected(choice)
         job.last_sent = now, self._promised(choice)
         if number == 0:
@@ -109,8 +109,8 @@ class Hedging:
         return choice is not None and _OVERTAKE_FACTOR * self._expected(choice) <= job.expected_at - now
 
     def _promised(self, choice: ChosenRoute) -> float:
-        """Predicted seconds of ``choice``: all that is under way already may have to be done first."""
-        return choice.predicted * len(self._jobs)
+        """Predicted seconds of ``choice``: all that is under way over it already may have to be done first."""
+        return choice.predicted * max(1, *(self._jobs.count_over(device) for device in choice.devices))
 
     def _expected(self, choice: ChosenRoute) -> float:
         """Seconds that ``choice`` may take where the job before it over that route was late."""
@@ -124,13 +124,20 @@ class Hedging:
         """
         expected = self._expected(choice)
         at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
+        middle = (now + job.deadline) / 2.0
+        look = min(self._crowded_until(job), middle)
         alone = now + choice.predicted + _HEDGE_SECONDS
-        look = min(self._crowded_until(job), (now + job.deadline) / 2.0)
+        if alone >= job.deadline:
+            alone = middle  # by that prediction it is lost anyway, and predictions err
         return min(at, max(job.half_time, alone, look))
 
     def _crowded_until(self, job: OpenJob) -> float:
-        """Until when it may wait for those that were under way before it and still are."""
-        if job.last is None:
-            return 0.0
+        """Until when it may wait for those that were under way before it and still are.
+
+        Not beyond three quarters of its time: what would be home later than that may as well be lost.
+        """
+        if job.last is None or job.last_number not in job.open:
+            return 0.0  # those before it were its reason to wait, and where they are it was refused
         at, promised = job.last_sent
-        return at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS
+        home = at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS
+        return min(home, (job.half_time + job.deadline) / 2.0)

@@ -45,6 +45,8 @@ class OpenJob:
     """Attempts under way, by their number."""
     last: ChosenRoute | None = None
     """The route of the last attempt, under way or not."""
+    last_number: int = 0
+    """The number of the last attempt."""
     avoid: set[str] = field(default_factory=set)
     """Devices that answered with an error."""
     error: tuple[str, str] | None = None

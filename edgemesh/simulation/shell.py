@@ -50,6 +50,8 @@ from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import DISK_SECONDS, Disk, Executor, resources
 
+_WORDS_OF_DEVICES = frozenset({"state", "about", "heartbeat"})
+
 
 class Role(Protocol):
     """A state machine: events and time in, actions out."""
@@ -74,6 +76,8 @@ class ModelledShell:
         self.paused = False
         self.handled = 0
         """Events that the role has seen: while it stays, the role is as it was."""
+        self.heard: dict[str, float] = {}
+        """When each device's last word of itself arrived."""
         self._clock = clock
         self._broker = broker
         self._topics = topics
@@ -228,6 +232,8 @@ class ModelledShell:
             if packet and self.connection is not None:
                 self.connection.acknowledge(packet)
             return
+        if topic.kind in _WORDS_OF_DEVICES:
+            self.heard[topic.names["device"]] = self._clock.now
         self.deliver(
             MessageReceived(
                 topic,

@@ -570,6 +570,48 @@ def test_what_others_take_counts_until_halfway_through_what_is_left(planned: Dri
     assert [header.attempt for _, header in works(planned.done) if header.job == "last"] == [0, 1, 2]
 
 
+THREE_DEVICES = {"one": (Hop("two", 4),), "two": (Hop("three", 4),)}
+
+
+def late_beside(asker: DrivenRequester, others: int, device: str) -> None:
+    """``late`` is copied to ``two`` soon, while ``others`` jobs wait at ``device``."""
+    asker.take(assignment(Hop("one", 4), fallbacks=THREE_DEVICES, fallback_seconds=1.0))
+    for number in range(others):
+        asker.take(submitted(f"j-{number}", left=100.0, route=(Hop(device, 4),)), at=1.0)
+    asker.take(submitted("late", left=30.0), at=1.0)
+    beat(asker, 2.0, "one", "two")
+    assert devices_of("late", asker) == ["one", "two"]
+
+
+def devices_of(job: str, asker: DrivenRequester) -> list[str]:
+    """Where the job was sent."""
+    return [device for device, header in works(asker.done) if header.job == job]
+
+
+def test_a_late_copy_does_not_wait_for_jobs_that_are_elsewhere(asker: DrivenRequester) -> None:
+    """Found by the fault simulator: it waited for jobs whose own copies had been lost at other devices."""
+    late_beside(asker, 20, "three")
+    beat(asker, 4.0, "one", "two")
+    assert devices_of("late", asker) == ["one", "two", "three"]
+
+
+def test_a_copy_that_was_refused_does_not_wait_for_those_before_it(asker: DrivenRequester) -> None:
+    late_beside(asker, 20, "two")
+    asker.take(reply("late", attempt=1, code="busy", device="two"), at=2.1)
+    beat(asker, 17.0, "one", "two")
+    assert devices_of("late", asker) == ["one", "two", "three"]
+
+
+def test_what_is_predicted_to_come_too_late_may_as_well_be_lost(asker: DrivenRequester) -> None:
+    """Found by the fault simulator: a plan of a burst predicted 650 s, and the only copy was lost."""
+    asker.take(assignment(Hop("one", 4), fallbacks=THREE_DEVICES, seconds=650.0))
+    asker.take(submitted("late", left=30.0), at=1.0)
+    beat(asker, 15.9, "one", "two")
+    assert devices_of("late", asker) == ["one"]
+    beat(asker, 24.0, "one", "two")
+    assert devices_of("late", asker) == ["one", "two"]
+
+
 def test_a_job_that_is_expected_to_take_long_is_not_sent_again_before_that(asker: DrivenRequester) -> None:
     asker.take(assignment(Hop("one", 4), fallbacks={"one": (Hop("two", 4),)}, seconds=8.0))
     asker.take(submitted(left=10.0), at=1.0)

@@ -159,7 +159,9 @@ class Rules:
         if not connection.connected or now - listens_since < _SILENCE_SECONDS:
             return
         for hop in header.route:
-            if now - self._dead.get(hop.device, now) > _SILENCE_SECONDS:
+            # Over a slow link what it said may arrive long after its death.
+            silent_since = max(self._dead.get(hop.device, now), shell.heard.get(hop.device, 0.0))
+            if now - silent_since > _SILENCE_SECONDS:
                 self.broken("the dead are left out", f"{header.job} goes to {hop.device}", header.job)
 
     def _submitted(self, deed: Deed) -> None:
