@@ -378,7 +378,7 @@ BUGS: dict[str, Bug] = {
         (standby_forgets_what_waited, 35),
         (acknowledges_in_batches, 3),
         (planning_fails_for_devices, 0),
-        (two_copies_are_all, 245),
+        (two_copies_are_all, 367),
         (run_ahead_forgotten, 28),
     )
 }
