@@ -109,7 +109,7 @@ class Hedging:
         return choice is not None and _OVERTAKE_FACTOR * self._expected(choice) <= job.expected_at - now
 
     def _promised(self, choice: ChosenRoute) -> float:
-        """Predicted seconds of ``choice``: all that is under way over it already may have to be done first."""
+        """Predicted seconds of ``choice``: all that is under way over it may have to be done first."""
         return choice.predicted * max(1, *(self._jobs.count_over(device) for device in choice.devices))
 
     def _expected(self, choice: ChosenRoute) -> float:
