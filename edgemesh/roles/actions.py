@@ -28,6 +28,9 @@ class Publish:
     """Where given, ``PublishAcknowledged`` with this token follows the broker's acknowledgement."""
     content_type: str | None = None
     correlation: bytes | None = None
+    resend: bool = True
+    """Whether the next connection sends it again where this one broke before the broker acknowledged it. Not
+    where the role does so itself: on a slow link two of each would be too many."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class FirstHop:
             qos=1,
             expiry=max(1.0, left),
             token=f"{'work' if receipt else 'sent'}:{job.job}:{attempt}:0",
+            resend=False,
         )
 
     def _wants_receipt(self, peer: str, now: float) -> bool:

@@ -74,10 +74,11 @@ class ModelledConnection:
     # --- the client's side -------------------------------------------------------------------------------
 
     def publish(self, action: Publish) -> None:
-        """Send, or keep until the broker is back (QoS 1 only)."""
+        """Send, or keep until the broker is back (QoS 1 only, and what is to be sent again)."""
         if action.qos:
             self._sent += 1
-            self._unacknowledged[self._sent] = action
+            if action.resend:
+                self._unacknowledged[self._sent] = action
         if self.connected:
             self._carry_up(action, self._sent if action.qos else 0)
 
@@ -175,6 +176,11 @@ class ModelledConnection:
         """Seconds in which bytes of this client were under way, both directions together."""
         return self._up.busy_seconds + self._down.busy_seconds
 
+    @property
+    def clear_at(self) -> float:
+        """When all that is under way has arrived, were nothing added to it."""
+        return max(self._up.clear_at, self._down.clear_at)
+
     # --- the broker's side -------------------------------------------------------------------------------
 
     def accepted(self) -> None:
@@ -182,6 +188,8 @@ class ModelledConnection:
         self._life += 1
         self.connected = True
         self.changed_at = self._clock.now
+        for way in (self._up, self._down):
+            way.clear(self._clock.now)  # what waited in the sockets of the one before is lost with them
         life = self._life
         self._clock.call_later(self.link.latency, self._if_alive, life, self._callbacks.on_connected)
         for number, action in list(self._unacknowledged.items()):

@@ -37,7 +37,12 @@ class Way:
         self.busy_seconds = 0.0
         """Airtime: seconds in which bytes were under way."""
         self._free_at = 0.0
-        self._arrived_at = 0.0
+        self.clear_at = 0.0
+        """When all that was handed over has arrived."""
+
+    def clear(self, now: float) -> None:
+        """Nothing is under way any more."""
+        self._free_at = self.clear_at = now
 
     def arrival(self, now: float, nbytes: int, rate: float, latency: float, noise: float = 1.0) -> float:
         """When a message of ``nbytes`` that is handed over at ``now`` has arrived whole."""
@@ -45,5 +50,5 @@ class Way:
         self.busy_seconds += airtime
         self._free_at = (self._free_at if self._free_at > now else now) + airtime
         # TCP keeps order: a message with a lucky delay waits for the one before it.
-        self._arrived_at = max(self._arrived_at, self._free_at + latency * noise)
-        return self._arrived_at
+        self.clear_at = max(self.clear_at, self._free_at + latency * noise)
+        return self.clear_at

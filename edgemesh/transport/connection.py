@@ -24,7 +24,7 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.messages import IncomingMessage, publish_properties
-from edgemesh.transport.paho_client import CONNECT_SECONDS, session_client
+from edgemesh.transport.paho_client import CONNECT_SECONDS, PahoClient, session_client
 from edgemesh.transport.session import SessionSettings
 from edgemesh.transport.shaping import ShapedQueue
 from edgemesh.transport.whole_frames import WholeFrames
@@ -71,6 +71,9 @@ class Connection:
         self._session = session
         self._loop = loop
         self._tokens: dict[int, str] = {}
+        """Of QoS 1 messages without an acknowledgement yet, by packet id; empty where none is wanted."""
+        self._sent_once: set[int] = set()
+        """Those among them that no later connection sends again."""
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
         else see a message wait that did not. Handled once paho has returned, because inside its callbacks
@@ -110,7 +113,7 @@ class Connection:
         self._connect()
 
     def publish(self, message: Publish) -> None:
-        """Send, or queue while the broker is away (QoS 1 only)."""
+        """Send, or queue while the broker is away (QoS 1 only, and what is to be sent again)."""
         if self._outgoing is not None:
             self._outgoing.put(len(message.payload), lambda: self._publish(message))
         else:
@@ -160,7 +163,7 @@ class Connection:
 
     # --- connecting --------------------------------------------------------------------------------------
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> PahoClient:
         client = session_client(self._address, self.client_id, self._session, self._inbox.append)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -171,6 +174,10 @@ class Connection:
         return client
 
     def _connect(self) -> None:
+        self._client.forget(self._sent_once)
+        for mid in self._sent_once:
+            self._tokens.pop(mid, None)
+        self._sent_once.clear()
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         future = self._loop.run_in_executor(None, self._client.reconnect)
         future.add_done_callback(self._attempted)
@@ -270,6 +277,7 @@ class Connection:
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         token = self._tokens.pop(mid, None)
+        self._sent_once.discard(mid)
         if reason.is_failure:
             self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
             return
@@ -357,7 +365,7 @@ class Connection:
             tell()
 
     def _publish(self, message: Publish) -> None:
-        if not self.connected and message.qos == 0:
+        if not self.connected and (message.qos == 0 or not message.resend):
             return  # a heartbeat that is late is worth nothing
         info = self._client.publish(
             message.topic,
@@ -368,6 +376,8 @@ class Connection:
         )
         if message.qos > 0:
             self._tokens[info.mid] = message.token or ""
+            if not message.resend:
+                self._sent_once.add(info.mid)
         self._flush()
         if self._due:  # the broker works on the message while the acknowledgement is made
             self._acknowledge_due()

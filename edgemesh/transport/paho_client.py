@@ -7,7 +7,7 @@ as before, only slower; without ``_create_socket`` no connection works.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -59,6 +59,12 @@ class PahoClient(paho.Client):
         """As paho decoded them; the oldest leaves first."""
         self._aside: tuple[Head, bytes | memoryview] | None = None
         """Head and payload of a message whose head paho is decoding."""
+
+    def forget(self, mids: Iterable[int]) -> None:
+        """Do not send these messages again with the next connection; call it before that is begun."""
+        with self._out_message_mutex:
+            for mid in mids:
+                self._out_messages.pop(mid, None)
 
     def _create_socket(self) -> Any:
         sock = super()._create_socket()

@@ -122,6 +122,31 @@ def test_a_lost_acknowledgement_makes_a_message_come_twice(mesh: Mesh) -> None:
     assert sorted(mesh.writer.told) == ["connected", "connected", "disconnected", "sent"]
 
 
+def test_what_its_owner_sends_anew_is_lost_with_the_connection(mesh: Mesh) -> None:
+    mesh.writer.connection.lose_next_acknowledgement()
+    mesh.write("again")
+    mesh.write("once", resend=False)
+    mesh.run(0.1)
+    mesh.write("away", resend=False)
+    mesh.run(2.0)
+    assert mesh.reader.received == [b"again", b"again"]
+
+
+def test_what_waits_in_the_sockets_of_a_connection_is_lost_with_it(mesh: Mesh) -> None:
+    """Or a link that was slow for a moment would hold up all that comes after many reconnections."""
+    link = mesh.writer.connection.link
+    link.rate_up = 1.0
+    mesh.write("lost", resend=False)
+    mesh.run(0.1)
+    assert mesh.writer.connection.clear_at > mesh.clock.now + 10.0
+    link.rate_up = Link.rate_up
+    mesh.writer.connection.lose()
+    mesh.run(2.0)
+    mesh.write("next")
+    mesh.run(0.1)
+    assert mesh.reader.received == [b"next"]
+
+
 def test_acknowledgements_by_hand_keep_the_order_of_arrival(mesh: Mesh) -> None:
     reader = Client(mesh, "by-hand", clean_start=False, session_lasts=True, acknowledges_itself=False)
     mesh.run(0.1)

@@ -110,3 +110,38 @@ def test_who_is_thrown_out_with_a_reason_is_told_at_once_and_does_not_come_back(
         server.close()
 
     run(story())
+
+
+def test_what_its_owner_sends_anew_is_not_sent_again_by_the_next_connection() -> None:
+    """On a slow link that breaks again and again copies of copies would keep everything else waiting."""
+    lives: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(CONNACK)
+        lives.append(b"")
+        while b"end" not in lives[-1]:  # nothing is ever acknowledged
+            lives[-1] += await reader.read(1000)
+        writer.close()
+
+    async def story() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Agent(address, "victim") as agent:
+            await agent.hears("connected")
+            agent.publish("once", b"", resend=False)
+            agent.publish("again", b"")
+            agent.publish("end", b"", resend=False)
+            await agent.hears("disconnected")
+            agent.publish("away", b"", resend=False)
+            await agent.hears("connected")
+            agent.publish("new", b"", resend=False)
+            agent.publish("end", b"", resend=False)
+            await agent.hears("disconnected")
+        server.close()
+
+    run(story())
+    first, second = lives[:2]
+    assert b"once" in first and b"again" in first
+    assert b"again" in second and b"new" in second
+    assert b"once" not in second and b"away" not in second

@@ -126,7 +126,10 @@ class World:
     def repair(self) -> None:
         """Undo everything that is still in force."""
         mesh = self.mesh
-        self.repaired_at = mesh.clock.now
+        linked = [self._connection(target) for target in self._links]
+        # What a slow link took on is under way for as long as that said it would take.
+        under_way = (connection.clear_at for connection in linked if connection.connected)
+        self.repaired_at = max((mesh.clock.now, *under_way))
         self._spoilers.end()
         self._order.end()
         for target in (*DEVICES, *HOLDERS, *mesh.clients, APP):
