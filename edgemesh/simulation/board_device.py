@@ -15,6 +15,8 @@ from edgemesh.simulation.scenario import DeviceState, Scenario, SimulatedDevice
 from edgemesh.simulation.sections import section_after
 
 _PREFIXES = 8
+START_SECONDS = 0.5
+"""From the start of an agent's process until it connects; measured on the testbed's machine."""
 _COOL, _HOT = 55.0, 84.0
 """Degrees that a simulated board reports at full clock, and at a lower one."""
 
@@ -38,6 +40,8 @@ class BoardDevice(DeviceNode):
         self._board_speed = BoardSpeed(board, manifests, scenario.run_jitter)
         self._on_job = on_job
         self._state = DeviceState()
+        self._runs = True
+        """Whether its agent does."""
         self._earlier_effort = self._earlier_airtime = 0.0
         self._read_at = mesh.clock.now
         self._read_busy = 0.0
@@ -67,13 +71,19 @@ class BoardDevice(DeviceNode):
         before, self._state = self._state, state
         self._board_speed.slowdown = state.slowdown
         set_link(self.link, link_in(state, self._start_link), self._random, self._scenario.link_jitter)
-        if before.present and not state.present:
+        if not state.present and self._runs:
             self._close_meters()
+            self._runs = False
             if state.killed:
                 self.kill()
             else:
                 self.cut_power()
         elif state.present and not before.present:
+            self._mesh.clock.call_later(START_SECONDS, self._start_again)
+
+    def _start_again(self) -> None:
+        if self._state.present and not self._runs:
+            self._runs = True
             self.restart()
 
     def _earlier_profile(self, manifest: Manifest) -> Profile:
@@ -99,26 +109,26 @@ class BoardDevice(DeviceNode):
 
     @property
     def is_present(self) -> bool:
-        """Whether it is switched on."""
-        return self._state.present
+        """Whether it is switched on and its agent runs."""
+        return self._runs
 
     @property
     def joules(self) -> float:
         """Above idle, since the start: of everything that ran, and of the radio."""
         effort = self._earlier_effort
-        if self._state.present:
+        if self._runs:
             effort += self.executor.effort_seconds
         return effort * self._busy_watts + self.radio_joules
 
     @property
     def radio_joules(self) -> float:
         """Of these, the radio's."""
-        airtime = self._earlier_airtime + (self._airtime if self._state.present else 0.0)
+        airtime = self._earlier_airtime + (self._airtime if self._runs else 0.0)
         return airtime * (self._board.radio_watts or 0.0)
 
-    def joules_of_run(self, seconds: float) -> float:
-        """Above idle, of a run that took so long in the present state."""
-        return seconds / self._state.slowdown * self._busy_watts
+    def joules_of_run(self, seconds: float, slowdown: float) -> float:
+        """Above idle, of a run that took so long while the device was so many times slower."""
+        return seconds / slowdown * self._busy_watts
 
     @property
     def _busy_watts(self) -> float:

@@ -20,6 +20,9 @@ OPERATOR_SECONDS = 20e-6
 assumed. It keeps units without multiply-accumulates from taking no time at all."""
 _OPERATOR_CLOCK = 2.45e9
 LOAD_SECONDS = 0.2
+"""Of a partition: a run to warm it, for the most part; VGG16 on the testbed's machine."""
+FIRST_LOAD_SECONDS = 0.7
+"""What the first one takes besides: a runtime is imported. Measured with torch on the testbed's machine."""
 
 
 def unit_seconds(manifest: Manifest, board: Board) -> FloatArray:
@@ -44,6 +47,7 @@ class BoardSpeed:
     def __init__(self, board: Board, manifests: Iterable[Manifest], jitter: float) -> None:
         self.jitter = jitter
         self.load_seconds = LOAD_SECONDS
+        self.first_load_seconds = FIRST_LOAD_SECONDS
         self.slowdown = 1.0
         # Before each cut: the sum of the units before it.
         self._before = {

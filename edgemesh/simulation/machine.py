@@ -57,6 +57,8 @@ class Speed:
     unit_seconds: float = 0.01
     """Of each unit, times the model's own weight of it."""
     load_seconds: float = 0.2
+    first_load_seconds: float = 0.0
+    """Of the first load of a process besides."""
     jitter: float = 0.0
     """Standard deviation of a run's time, as a share of it."""
     effort: float = 1.0
@@ -72,6 +74,7 @@ class Pace(Protocol):
     """How fast a machine runs models."""
 
     load_seconds: float
+    first_load_seconds: float
     jitter: float
 
     @property
@@ -156,6 +159,8 @@ class Executor:
         self.busy_seconds = 0.0
         """Of everything it has done."""
         self._started_at: float | None = None
+        self._effort = 0.0
+        """Of what it is at: when that began."""
         self.effort_seconds = 0.0
         """The same, each second times the effort it took."""
         self.on_begin: Callable[[RunUnits], None] = lambda action: None
@@ -172,6 +177,8 @@ class Executor:
         self._loading_seconds = 0.0
         """What loading took before the run under way."""
         self._loaded: set[tuple[str, int, int]] = set()
+        self._fresh = True
+        """Whether the process has not loaded anything yet."""
         self._measured = (0.0, 0.0)
         """Seconds and spread of the measurement under way."""
         self._busy = False
@@ -198,6 +205,7 @@ class Executor:
         self._urgent.clear()
         self._patient.clear()
         self._loaded.clear()
+        self._fresh = True
         self._busy, self._was_run, self._ahead = True, False, None
         self._clock.call_later(_RESTART_SECONDS, self._restarted, self._life)
         self._deliver(ExecutorLost(text))
@@ -231,14 +239,18 @@ class Executor:
         elif isinstance(action, MeasureUnits):
             seconds = self._measure(action)
         if isinstance(action, (RunUnits, LoadUnits)) and not too_late and partition not in self._loaded:
-            seconds += self.speed.load_seconds
+            self._loading_seconds = self.speed.load_seconds + self._first_load_seconds()
+            seconds += self._loading_seconds
             self._loaded.add(partition)
-            self._loading_seconds = self.speed.load_seconds
         else:
             self._loading_seconds = 0.0
-        self._started_at = self._clock.now
+        self._started_at, self._effort = self._clock.now, self.speed.effort
         self._clock.call_later(seconds, self._done, self._life, action, seconds, too_late)
         self._take_ahead()
+
+    def _first_load_seconds(self) -> float:
+        fresh, self._fresh = self._fresh, False
+        return self.speed.first_load_seconds if fresh else 0.0
 
     def _taken(self) -> ExecutorAction | None:
         has_turn = self._patient and (self._was_run or not self._urgent)
@@ -275,7 +287,7 @@ class Executor:
         self._busy = False
         self._started_at = None
         self.busy_seconds += seconds
-        self.effort_seconds += seconds * self.speed.effort
+        self.effort_seconds += seconds * self._effort
         event: Event | None
         if isinstance(action, RunUnits) and too_late:
             event = RunFailed(action.run, DeadlineError.code, "its deadline passed before it began")

@@ -23,7 +23,7 @@ from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.plans import Case, Phase
 from edgemesh.simulation.played_stream import PlayedStream, jittered
 from edgemesh.simulation.role_node import RoleNode
-from edgemesh.simulation.scenario import Stream, states_at
+from edgemesh.simulation.scenario import Stream, slowdowns, states_at
 from edgemesh.simulation.scheduled_decider import ScheduledDecider
 from edgemesh.simulation.sections import section_bytes, stand_in
 from edgemesh.simulation.unit_tables import unit_table
@@ -122,7 +122,7 @@ class _Run:
             mesh.start_device(node)
         if self._phases is not None and name_needs_no_load(self._outcome.name):
             for node in self._devices.values():
-                node.hardware.speed.load_seconds = 0.0
+                node.hardware.speed.load_seconds = node.hardware.speed.first_load_seconds = 0.0
         self._become(0.0)
         mesh.run(1.0)
         first = next(iter(self._devices.values())).shell
@@ -243,10 +243,9 @@ class _Run:
         at = arose - self._began
         if at >= 0.0:
             self._outcome.jobs.append(Job(at, ended.seconds, ended.predicted, ended.code))
-            self._outcome.joules_of_jobs += sum(
-                self._devices[timing.device].joules_of_run(timing.run + timing.code)
-                for timing in ended.timings
-            )
+            hops = [(timing.device, timing.queue, timing.run + timing.code) for timing in ended.timings]
+            for (device, _, run), slowdown in zip(hops, slowdowns(self._case.scenario, at, hops)):
+                self._outcome.joules_of_jobs += self._devices[device].joules_of_run(run, slowdown)
         stream.ended()
 
 

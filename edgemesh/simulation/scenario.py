@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from edgemesh.protocol.requests import Policy
@@ -143,3 +144,17 @@ def states_at(scenario: Scenario, time: float) -> dict[str, DeviceState]:
         if change.at <= time:
             states[change.device] = states[change.device].after(change)
     return states
+
+
+def slowdowns(scenario: Scenario, at: float, hops: Iterable[tuple[str, float, float]]) -> list[float]:
+    """How much slower the device of each hop was when its run began.
+
+    ``hops`` are device, seconds in its queue and seconds of its run, of a job that arose at ``at``. The way
+    between devices is not counted: it is short beside the phases of a scenario.
+    """
+    found = []
+    for device, queue, run in hops:
+        at += queue
+        found.append(states_at(scenario, at)[device].slowdown)
+        at += run
+    return found

@@ -8,10 +8,12 @@ from statistics import fmean
 import pytest
 
 from edgemesh.protocol.requests import Policy
+from edgemesh.simulation.board_device import START_SECONDS
+from edgemesh.simulation.board_machine import FIRST_LOAD_SECONDS
 from edgemesh.simulation.compare import Summary, case_of, compare, played
 from edgemesh.simulation.plans import BASELINES, oracle, static
 from edgemesh.simulation.play import play
-from edgemesh.simulation.scenario import Change, Scenario, SimulatedDevice, Stream
+from edgemesh.simulation.scenario import Change, Scenario, SimulatedDevice, Stream, slowdowns
 from edgemesh.simulation.scenario_file import load_scenario, scenario_names
 
 PI, LAPTOP = SimulatedDevice("pi", "pi-4b"), SimulatedDevice("laptop", "laptop")
@@ -89,6 +91,37 @@ def test_jobs_survive_a_device_that_leaves_and_one_that_returns() -> None:
     for name in ("decided", "static"):
         run: Summary = played(scenario(*leaving), "alexnet", name)
         assert run.jobs in range(239, 242) and run.lost == 0, name
+
+
+def test_a_device_that_returns_serves_when_its_agent_has_started_and_loaded() -> None:
+    changes = Change(20.0, "laptop", present=False, killed=True), Change(40.0, "laptop", present=True)
+    case = case_of(scenario(*changes, duration=60.0, run_jitter=0.0, link_jitter=0.0), "alexnet")
+
+    jobs = play(case, "static", static(case)).jobs
+
+    usual = jobs[0].seconds
+    back = min(job.at for job in jobs if job.at > 21.0 and job.seconds < 1.05 * usual)
+    assert 40.0 + START_SECONDS + FIRST_LOAD_SECONDS < back < 43.0
+
+
+def test_a_device_that_leaves_before_it_has_started_never_was_there() -> None:
+    away = Change(20.0, "laptop", present=False), Change(40.0, "laptop", present=False)
+    blink = away[0], Change(39.8, "laptop", present=True), away[1]
+
+    gone, blinked = (
+        played(scenario(*changes, duration=60.0), "alexnet", "static") for changes in (away, blink)
+    )
+
+    assert blinked.mean == gone.mean and blinked.joules == pytest.approx(gone.joules, rel=1e-3)
+
+
+def test_a_run_costs_what_its_device_drew_while_it_lasted() -> None:
+    """Found beside the testbed: a job that ended just after a slow phase cost three times as much."""
+    slow = scenario(SLOW, replace(SLOW, at=70.0, load=0.0))
+    hops = [("laptop", 0.0, 0.2), ("pi", 0.0, 0.5), ("laptop", 0.2, 0.3)]
+
+    assert slowdowns(slow, 59.9, hops) == pytest.approx([1.0, 1.0, 10.0])
+    assert slowdowns(slow, 69.9, hops) == pytest.approx([10.0, 1.0, 1.0])
 
 
 def test_an_agent_that_is_killed_is_missed_at_once_and_a_machine_that_falls_silent_later() -> None:

@@ -19,7 +19,7 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.simulation.plans import Case, Phase
-from edgemesh.simulation.scenario import states_at
+from edgemesh.simulation.scenario import slowdowns, states_at
 from edgemesh.simulation.scheduled_decider import fixed_assignment
 from reproduction.study import ORIGIN, Planned
 
@@ -184,13 +184,15 @@ class Performer:
     def _counted(self, told: dict[str, Any], case: Case, began: float) -> dict[str, Any]:
         """The job with its joules: ``joules`` as if each board were its own, ``joules_held`` for as long as
         it was held up by other programs, too."""
-        states = states_at(case.scenario, told["at"])
+        hops = [
+            (device, queue, run + code) for device, _start, _stop, queue, run, code in told.get("timings", ())
+        ]
         joules = held = 0.0
-        for device, _start, _stop, _queue, run, code in told.get("timings", ()):
+        for (device, _, seconds), slowdown in zip(hops, slowdowns(case.scenario, told["at"], hops)):
             board = self._boards[device]
             watts = (board.busy_watts or 0.0) - (board.idle_watts or 0.0)
-            held += watts * (run + code) / self._bed.time_scale
-            joules += watts * (run + code) / states[device].slowdown / self._bed.time_scale
+            held += watts * seconds / self._bed.time_scale
+            joules += watts * seconds / slowdown / self._bed.time_scale
         predicted = self._hop_errors(told, began)
         return {**told, "joules": joules, "joules_held": held, "hop_errors": predicted}
 
