@@ -65,6 +65,11 @@ class JobRoutes:
         """Whether an attempt under way needs nobody but this device itself."""
         return any(route.devices == {self._here} for route in job.open.values())
 
+    def leave_only_here(self, job: OpenJob) -> None:
+        """What was under way elsewhere may be lost, or its answer: the connection was."""
+        for number in [number for number, route in job.open.items() if route.devices != {self._here}]:
+            self._jobs.close_attempt(job, number)
+
     # --- what is seen of jobs ----------------------------------------------------------------------------
 
     def sent(self, choice: ChosenRoute, now: float) -> None:

@@ -36,7 +36,7 @@ class OpenJob:
     last_sent: tuple[float, float] = (0.0, 0.0)
     """The same of the last attempt."""
     fell_back: bool = False
-    """Whether the last attempt was sent because a device of the one before was lost."""
+    """Whether the last attempt was sent because a device of the one before was lost, or the broker was."""
     held: bool = False
     """Whether it is a frame that waits for an earlier one of its stream to end."""
     overtakes: int | None = None

@@ -200,13 +200,21 @@ class Requester:
     def _reconnected(self, now: float) -> list[Action]:
         self._connected_at = now
         self.view.begin_to_listen(now)
+        if self._lost_connection:
+            # All of them before any is sent: what is under way tells which routes are busy.
+            for job in self._jobs:
+                if job.attempts < MAX_ATTEMPTS:  # else its last one is all that there will be
+                    self._job_routes.leave_only_here(job)
+        self._lost_connection = False
         actions: list[Action] = []
         for job in self._jobs:
-            # A reply may have been published while nobody listened; the first result still wins.
-            lost = self._lost_connection and not self._job_routes.stays_here(job)
-            if not job.held and (lost or not job.open):
+            if job.held:
+                continue
+            if not job.open:
                 actions += self._send(job, now)
-        self._lost_connection = False
+            elif self._job_routes.stays_here(job) and self.hedging.overtakes(job, now):
+                job.overtakes = job.attempts
+                actions += self._send(job, now)
         if self.routes.obeyed:
             actions.append(SetTimer(_TIMER, now + _GRACE_SECONDS))
         return actions
@@ -283,7 +291,8 @@ class Requester:
 
     def _send(self, job: OpenJob, now: float) -> list[Action]:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
-        job.retry_at, job.fell_back = None, False
+        job.retry_at = None
+        job.fell_back = self._connected_at is None  # here, for want of a broker: a plan may be much faster
         if job.attempts >= MAX_ATTEMPTS:
             # Hedges and lost connections cost attempts, too: what is under way may still come home.
             return [self._timer(job)] if job.open else self._given_up(job, now)
@@ -360,7 +369,9 @@ class Requester:
         job = self._jobs.find(reply.job)
         if job is None or reply.requester != self.requester:
             return []  # a later result of a job that has ended: the first one won
-        route = self._jobs.close_attempt(job, reply.attempt)
+        # Who cannot read a message does not know its attempt.
+        unread = reply.code in _UNREADABLE_CODES
+        route = None if unread else self._jobs.close_attempt(job, reply.attempt)
         if reply.code is None:
             overtaken: list[Action] = []
             if reply.attempt and (job.hedges or reply.attempt == job.overtakes):
@@ -387,14 +398,13 @@ class Requester:
                 epoch=job.epoch,
             )
             return [*overtaken, *self._end(job, ended, now)]
-        if route is None and reply.code not in _UNREADABLE_CODES:
+        if route is None and not unread:
             return []  # of an attempt that was given up, or said twice (QoS 1)
         return self._refused(job, reply, now)
 
     def _refused(self, job: OpenJob, reply: Reply, now: float) -> list[Action]:
         code, text = reply.code or "", reply.text or reply.code or ""
         if code in _UNREADABLE_CODES:
-            # Who cannot read a message does not know its attempt either.
             self._jobs.close_attempts_over(job, reply.device)
         job.error = (code, text)
         cannot_run = code in (RunError.code, ModelError.code)

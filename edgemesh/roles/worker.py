@@ -310,7 +310,10 @@ class Worker:
         token = f"{'work' if header.receipt else 'sent'}:{header.job}:{header.attempt}:{stop}"
         following = header.route[onward.hop_index].device
         payload = encode_activation(onward, (section,))
-        return Publish(self._addresses.of("work", following), payload, qos=1, expiry=left, token=token)
+        # A requester sends its own jobs anew when its connection is back; those of others are in our hands.
+        others = header.requester != self.device
+        topic = self._addresses.of("work", following)
+        return Publish(topic, payload, qos=1, expiry=left, token=token, resend=others)
 
     def _failed(self, event: RunFailed, now: float) -> list[Action]:
         task = self._running

@@ -66,6 +66,8 @@ class Connection:
     ) -> None:
         self.client_id = client_id
         self.connected = False
+        self._life = 0
+        """Counts connections."""
         self._address = address
         self._callbacks = callbacks
         self._session = session
@@ -115,7 +117,7 @@ class Connection:
     def publish(self, message: Publish) -> None:
         """Send, or queue while the broker is away (QoS 1 only, and what is to be sent again)."""
         if self._outgoing is not None:
-            self._outgoing.put(len(message.payload), lambda: self._publish(message))
+            self._outgoing.put(len(message.payload), partial(self._publish_later, message, self._life))
         else:
             self._publish(message)
 
@@ -236,6 +238,7 @@ class Connection:
         if self._retry is not None:
             self._retry.cancel()
         self.connected = True
+        self._life += 1
         self._attempts.connected(self._loop.time())
         self._due.clear()  # what a broken connection brought last is not known to this one
         self._greeted = True
@@ -363,6 +366,11 @@ class Connection:
             self._incoming.put(nbytes, tell)
         else:
             tell()
+
+    def _publish_later(self, message: Publish, life: int) -> None:
+        """``message`` has passed the emulated link, where it set out under connection number ``life``."""
+        if message.resend or life == self._life:
+            self._publish(message)
 
     def _publish(self, message: Publish) -> None:
         if not self.connected and (message.qos == 0 or not message.resend):

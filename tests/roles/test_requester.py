@@ -802,8 +802,69 @@ def test_resubmits_open_jobs_after_reconnecting(planned: DrivenRequester) -> Non
     assert works(planned.pass_until(8.0)) == []
     ((_, header),) = works(planned.take(Connected(), at=8.0))
     assert header.attempt == 1 and header.left == pytest.approx(23.0)
+    assert header.route == ROUTE  # the best one again: nothing was wrong with it
     (ended,) = only(JobEnded, planned.take(reply(attempt=1), at=8.2))
     assert ended.code is None
+
+
+def test_what_the_copy_after_a_reconnection_is_refused_counts(planned: DrivenRequester) -> None:
+    """Nothing of before keeps it waiting: those attempts are lost, or their answers."""
+    planned.take(submitted(left=30.0), at=1.0)
+    planned.take(Disconnected(), at=1.1)
+    planned.take(Connected(), at=2.0)
+    ((device, _),) = works(planned.take(reply(attempt=1, code="busy", device="one"), at=2.1))
+    assert device == "two"
+
+
+def test_a_result_of_before_the_connection_was_lost_still_counts(planned: DrivenRequester) -> None:
+    planned.take(submitted(left=30.0), at=1.0)
+    planned.take(Disconnected(), at=1.1)
+    planned.take(Connected(), at=2.0)
+    assert ends(planned.take(reply(attempt=0), at=2.1)) == [("j-1", None)]
+
+
+@pytest.fixture
+def slow_camera() -> DrivenRequester:
+    """A device that holds a model that it takes a minute for."""
+    local = ChosenRoute((Hop("camera", 4),), DIGEST, 60.0)
+    role = Requester("camera", "app", TOPICS, MeshView(), local_route=lambda model: local)
+    camera = DrivenRequester(role)
+    camera.take(Connected(), at=0.0)
+    camera.take(manifest())
+    for device in ("one", "two"):
+        camera.take(state(device))
+        camera.take(about(device, DIGEST))
+    camera.take(assignment(Hop("one", 4)))
+    return camera
+
+
+def test_a_slow_run_for_want_of_a_broker_is_overtaken_when_that_is_back(slow_camera: DrivenRequester) -> None:
+    slow_camera.take(submitted(left=60.0), at=1.0)
+    ((device, _),) = works(slow_camera.take(Disconnected(), at=1.05))
+    assert device == "camera"
+    ((device, header),) = works(slow_camera.take(Connected(), at=10.0))
+    assert device == "one" and header.attempt == 2
+
+
+def test_a_slow_run_for_want_of_a_broker_is_overtaken_when_there_is_a_plan(
+    slow_camera: DrivenRequester,
+) -> None:
+    slow_camera.take(message("assignment", b"", model="face", origin="app"), at=0.5)
+    slow_camera.take(Disconnected(), at=1.0)
+    slow_camera.take(submitted(left=60.0), at=1.1)
+    assert works(slow_camera.take(Connected(), at=10.0)) == []
+    ((device, _),) = works(slow_camera.take(assignment(Hop("one", 4), epoch=(2, 1)), at=11.0))
+    assert device == "one"
+
+
+def test_who_cannot_read_a_copy_does_not_end_the_attempt_before_it(planned: DrivenRequester) -> None:
+    """It answers for attempt 0, as it could not read which one it was."""
+    planned.take(submitted(left=30.0), at=1.0)
+    beat(planned, 2.0, "one", "two")
+    assert {header.attempt for _, header in works(planned.done)} >= {0, 1}
+    devices = {header.attempt: device for device, header in works(planned.done)}
+    planned.take(reply(attempt=0, code="wrong-version", device=devices[1]), at=2.1)
+    assert ends(planned.take(reply(attempt=0), at=2.2)) == [("j-1", None)]
 
 
 def test_a_connection_that_breaks_again_and_again_does_not_send_a_job_for_ever(

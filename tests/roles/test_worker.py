@@ -119,6 +119,16 @@ def test_not_everything_goes_ahead(
     assert worker.at_executor == ["j-2-2"]
 
 
+def test_only_what_its_own_device_asked_for_is_left_to_that_after_a_reconnection(
+    worker: DrivenWorker,
+) -> None:
+    """A requester sends its jobs anew; of the jobs of others nobody else has what was made of them."""
+    for requester, again in (("asker", True), ("one", False)):
+        worker.take(activation(f"j-{requester}", requester=requester), at=1.0)
+        (onward,) = sent("work", finish(worker, at=1.0))
+        assert onward.resend is again
+
+
 def test_what_went_ahead_is_not_answered_twice_when_its_deadline_passes(worker: DrivenWorker) -> None:
     worker.role.expect(DIGEST, 0, 2, 0.02)
     worker.take(activation("j-1"), at=1.0)

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from edgemesh.device.boards import Link
+from edgemesh.device.emulation import LinkShaper
 from edgemesh.transport import connection
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.session import SessionSettings
 from tests.transport.agent import Agent, run
 
 CONNACK = bytes((0x20, 3, 0, 0, 0))
@@ -145,3 +148,34 @@ def test_what_its_owner_sends_anew_is_not_sent_again_by_the_next_connection() ->
     assert b"once" in first and b"again" in first
     assert b"again" in second and b"new" in second
     assert b"once" not in second and b"away" not in second
+
+
+def test_what_an_emulated_link_still_holds_of_a_lost_connection_is_lost_with_it() -> None:
+    lives: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(CONNACK)
+        lives.append(b"")
+        if len(lives) == 1:
+            await asyncio.sleep(0.05)  # what it publishes meanwhile is on its way for half a second
+        while len(lives) > 1 and b"end" not in lives[-1]:
+            lives[-1] += await reader.read(1000)
+        writer.close()
+
+    async def story() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        session = SessionSettings(shaper=LinkShaper(Link(1e6, 0.5, 1e6, 0.0)))
+        async with Agent(address, "victim", session) as agent:
+            await agent.hears("connected")
+            agent.publish("once", b"", resend=False)
+            agent.publish("again", b"")
+            await agent.hears("disconnected")
+            await agent.hears("connected")
+            agent.publish("end", b"", resend=False)
+            await agent.hears("disconnected")
+        server.close()
+
+    run(story())
+    assert b"again" in lives[1] and b"once" not in lives[1]

@@ -38,6 +38,11 @@ class Order:
         """The same for all."""
         self._most.clear()
 
+    def holds_back(self, client_id: str) -> bool:
+        """Whether a message to the client is held back now."""
+        now = self._broker.clock.now
+        return any(due > now for (held_for, _, _), due in self._free_at.items() if held_for == client_id)
+
     def _held_back(self, client_id: str, message: Message) -> float:
         now = self._broker.clock.now
         key = client_id, message.publisher, message.topic

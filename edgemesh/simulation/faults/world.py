@@ -85,6 +85,10 @@ class World:
 
     # --- looking -----------------------------------------------------------------------------------------
 
+    def reads_late(self, connection: ModelledConnection) -> bool:
+        """Whether messages to a client are overtaken by others now."""
+        return self._order.holds_back(connection.client_id)
+
     @property
     def topics(self) -> Topics:
         """Topics of the mesh."""
