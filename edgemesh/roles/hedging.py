@@ -30,18 +30,16 @@ passed: a broker that came back throws away what comes before the devices have s
 class Hedging:
     """When one requester's jobs are sent again. What it decides about a job is in the job."""
 
-    def __init__(self, jobs: OpenJobs, routes: JobRoutes, here: str | None) -> None:
-        """``here`` as for ``JobRoutes``."""
+    def __init__(self, jobs: OpenJobs, routes: JobRoutes) -> None:
         self.leaving: Callable[[str], bool] = lambda job: False
         """Whether an activation of the job has not reached the broker yet, where the owner can tell."""
         self._jobs = jobs
         self._routes = routes
-        self._here = here
         self._lateness = Lateness()
 
     def sent(self, job: OpenJob, number: int, choice: ChosenRoute, now: float) -> None:
         """Attempt ``number`` goes out over ``choice``: from when on it is late."""
-        job.last, job.last_number = choice, number
+        job.last = choice
         job.expected_at = now + self._expected(choice)
         job.last_sent = now, self._promised(choice)
         if number == 0:
@@ -73,7 +71,7 @@ class Hedging:
         if now < crowded:
             job.hedge_at = min(crowded, max((now + job.deadline) / 2.0, now + _HEDGE_SECONDS))
             return False
-        local = other is not None and other.devices == {self._here}
+        local = other is not None and self._routes.is_here(other)
         if other is not None:
             due = min(job.half_time, job.first_sent[0] + _HEDGE_PATIENCE * other.predicted)
             if now < due:
@@ -136,7 +134,7 @@ class Hedging:
 
         Not beyond three quarters of its time: what would be home later than that may as well be lost.
         """
-        if job.last is None or job.last_number not in job.open:
+        if job.last is None or job.attempts - 1 not in job.open:
             return 0.0  # those before it were its reason to wait, and where they are it was refused
         at, promised = job.last_sent
         home = at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS

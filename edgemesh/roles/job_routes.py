@@ -63,12 +63,15 @@ class JobRoutes:
 
     def stays_here(self, job: OpenJob) -> bool:
         """Whether an attempt under way needs nobody but this device itself."""
-        return any(route.devices == {self._here} for route in job.open.values())
+        return any(self.is_here(route) for route in job.open.values())
+
+    def is_here(self, choice: ChosenRoute) -> bool:
+        """Whether a route needs nobody but this device itself."""
+        return choice.devices == {self._here}
 
     def leave_only_here(self, job: OpenJob) -> None:
         """What was under way elsewhere may be lost, or its answer: the connection was."""
-        for number in [number for number, route in job.open.items() if route.devices != {self._here}]:
-            self._jobs.close_attempt(job, number)
+        self._jobs.close_attempts(job, lambda route: not self.is_here(route))
 
     # --- what is seen of jobs ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edgemesh.roles.events import JobSubmitted
@@ -45,8 +45,6 @@ class OpenJob:
     """Attempts under way, by their number."""
     last: ChosenRoute | None = None
     """The route of the last attempt, under way or not."""
-    last_number: int = 0
-    """The number of the last attempt."""
     avoid: set[str] = field(default_factory=set)
     """Devices that answered with an error."""
     error: tuple[str, str] | None = None
@@ -136,10 +134,14 @@ class OpenJobs:
                     del self._over[device]
         return route
 
-    def close_attempts_over(self, job: OpenJob, device: str) -> None:
-        """No attempt over ``device`` is under way any more."""
-        for number in [number for number, route in job.open.items() if device in route.devices]:
+    def close_attempts(self, job: OpenJob, lost: Callable[[ChosenRoute], bool]) -> None:
+        """No attempt over a route that is ``lost`` is under way any more."""
+        for number in [number for number, route in job.open.items() if lost(route)]:
             self.close_attempt(job, number)
+
+    def close_attempts_over(self, job: OpenJob, device: str) -> None:
+        """The same for routes over ``device``."""
+        self.close_attempts(job, lambda route: device in route.devices)
 
     @property
     def devices(self) -> list[str]:

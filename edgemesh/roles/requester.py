@@ -89,7 +89,7 @@ class Requester:
         self._jobs = OpenJobs()
         here = origin if requester == origin else None
         self._job_routes = JobRoutes(self.routes, self._jobs, here)
-        self.hedging = Hedging(self._jobs, self._job_routes, here)
+        self.hedging = Hedging(self._jobs, self._job_routes)
         self._frames = Frames()
         self._swept_at = float("-inf")
         self._refusals = Refusals()

@@ -40,8 +40,6 @@ class BoardDevice(DeviceNode):
         self._board_speed = BoardSpeed(board, manifests, scenario.run_jitter)
         self._on_job = on_job
         self._state = DeviceState()
-        self._runs = True
-        """Whether its agent does."""
         self._earlier_effort = self._earlier_airtime = 0.0
         self._read_at = mesh.clock.now
         self._read_busy = 0.0
@@ -71,9 +69,8 @@ class BoardDevice(DeviceNode):
         before, self._state = self._state, state
         self._board_speed.slowdown = state.slowdown
         set_link(self.link, link_in(state, self._start_link), self._random, self._scenario.link_jitter)
-        if not state.present and self._runs:
+        if not state.present and self.is_present:
             self._close_meters()
-            self._runs = False
             if state.killed:
                 self.kill()
             else:
@@ -82,8 +79,7 @@ class BoardDevice(DeviceNode):
             self._mesh.clock.call_later(START_SECONDS, self._start_again)
 
     def _start_again(self) -> None:
-        if self._state.present and not self._runs:
-            self._runs = True
+        if self._state.present and not self.is_present:
             self.restart()
 
     def _earlier_profile(self, manifest: Manifest) -> Profile:
@@ -110,20 +106,20 @@ class BoardDevice(DeviceNode):
     @property
     def is_present(self) -> bool:
         """Whether it is switched on and its agent runs."""
-        return self._runs
+        return self.shell.alive
 
     @property
     def joules(self) -> float:
         """Above idle, since the start: of everything that ran, and of the radio."""
         effort = self._earlier_effort
-        if self._runs:
+        if self.is_present:
             effort += self.executor.effort_seconds
         return effort * self._busy_watts + self.radio_joules
 
     @property
     def radio_joules(self) -> float:
         """Of these, the radio's."""
-        airtime = self._earlier_airtime + (self._airtime if self._runs else 0.0)
+        airtime = self._earlier_airtime + (self._airtime if self.is_present else 0.0)
         return airtime * (self._board.radio_watts or 0.0)
 
     def joules_of_run(self, seconds: float, slowdown: float) -> float:

@@ -243,9 +243,9 @@ class _Run:
         at = arose - self._began
         if at >= 0.0:
             self._outcome.jobs.append(Job(at, ended.seconds, ended.predicted, ended.code))
-            hops = [(timing.device, timing.queue, timing.run + timing.code) for timing in ended.timings]
-            for (device, _, run), slowdown in zip(hops, slowdowns(self._case.scenario, at, hops)):
-                self._outcome.joules_of_jobs += self._devices[device].joules_of_run(run, slowdown)
+            for timing, slowdown in zip(ended.timings, slowdowns(self._case.scenario, at, ended.timings)):
+                seconds = timing.run + timing.code
+                self._outcome.joules_of_jobs += self._devices[timing.device].joules_of_run(seconds, slowdown)
         stream.ended()
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from edgemesh.protocol.activation import Timing
 from edgemesh.protocol.requests import Policy
 
 
@@ -146,15 +147,14 @@ def states_at(scenario: Scenario, time: float) -> dict[str, DeviceState]:
     return states
 
 
-def slowdowns(scenario: Scenario, at: float, hops: Iterable[tuple[str, float, float]]) -> list[float]:
-    """How much slower the device of each hop was when its run began.
+def slowdowns(scenario: Scenario, at: float, timings: Iterable[Timing]) -> list[float]:
+    """How much slower the device of each hop was when its run began, for a job that arose at ``at``.
 
-    ``hops`` are device, seconds in its queue and seconds of its run, of a job that arose at ``at``. The way
-    between devices is not counted: it is short beside the phases of a scenario.
+    The way between devices is not counted: it is short beside the phases of a scenario.
     """
     found = []
-    for device, queue, run in hops:
-        at += queue
-        found.append(states_at(scenario, at)[device].slowdown)
-        at += run
+    for timing in timings:
+        at += timing.queue
+        found.append(states_at(scenario, at)[timing.device].slowdown)
+        at += timing.run + timing.code
     return found

@@ -72,10 +72,8 @@ class Connection:
         self._callbacks = callbacks
         self._session = session
         self._loop = loop
-        self._tokens: dict[int, str] = {}
-        """Of QoS 1 messages without an acknowledgement yet, by packet id; empty where none is wanted."""
-        self._sent_once: set[int] = set()
-        """Those among them that no later connection sends again."""
+        self._unacknowledged: dict[int, Publish] = {}
+        """Messages at QoS 1 by packet id."""
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
         else see a message wait that did not. Handled once paho has returned, because inside its callbacks
@@ -157,7 +155,7 @@ class Connection:
                 self._flush()
                 await asyncio.sleep(0.005)
             # Without a pause for the PUBACKs a broker may see the close before the last message.
-            while self._tokens and self._loop.time() < deadline:
+            while self._unacknowledged and self._loop.time() < deadline:
                 await asyncio.sleep(0.005)
             self._client.disconnect()
             self._flush()
@@ -176,10 +174,8 @@ class Connection:
         return client
 
     def _connect(self) -> None:
-        self._client.forget(self._sent_once)
-        for mid in self._sent_once:
-            self._tokens.pop(mid, None)
-        self._sent_once.clear()
+        self._client.forget([mid for mid, message in self._unacknowledged.items() if not message.resend])
+        self._unacknowledged = {mid: sent for mid, sent in self._unacknowledged.items() if sent.resend}
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         future = self._loop.run_in_executor(None, self._client.reconnect)
         future.add_done_callback(self._attempted)
@@ -279,13 +275,12 @@ class Connection:
                 )
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
-        token = self._tokens.pop(mid, None)
-        self._sent_once.discard(mid)
+        acknowledged = self._unacknowledged.pop(mid, None)
         if reason.is_failure:
             self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
             return
-        if token:
-            self._inbox.append(token)
+        if acknowledged is not None and acknowledged.token:
+            self._inbox.append(acknowledged.token)
 
     # --- socket ------------------------------------------------------------------------------------------
 
@@ -374,7 +369,7 @@ class Connection:
 
     def _publish(self, message: Publish) -> None:
         if not self.connected and (message.qos == 0 or not message.resend):
-            return  # a heartbeat that is late is worth nothing
+            return  # a heartbeat that is late is worth nothing, and an owner who sends it anew does so
         info = self._client.publish(
             message.topic,
             message.payload,
@@ -383,9 +378,7 @@ class Connection:
             properties=publish_properties(message),
         )
         if message.qos > 0:
-            self._tokens[info.mid] = message.token or ""
-            if not message.resend:
-                self._sent_once.add(info.mid)
+            self._unacknowledged[info.mid] = message
         self._flush()
         if self._due:  # the broker works on the message while the acknowledgement is made
             self._acknowledge_due()

@@ -33,15 +33,20 @@ from tests.roles.driven import DrivenRequester, ends, only, sent, works
 FALLBACKS = {"one": (Hop("two", 4),), "two": (Hop("one", 4),)}
 
 
-@pytest.fixture
-def asker() -> Iterator[DrivenRequester]:
-    """A requester that knows the model and two devices; its invariants are checked at the end."""
-    driven = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+def meets_two(driven: DrivenRequester) -> None:
+    """It connects, and hears of the model and of two devices that hold it."""
     driven.take(Connected(), at=0.0)
     driven.take(manifest())
     for device in ("one", "two"):
         driven.take(state(device))
         driven.take(about(device, DIGEST))
+
+
+@pytest.fixture
+def asker() -> Iterator[DrivenRequester]:
+    """A requester that knows the model and two devices; its invariants are checked at the end."""
+    driven = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    meets_two(driven)
     yield driven
     driven.check()
 
@@ -473,11 +478,7 @@ def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
 
 def test_what_needs_no_link_does_not_wait_for_an_activation_that_cannot_leave() -> None:
     camera = DrivenRequester(Requester("one", "one", TOPICS, MeshView()))
-    camera.take(Connected(), at=0.0)
-    camera.take(manifest())
-    for device in ("one", "two"):
-        camera.take(state(device))
-        camera.take(about(device, DIGEST))
+    meets_two(camera)
     camera.take(assignment(Hop("two", 4), fallbacks={"two": (Hop("one", 4),)}, origin="one"))
     camera.role.hedging.leaving = lambda job: True
 
@@ -824,7 +825,7 @@ def test_a_result_of_before_the_connection_was_lost_still_counts(planned: Driven
 
 
 @pytest.fixture
-def slow_camera() -> DrivenRequester:
+def slow_camera() -> Iterator[DrivenRequester]:
     """A device that holds a model that it takes a minute for."""
     local = ChosenRoute((Hop("camera", 4),), DIGEST, 60.0)
     role = Requester("camera", "app", TOPICS, MeshView(), local_route=lambda model: local)
@@ -835,7 +836,8 @@ def slow_camera() -> DrivenRequester:
         camera.take(state(device))
         camera.take(about(device, DIGEST))
     camera.take(assignment(Hop("one", 4)))
-    return camera
+    yield camera
+    camera.check()
 
 
 def test_a_slow_run_for_want_of_a_broker_is_overtaken_when_that_is_back(slow_camera: DrivenRequester) -> None:

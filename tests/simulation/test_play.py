@@ -7,6 +7,7 @@ from statistics import fmean
 
 import pytest
 
+from edgemesh.protocol.activation import Timing
 from edgemesh.protocol.requests import Policy
 from edgemesh.simulation.board_device import START_SECONDS
 from edgemesh.simulation.board_machine import FIRST_LOAD_SECONDS
@@ -118,7 +119,11 @@ def test_a_device_that_leaves_before_it_has_started_never_was_there() -> None:
 def test_a_run_costs_what_its_device_drew_while_it_lasted() -> None:
     """Found beside the testbed: a job that ended just after a slow phase cost three times as much."""
     slow = scenario(SLOW, replace(SLOW, at=70.0, load=0.0))
-    hops = [("laptop", 0.0, 0.2), ("pi", 0.0, 0.5), ("laptop", 0.2, 0.3)]
+    hops = [
+        Timing("laptop", 0, 1, queue=0.0, run=0.2, code=0.0),
+        Timing("pi", 1, 2, queue=0.0, run=0.5, code=0.0),
+        Timing("laptop", 2, 3, queue=0.2, run=0.3, code=0.0),
+    ]
 
     assert slowdowns(slow, 59.9, hops) == pytest.approx([1.0, 1.0, 10.0])
     assert slowdowns(slow, 69.9, hops) == pytest.approx([10.0, 1.0, 1.0])

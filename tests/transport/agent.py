@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from edgemesh.roles.actions import Publish
@@ -27,6 +28,17 @@ def run(story: Coroutine[Any, Any, None]) -> None:
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(watched())
     assert not unseen
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(serve: Serve) -> AsyncIterator[BrokerAddress]:
+    """What looks like a broker, and does with each connection what ``serve`` says."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+    server.close()
 
 
 class Agent:

@@ -21,7 +21,7 @@ from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.session import SessionSettings
 from tests.brokers.peer import Peer
 from tests.brokers.servers import Mosquitto, free_port
-from tests.transport.agent import WAIT, Agent, run
+from tests.transport.agent import WAIT, Agent, run, served
 from tests.transport.virtual_loop import VirtualLoop
 
 BOTH = pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
@@ -207,9 +207,7 @@ def test_acknowledgements_and_messages_are_told_in_the_order_of_the_wire() -> No
         writer.close()
 
     async def story() -> None:
-        server = await asyncio.start_server(answers, "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "echoes") as agent:
+        async with served(answers) as address, Agent(address, "echoes") as agent:
             await agent.hears("connected")
             agent.publish("t", b"hi", token="first")
 
@@ -217,7 +215,6 @@ def test_acknowledgements_and_messages_are_told_in_the_order_of_the_wire() -> No
                 "acknowledged",
                 "message",
             ]
-        server.close()
 
     run(story())
 

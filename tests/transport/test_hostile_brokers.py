@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from edgemesh.device.boards import Link
 from edgemesh.device.emulation import LinkShaper
 from edgemesh.transport import connection
-from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.session import SessionSettings
-from tests.transport.agent import Agent, run
+from tests.transport.agent import Agent, Serve, run, served
 
 CONNACK = bytes((0x20, 3, 0, 0, 0))
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def scripted(*answers: bytes, then_close: bool = False) -> Serve:
@@ -34,17 +31,22 @@ def scripted(*answers: bytes, then_close: bool = False) -> Serve:
     return serve
 
 
+async def until_end(reader: asyncio.StreamReader) -> bytes:
+    """What is sent until ``end``, or until the connection ends."""
+    try:
+        return await reader.readuntil(b"end")
+    except asyncio.IncompleteReadError as cut_short:
+        return cut_short.partial
+
+
 def problem_with(serve: Serve) -> str:
     """What an agent says about a server."""
     said = ""
 
     async def story() -> None:
         nonlocal said
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "victim") as agent:
+        async with served(serve) as address, Agent(address, "victim") as agent:
             said = await agent.hears("problem")
-        server.close()
 
     run(story())
     return said
@@ -74,15 +76,13 @@ def test_an_answer_that_is_no_mqtt_ends_in_a_sentence(answer: bytes) -> None:
 
 def test_garbage_after_a_welcome_ends_the_connection_and_nothing_else() -> None:
     async def story() -> None:
-        server = await asyncio.start_server(
-            scripted(CONNACK, b"\x30\x02\xff\xff", then_close=True), "127.0.0.1", 0
-        )
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "victim") as agent:
+        async with (
+            served(scripted(CONNACK, b"\x30\x02\xff\xff", then_close=True)) as address,
+            Agent(address, "victim") as agent,
+        ):
             await agent.hears("connected")
             await agent.hears("disconnected")
             await agent.hears("connected")
-        server.close()
 
     run(story())
 
@@ -90,13 +90,10 @@ def test_garbage_after_a_welcome_ends_the_connection_and_nothing_else() -> None:
 def test_a_refused_password_is_said_with_what_to_check() -> None:
     async def story() -> None:
         refusal = bytes((0x20, 3, 0, 0x86, 0))
-        server = await asyncio.start_server(scripted(refusal, then_close=True), "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "victim") as agent:
+        async with served(scripted(refusal, then_close=True)) as address, Agent(address, "victim") as agent:
             sentence = await agent.hears("refused")
             assert "victim" in sentence
             assert "check the user name and password" in sentence
-        server.close()
 
     run(story())
 
@@ -104,13 +101,13 @@ def test_a_refused_password_is_said_with_what_to_check() -> None:
 def test_who_is_thrown_out_with_a_reason_is_told_at_once_and_does_not_come_back() -> None:
     async def story() -> None:
         taken_over = bytes((0xE0, 2, 0x8E, 0))
-        server = await asyncio.start_server(scripted(CONNACK, taken_over), "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "twin", leaves_when_taken_over=True) as agent:
+        async with (
+            served(scripted(CONNACK, taken_over)) as address,
+            Agent(address, "twin", leaves_when_taken_over=True) as agent,
+        ):
             assert "two agents have the same name" in await agent.hears("problem")
             await agent.hears("taken over")
             assert agent.connects == 1
-        server.close()
 
     run(story())
 
@@ -122,15 +119,11 @@ def test_what_its_owner_sends_anew_is_not_sent_again_by_the_next_connection() ->
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
         writer.write(CONNACK)
-        lives.append(b"")
-        while b"end" not in lives[-1]:  # nothing is ever acknowledged
-            lives[-1] += await reader.read(1000)
+        lives.append(await until_end(reader))  # nothing is ever acknowledged
         writer.close()
 
     async def story() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Agent(address, "victim") as agent:
+        async with served(serve) as address, Agent(address, "victim") as agent:
             await agent.hears("connected")
             agent.publish("once", b"", resend=False)
             agent.publish("again", b"")
@@ -141,7 +134,6 @@ def test_what_its_owner_sends_anew_is_not_sent_again_by_the_next_connection() ->
             agent.publish("new", b"", resend=False)
             agent.publish("end", b"", resend=False)
             await agent.hears("disconnected")
-        server.close()
 
     run(story())
     first, second = lives[:2]
@@ -156,18 +148,16 @@ def test_what_an_emulated_link_still_holds_of_a_lost_connection_is_lost_with_it(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
         writer.write(CONNACK)
-        lives.append(b"")
-        if len(lives) == 1:
+        if lives:
+            lives.append(await until_end(reader))
+        else:
             await asyncio.sleep(0.05)  # what it publishes meanwhile is on its way for half a second
-        while len(lives) > 1 and b"end" not in lives[-1]:
-            lives[-1] += await reader.read(1000)
+            lives.append(b"")
         writer.close()
 
     async def story() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        address = BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
         session = SessionSettings(shaper=LinkShaper(Link(1e6, 0.5, 1e6, 0.0)))
-        async with Agent(address, "victim", session) as agent:
+        async with served(serve) as address, Agent(address, "victim", session) as agent:
             await agent.hears("connected")
             agent.publish("once", b"", resend=False)
             agent.publish("again", b"")
@@ -175,7 +165,6 @@ def test_what_an_emulated_link_still_holds_of_a_lost_connection_is_lost_with_it(
             await agent.hears("connected")
             agent.publish("end", b"", resend=False)
             await agent.hears("disconnected")
-        server.close()
 
     run(story())
     assert b"again" in lives[1] and b"once" not in lives[1]

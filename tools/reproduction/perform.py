@@ -15,6 +15,7 @@ from benchmarks.report import NotMeasurableError
 from testbeds.bed import Bed
 
 from edgemesh.device.boards import Board, load_board
+from edgemesh.protocol.activation import Timing
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
@@ -184,12 +185,10 @@ class Performer:
     def _counted(self, told: dict[str, Any], case: Case, began: float) -> dict[str, Any]:
         """The job with its joules: ``joules`` as if each board were its own, ``joules_held`` for as long as
         it was held up by other programs, too."""
-        hops = [
-            (device, queue, run + code) for device, _start, _stop, queue, run, code in told.get("timings", ())
-        ]
+        timings = [Timing(*each) for each in told.get("timings", ())]
         joules = held = 0.0
-        for (device, _, seconds), slowdown in zip(hops, slowdowns(case.scenario, told["at"], hops)):
-            board = self._boards[device]
+        for timing, slowdown in zip(timings, slowdowns(case.scenario, told["at"], timings)):
+            board, seconds = self._boards[timing.device], timing.run + timing.code
             watts = (board.busy_watts or 0.0) - (board.idle_watts or 0.0)
             held += watts * seconds / self._bed.time_scale
             joules += watts * seconds / slowdown / self._bed.time_scale
