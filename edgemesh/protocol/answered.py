@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgemesh.protocol.fields import Count
+from edgemesh.protocol.fields import Count, Id
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,18 @@ class AnsweredSubmission:
 
 
 @dataclass(frozen=True)
+class ToldSubmission:
+    """One whose result may be out: whoever answers it again has to tell it under the same job id."""
+
+    packet: Count
+    checksum: Count
+    job: Id
+
+
+@dataclass(frozen=True)
 class Answered:
-    """``gateway/<slot>/answered``: what the next holder of the session must not answer again."""
+    """``gateway/<slot>/answered``: what the next holder of the session must not answer again, or only under
+    the same job id."""
 
     submissions: tuple[AnsweredSubmission, ...] = ()
+    told: tuple[ToldSubmission, ...] = ()

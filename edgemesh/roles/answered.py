@@ -2,14 +2,16 @@
 
 A submission is acknowledged after its result is out, and acknowledgements keep the order of arrival (MQTT 5,
 4.6): one slow submission holds back those of all that follow it. When the holder dies the broker gives all of
-them to the next one, marked as duplicates. So the holder publishes, between a result and its acknowledgement,
-a retained record of the submissions that are answered and not yet surely acknowledged.
+them to the next one, marked as duplicates. So there is a retained record of the submissions that are answered
+and not yet surely acknowledged.
+
+A connection can end between any two packets. So the record goes before the result and names the job id under
+which it will be told. After that the result is out, or it is not: the next holder cannot know, and answers
+again under the same id, as MQTT itself may hand on a result twice. A record after the result says that it is
+out for sure: the next result's own, or one more where the acknowledgement has to wait in line.
 
 Two equal photographs are two submissions. What makes one that comes again the same is its packet identifier,
 which the broker keeps; the checksum guards against a record that outlived its session.
-
-The window that remains: the connection ends after the broker has taken the result and before it has taken the
-record, the very next packet of the same stream. Then the result comes a second time; it is never lost.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from edgemesh.protocol.answered import Answered, AnsweredSubmission
+from edgemesh.protocol.answered import Answered, AnsweredSubmission, ToldSubmission
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import MessageReceived
@@ -44,6 +46,8 @@ class AnsweredRecord:
         self._entries: dict[int, _Entry] = {}
         self._left: dict[int, int] = {}
         """Packet to checksum of what the holder before has left."""
+        self._told: dict[int, ToldSubmission] = {}
+        """By packet, those whose result may be out, by us or by the holder before."""
         self._line: dict[int, bool] = {}
         """Packets in the order of their arrival, and whether each is answered."""
         self._published = 0
@@ -52,7 +56,9 @@ class AnsweredRecord:
         """What is retained arrived; one's own, which replaces it, comes back, too. Raises DecodeError."""
         if payload and not self._published:
             self.found = True
-            self._left = {s.packet: s.checksum for s in decode_json(Answered, payload).submissions}
+            answered = decode_json(Answered, payload)
+            self._left = {s.packet: s.checksum for s in answered.submissions}
+            self._told = {s.packet: s for s in answered.told}
 
     def arrived(self, packet: int, *, again: bool) -> list[Publish]:
         """A submission stands in line to be acknowledged; what must be published before anything else.
@@ -65,6 +71,7 @@ class AnsweredRecord:
             return []
         stale = self._entries.pop(packet, None) is not None
         stale |= self._left.pop(packet, None) is not None
+        stale |= self._told.pop(packet, None) is not None
         return [self._record()] if stale else []
 
     def was_answered(self, packet: int, checksum: int) -> bool:
@@ -76,20 +83,33 @@ class AnsweredRecord:
         self._answer(packet, checksum)
         return True
 
+    def told_as(self, packet: int, checksum: int) -> str | None:
+        """The job id under which the result of a submission that comes again may be out already."""
+        told = self._told.get(packet)
+        return told.job if told is not None and told.checksum == checksum else None
+
     def settled(self) -> list[Publish]:
         """All that comes again has come: what else was left is acknowledged, and leaves the record.
 
         From now on there is a record, so that the next holder need not wait to see whether there is one.
         """
-        stale, self._left = self._left, {}
+        gone = [packet for packet in self._told if packet not in self._line]
+        stale = bool(self._left or gone)
+        self._left = {}
+        for packet in gone:
+            del self._told[packet]
         return [self._record()] if stale or not (self.found or self._published) else []
 
-    def answered(self, packet: int, checksum: int) -> Publish:
+    def answers(self, packet: int, checksum: int, job: str) -> Publish:
+        """Publish this before the result of a submission, which tells it under the id ``job``."""
+        self._told[packet] = ToldSubmission(packet, checksum, job)
+        return self._record()
+
+    def answered(self, packet: int) -> list[Publish]:
         """The result of a submission is out: publish this before it is acknowledged."""
-        self._entries[packet] = _Entry(checksum)
-        record = self._record()
-        self._answer(packet, checksum)
-        return record
+        told = self._told.pop(packet)
+        self._answer(packet, told.checksum)
+        return [self._record()] if packet in self._line else []
 
     def acknowledged(self, token: str) -> None:
         """The broker has the record, hence all acknowledgements sent before it."""
@@ -110,8 +130,9 @@ class AnsweredRecord:
 
     def _record(self) -> Publish:
         self._published += 1
-        told = (*((p, e.checksum) for p, e in self._entries.items()), *self._left.items())
-        payload = encode_json(Answered(tuple(AnsweredSubmission(*one) for one in told)))
+        sure = (*((p, e.checksum) for p, e in self._entries.items()), *self._left.items())
+        submissions = tuple(AnsweredSubmission(*one) for one in sure)
+        payload = encode_json(Answered(submissions, tuple(self._told.values())))
         return Publish(self._topic, payload, qos=1, retain=True, token=f"{_TOKEN}{self._published}")
 
 

@@ -2,7 +2,7 @@
 
 Each submission is acknowledged only after its result is published, so a standby that inherits the session
 gets every unfinished one again. What was answered and not yet acknowledged is in a retained record
-(``roles/answered.py``), so that it is not answered twice.
+(``roles/answered.py``), so that it is not answered twice, or only under the same job id.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ _OTHER_SLOTS = 256
 _GRACE_SECONDS = 1.0
 _RECALL_SECONDS = 1.0
 """Our own state comes back right after what is retained, or before it: across topics no order is promised
-(MQTT 5, 4.6). Should either be lost, or nobody have held the role before, we wait no longer than this."""
+(MQTT 5, 4.6). Should it be lost, or nobody have held the role before, we wait no longer than this."""
+_RECALL_TIMES = 4
+"""So often, where not even our own state is back: the broker or the link to it is slow."""
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
 
@@ -72,6 +74,8 @@ class _Submission:
     content_type: str | None
     deadline: float
     checksum: int
+    told_as: str
+    """The job id of its result: our job's, or that under which the holder before may have told it."""
     waits_for: str | None
     """The model whose manifest has not come yet."""
     ended: bool = False
@@ -96,6 +100,8 @@ class Gateway:
         self._answered = AnsweredRecord(topics.build("answered", slot=slot))
         self._heard_ourselves = False
         """Whether our own state has come back on this connection."""
+        self._recalls = 0
+        """Times that we waited for it, and for the record, in vain."""
         self._other_slots: set[str] = set()
         """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
@@ -139,7 +145,7 @@ class Gateway:
         if isinstance(event, TimerFired) and event.name == "gateway-state":
             return self._tick(now)
         if isinstance(event, TimerFired) and event.name == "gateway-recall":
-            return self._recalled(now)
+            return self._recall_overdue(now)
         if isinstance(event, PublishAcknowledged):
             self._answered.acknowledged(event.token)
         return [*self.requester.handle(event, now), *self.meter.handle(event, now)]
@@ -150,7 +156,9 @@ class Gateway:
             if isinstance(action, JobEnded):
                 self.meter.ended(action)
                 manifest = self.view.manifests.get(action.model)
-                outcome.append(RenderResult(action.job, manifest, action))
+                submission = self._submissions.get(action.job)
+                ended = action if submission is None else replace(action, job=submission.told_as)
+                outcome.append(RenderResult(action.job, manifest, ended))
             else:
                 outcome.append(action)
         return outcome
@@ -188,6 +196,7 @@ class Gateway:
         # it would publish two results.
         self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
         self._heard_ourselves = False
+        self._recalls = 0
         self._held_back.clear()
         self._other_slots.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
@@ -276,6 +285,12 @@ class Gateway:
         settled = self._answered.settled()
         return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS), *settled]
 
+    def _recall_overdue(self, now: float) -> list[Action]:
+        self._recalls += 1
+        if self._answered.recalling and not self._heard_ourselves and self._recalls < _RECALL_TIMES:
+            return [SetTimer("gateway-recall", now + _RECALL_SECONDS)]
+        return self._recalled(now)
+
     def _recalled(self, now: float) -> list[Action]:
         if not self._answered.recalling:
             return []
@@ -303,9 +318,12 @@ class Gateway:
         checksum = checksum_of(event)
         if event.duplicate and self._answered.was_answered(packet, checksum):
             return [Acknowledge(packet)]
-        return self._begin(event, checksum, now)
+        told_as = self._answered.told_as(packet, checksum) if event.duplicate else None
+        return self._begin(event, checksum, now, told_as)
 
-    def _begin(self, event: MessageReceived, checksum: int, now: float) -> list[Action]:
+    def _begin(
+        self, event: MessageReceived, checksum: int, now: float, told_as: str | None = None
+    ) -> list[Action]:
         """A submission becomes a job; ``checksum`` is of one that must be acknowledged."""
         self._count += 1
         job = f"{self._boot}-{self._count}"
@@ -322,6 +340,7 @@ class Gateway:
             event.content_type,
             now + left,
             checksum,
+            job if told_as is None else told_as,
             waits_for=model,
         )
         if full:
@@ -383,22 +402,21 @@ class Gateway:
         submission = self._submissions.pop(event.job, None)
         if submission is None:
             return []
+        told = self._results(submission, event.payload)
+        # Only now is it acknowledged: an unacknowledged submission is what a standby inherits.
+        if (packet := submission.acknowledgement) is not None:
+            before = self._answered.answers(packet, submission.checksum, submission.told_as)
+            told = [before, *told, *self._answered.answered(packet), Acknowledge(packet)]
+        return [*told, Log("debug", f"{submission.model}: result published", event.job)]
+
+    def _results(self, submission: _Submission, payload: bytes) -> list[Action]:
         topic = self._topics.build("result", model=submission.model)
         answer_topic, correlation = submission.response_topic, submission.correlation
         # On the topic that everybody reads, properties only where the app gave us one to return and no other
         # place: rumqttd ends the connection of an MQTT 3.1.1 subscriber over a message with any (measured).
         alone = correlation if answer_topic is None else None
-        actions: list[Action] = [Publish(topic, event.payload, qos=1, correlation=alone)]
+        results: list[Action] = [Publish(topic, payload, qos=1, correlation=alone)]
         if answer_topic is not None:
-            answer = Publish(
-                answer_topic,
-                event.payload,
-                qos=1,
-                content_type="application/json",
-                correlation=correlation,
-            )
-            actions.append(answer)
-        # Only now: an unacknowledged submission is what a standby inherits.
-        if (packet := submission.acknowledgement) is not None:
-            actions += [self._answered.answered(packet, submission.checksum), Acknowledge(packet)]
-        return [*actions, Log("debug", f"{submission.model}: result published", event.job)]
+            kind = "application/json"
+            results.append(Publish(answer_topic, payload, qos=1, content_type=kind, correlation=correlation))
+        return results

@@ -19,7 +19,7 @@ from edgemesh.protocol.activation import (
     encode_activation,
     encode_reply,
 )
-from edgemesh.protocol.answered import Answered, AnsweredSubmission
+from edgemesh.protocol.answered import Answered, AnsweredSubmission, ToldSubmission
 from edgemesh.protocol.assignment import (
     Alternative,
     Assignment,
@@ -213,7 +213,9 @@ JSON_MESSAGES: dict[str, Any] = {
         changes=2,
         since=1_700_000_000.5,
     ),
-    "answered": Answered((AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0))),
+    "answered": Answered(
+        (AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0)), (ToldSubmission(12, 1, "b-7-3"),)
+    ),
     "holder": Holder("online", "pi-4b", "b-1f", 3),
     "plan-failure": PlanFailure(
         "face", "app", "pinned", "unit 0 is pinned to camera, which is offline", ROUTE, 1_700_000_000.0

@@ -236,6 +236,11 @@ def record_not_read(patch: Patch) -> None:
     patch.setattr(AnsweredRecord, "was_answered", lambda self, packet, checksum: False)
 
 
+def told_anew(patch: Patch) -> None:
+    """A gateway answers under a new job id what the one before may have answered."""
+    patch.setattr(AnsweredRecord, "told_as", lambda self, packet, checksum: None)
+
+
 def record_by_content(patch: Patch) -> None:
     """A gateway takes equal inputs for one submission, and forgets the number of the packet."""
     patch.setattr("edgemesh.roles.gateway.checksum_of", lambda event: zlib.crc32(event.payload) % 7)
@@ -372,6 +377,7 @@ BUGS: dict[str, Bug] = {
         (lower_epoch_accepted, 5),
         (executor_restart_forgets_the_job, 28),
         (record_not_read, 5),
+        (told_anew, 5),
         (record_by_content, 10),
         (shares_when_alone, 2),
         (late_timer_of_a_client_dropped, 7),

@@ -132,13 +132,14 @@ def test_a_result_that_came_again_out_of_an_older_store_is_counted_apart() -> No
 
 def test_each_job_that_is_not_as_promised_has_a_line_that_says_what_became_of_it() -> None:
     failed = job(7.0, 0.1, right=None, error="NoRouteError: no route", attempts=3)
-    records = Records([job(1.0, 0.1), failed, job(3.0, 0.1, PlainApp.name, ends=2, again=[3.2])])
+    twice = job(3.0, 0.1, PlainApp.name, ends=2, again=[3.2], told_as=["b-7-1", "b-8-4"])
+    records = Records([job(1.0, 0.1), failed, twice])
 
     lines = told(records, Findings(records, 1000.0), began=0.0)
 
     assert [line.strip() for line in lines] == [
         "7.0 s  lost: job 0 of the client library, sent 3 times: NoRouteError: no route",
-        "3.0 s  duplicated: job 0 of the plain app, sent 1 times",
+        "3.0 s  duplicated: job 0 of the plain app, sent 1 times; results b-7-1 at 3.10 s, b-8-4 at 3.20 s",
     ]
 
 

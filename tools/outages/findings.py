@@ -112,7 +112,7 @@ def told(records: Records, found: Findings, began: float) -> list[str]:
         lost = found.lost(job) and not found.excused(job)
         if lost or job.right is False or found.duplicates(job):
             what = "lost" if lost else "wrong" if job.right is False else "duplicated"
-            lines.append(f"{job.began - began:7.1f} s  {what}: {_described(job)}")
+            lines.append(f"{job.began - began:7.1f} s  {what}: {_described(job)}{_results(job, began)}")
     lines += [f"wrong result to the plain app: {text}" for text in records.stray]
     lines += [f"error result to the plain app: {text}" for text in records.errors]
     for kind in KINDS:
@@ -133,6 +133,14 @@ def _described(job: Job) -> str:
     over = f" over {', '.join(job.devices)}" if job.devices else ""
     error = f": {job.error}" if job.error else ""
     return f"job {job.number} of the {job.stream}, sent {job.attempts} times{over}{error}"
+
+
+def _results(job: Job, began: float) -> str:
+    """When each of several results came, and under which job id."""
+    if not job.again or job.ended is None:
+        return ""
+    moments = (f"{at - began:.2f} s" for at in (job.ended, *job.again))
+    return "; results " + ", ".join(f"{name} at {at}" for name, at in zip(job.told_as, moments))
 
 
 def report_on(records: Records, ended: float, report: Report) -> None:

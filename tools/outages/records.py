@@ -24,6 +24,8 @@ class Job:
     """Results that came for it: more than one is a duplicate."""
     again: list[float] = field(default_factory=list)
     """When each result after the first one came."""
+    told_as: list[str] = field(default_factory=list)
+    """The job id of each result, where the program sees it: it names the holding of the gateway."""
     handed_back: int = 0
     """Times that its program was told at once that the agent had died, and submitted it again."""
 

@@ -180,6 +180,7 @@ class PlainApp:
                 return
             job = self._open.pop(place, None) or self._newest[place]
             job.ends += 1
+            job.told_as.append(result["job"])
             if job.ends == 1:
                 job.ended, job.right = now, True
                 job.attempts = result.get("attempts", 1)

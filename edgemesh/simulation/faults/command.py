@@ -91,12 +91,12 @@ def _tell_progress(founds: Sequence[Found], schedules: int, seconds: float) -> N
 def _summary(founds: Sequence[Found], failing: int, schedules: int, seconds: float) -> str:
     ended = _total(found.ended for found in founds)
     jobs = ", ".join(f"{count} {code}" for code, count in ended.most_common())
-    window = sum(found.in_window for found in founds)
+    again = sum(found.told_again for found in founds)
     reached = sorted(_total(found.reached for found in founds).items())
     return (
         f"{schedules} schedules in {seconds:.0f} s: {failing} break a rule\n"
         f"{sum(ended.values())} jobs: {jobs}\n"
-        f"{window} results came twice between a result and its record (roles/answered.py)\n"
+        f"{again} results came to plain apps again, under the same job id (roles/answered.py)\n"
         f"reached: {', '.join(f'{count} times {what}' for what, count in reached)}"
     )
 
@@ -160,6 +160,6 @@ def _report(
         "steps": sum(found.steps for found in founds),
         "jobs": dict(_total(found.ended for found in founds)),
         "reached": dict(_total(found.reached for found in founds)),
-        "answered twice in the window": sum(found.in_window for found in founds),
+        "told again under the same job id": sum(found.told_again for found in founds),
         "failing": [list(entry) for entry in failing],
     }

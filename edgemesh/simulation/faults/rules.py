@@ -223,9 +223,7 @@ class Rules:
             self._submissions.accepted(message)
         elif topic.kind == "result":
             result = decode_json(ResultMessage, message.payload)
-            self._submissions.answered(connection, message, result)
-        elif topic.kind == "answered":
-            self._submissions.recorded(connection)
+            self._submissions.answered(message, result)
         elif topic.kind == "assignment" and message.payload and connection is not self._world.app:
             self._assignment(connection, message.topic, decode_json(Assignment, message.payload))
         self._look()
@@ -352,9 +350,9 @@ class Rules:
         return self._submissions.results
 
     @property
-    def in_window(self) -> int:
-        """Results that came twice by the window that the gateway's record leaves open."""
-        return self._submissions.in_window
+    def told_again(self) -> int:
+        """Results that plain apps got again, under the same job id."""
+        return self._submissions.told_again
 
 
 def _job_of(kind: str, payload: bytes) -> str:

@@ -27,8 +27,8 @@ class Outcome:
     """Jobs by code; None for a result."""
     steps: int
     """Events that happened."""
-    in_window: int
-    """Results that came twice by the window that the gateway's record leaves open."""
+    told_again: int
+    """Results that plain apps got again, under the same job id."""
     hedged: int
     """Times that a requester sent a job again."""
     reached: Counter[str]
@@ -53,4 +53,4 @@ def played(schedule: Schedule, watch: Callable[[World], None] = lambda world: No
     except RuleBrokenError as error:
         broken = error
     steps = world.mesh.clock.happened
-    return Outcome(schedule, broken, rules.ended, steps, rules.in_window, rules.hedged, world.rare)
+    return Outcome(schedule, broken, rules.ended, steps, rules.told_again, rules.hedged, world.rare)

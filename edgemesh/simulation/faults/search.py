@@ -27,8 +27,8 @@ class Found:
     ended: dict[str, int] = field(default_factory=dict)
     """Jobs by code; ``result`` for those that have one."""
     steps: int = 0
-    in_window: int = 0
-    """Results that came twice by the window that the gateway's record leaves open."""
+    told_again: int = 0
+    """Results that plain apps got again, under the same job id."""
     reached: dict[str, int] = field(default_factory=dict)
     """How often what schedules seldom lead to has happened."""
 
@@ -76,13 +76,13 @@ def _stretch(stretch: tuple[int, int]) -> Found:
     broken: list[tuple[int, str]] = []
     ended: Counter[str] = Counter()
     reached: Counter[str] = Counter()
-    steps = in_window = 0
+    steps = told_again = 0
     for seed in range(first, first + count):
         outcome = played(schedule_of(seed))
         steps += outcome.steps
-        in_window += outcome.in_window
+        told_again += outcome.told_again
         reached += outcome.reached
         ended.update({code or "result": number for code, number in outcome.ended.items()})
         if outcome.broken is not None:
             broken.append((seed, str(outcome.broken)))
-    return Found(first, count, tuple(broken), dict(ended), steps, in_window, dict(reached))
+    return Found(first, count, tuple(broken), dict(ended), steps, told_again, dict(reached))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.simulation.broker import Message
-from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.schedules import Deed
 from edgemesh.simulation.faults.world import FACE, World
 from edgemesh.simulation.models import result_of
@@ -22,10 +21,12 @@ class Submissions:
 
     def __init__(self, world: World, broken: Callable[[str, str, str], None]) -> None:
         self.results: Counter[str] = Counter()
-        self.in_window = 0
-        """Results that came twice because their gateway's connection ended between result and record: the
-        window that ``roles/answered.py`` leaves open."""
-        self._unrecorded: dict[str, ModelledConnection] = {}
+        """Of each, without those that came again under the same job id."""
+        self.told_again = 0
+        """Results that came again, under the same job id: their gateway's connection ended between record and
+        acknowledgement (``roles/answered.py``)."""
+        self._told: set[tuple[str, str]] = set()
+        """Submissions and the job ids of their results."""
         self._world = world
         self._broken = broken
         self._accepted: Counter[str] = Counter()
@@ -33,12 +34,6 @@ class Submissions:
         self._accepted_at: dict[str, float] = {}
         self._ends: dict[str, float] = {}
         self._excused: set[str] = set()
-
-    def recorded(self, connection: ModelledConnection) -> None:
-        """The gateway's record of what it answered arrived, right after the result."""
-        done = [name for name, by in self._unrecorded.items() if by is connection]
-        for name in done:
-            del self._unrecorded[name]
 
     def submitted(self, deed: Deed) -> None:
         """An app wants a result within ``deed.seconds``."""
@@ -53,14 +48,13 @@ class Submissions:
         assert message.expires_at is not None
         clock.call_at(message.expires_at - 1e-6, self._expires, name)
 
-    def answered(self, connection: ModelledConnection, message: Message, result: ResultMessage) -> None:
+    def answered(self, message: Message, result: ResultMessage) -> None:
         """A gateway published a result."""
         name = _name(message)
-        if self._unrecorded.pop(name, None) is not None:
-            self.results[name] -= 1
-            self.in_window += 1
-        self._unrecorded[name] = connection
-        self.results[name] += 1
+        again = (name, result.job) in self._told
+        self._told.add((name, result.job))
+        self.told_again += again
+        self.results[name] += not again
         if result.code is None and result.outputs["value"] != result_of(FACE, name)[:32].hex():
             self._broken("right output", f"{name} has a wrong result", name)
         if self.results[name] > self._accepted[name] and not self._memory_was_lost(name):
