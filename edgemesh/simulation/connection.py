@@ -155,9 +155,10 @@ class ModelledConnection:
         self.changed_at = self._clock.now
         self._faults.mend()
 
-    def lose_next_acknowledgement(self) -> None:
-        """Break at the broker's next PUBACK: it has the message, and the client will send it again."""
-        self._faults.loses_acknowledgement = True
+    def lose_next_acknowledgement(self, of: str = "") -> None:
+        """Break at the broker's next PUBACK of a message with ``of`` in its topic: it has the message,
+        and the client will send it again."""
+        self._faults.loses_acknowledgement_of = of
 
     def _unheard(self, life: int) -> None:
         """One and a half keep-alives after a fault began: whoever still waits for the other gives up."""
@@ -247,8 +248,9 @@ class ModelledConnection:
 
     def _at_broker(self, message: Message, number: int, token: str | None) -> None:
         if self._broker.publish(self, message) and message.qos:
-            if self._faults.loses_acknowledgement:
-                self._faults.loses_acknowledgement = False
+            lost = self._faults.loses_acknowledgement_of
+            if lost is not None and lost in message.topic:
+                self._faults.loses_acknowledgement_of = None
                 self.lose()
                 return
             back = self._clock.now + self.link.latency

@@ -18,7 +18,8 @@ class LinkFaults:
         """Nothing gets through, either way."""
         self.paused = False
         """The client's process is stopped; its kernel goes on."""
-        self.loses_acknowledgement = False
+        self.loses_acknowledgement_of: str | None = None
+        """Part of the topic whose next PUBACK is lost."""
         self.silent_since = clock.now
         """When the silence under way began."""
         self._given_up = False
@@ -61,7 +62,7 @@ class LinkFaults:
     def mend(self) -> None:
         """Mend the link."""
         self.cut = False
-        self.loses_acknowledgement = False
+        self.loses_acknowledgement_of = None
         self._release(self._under_way)
 
     def give_up(self) -> None:

@@ -377,7 +377,7 @@ BUGS: dict[str, Bug] = {
         (lower_epoch_accepted, 5),
         (executor_restart_forgets_the_job, 28),
         (record_not_read, 5),
-        (told_anew, 5),
+        (told_anew, 2),
         (record_by_content, 10),
         (shares_when_alone, 2),
         (late_timer_of_a_client_dropped, 7),

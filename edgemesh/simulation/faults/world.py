@@ -254,8 +254,10 @@ class World:
         self._connection(deed.target).lose()
 
     def lose_acknowledgement(self, deed: Deed) -> None:
-        """The next PUBACK is lost with its connection: the message comes twice."""
-        self._connection(deed.target).lose_next_acknowledgement()
+        """The next PUBACK is lost with its connection: the message comes twice. A gateway's is that of a
+        result, which is out then, while its submission is not acknowledged."""
+        is_gateway = deed.target in HOLDERS and "gateway" in deed.target
+        self._connection(deed.target).lose_next_acknowledgement("/result/" if is_gateway else "")
 
     def slow_link(self, deed: Deed) -> None:
         """Everything takes longer for a while."""
