@@ -28,6 +28,8 @@ _FREE_SECONDS = 0.7
 _BLIND_SECONDS = 10.0
 """Where it never says that it has: longer than a message takes on the slowest link."""
 _SOUNDING = "standby-sounding"
+_STATES = frozenset({"gateway", "decision"})
+"""Kinds of topics of a role's state: what else comes is for the memory that listens beside it."""
 _STALE_SECONDS = 16.0
 """A holder repeats its state every 5 s at most; a retained one that is not repeated is a dead holder's."""
 _FIRST_SECONDS, _SPREAD_SECONDS = 0.02, 0.4
@@ -80,7 +82,7 @@ class Standby:
         if isinstance(event, PublishAcknowledged) and event.token == _SOUNDING:
             self._round_trip = now - self._connected_at
             return [SetTimer("standby", now + _FREE_SECONDS)] if self._looks else []
-        if isinstance(event, MessageReceived):
+        if isinstance(event, MessageReceived) and event.topic.kind in _STATES:
             return self._heard(event, now)
         return []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from edgemesh.protocol.assignment import Holder
 from edgemesh.roles.actions import Log, Subscribe
 from edgemesh.roles.events import Connected, Disconnected, PublishAcknowledged
@@ -43,6 +45,18 @@ def test_on_a_slow_link_it_waits_until_the_state_of_a_holder_can_have_come() -> 
     waiting.pass_until(10.0)
 
     assert waiting.role.taken is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}"])
+def test_what_the_policy_memory_beside_it_reads_says_nothing_of_the_holder(payload: bytes) -> None:
+    """An empty one is a policy that was taken back."""
+    waiting = standby()
+    waiting.take(holder("online"), at=0.1)
+
+    actions = waiting.take(message("policy", payload, model="face"), at=1.0)
+    waiting.pass_until(10.0)
+
+    assert not actions and waiting.role.taken is None
 
 
 def test_on_a_slow_link_it_leaves_a_faster_one_the_time_to_be_heard() -> None:

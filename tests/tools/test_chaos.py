@@ -130,6 +130,19 @@ def test_a_result_that_came_again_out_of_an_older_store_is_counted_apart() -> No
     assert [line.split()[0] for line in lines if "duplicated" in line] == ["20.0"]
 
 
+def test_a_second_result_of_a_submission_that_was_sent_again_is_counted_apart() -> None:
+    """Its connection ended before its PUBACK: the broker may have taken it twice, and no more."""
+    sent_again = job(4.0, 0.1, PlainApp.name, ends=3, again=[4.2, 4.3], resubmitted=1)
+    records = Records([sent_again], [])
+
+    report = Report("tools/chaos", quick=True)
+    report_on(records, 1000.0, report)
+
+    (claim,) = [claim for claim in report.claims if claim.claim == "plain app: duplicated"]
+    (apart,) = [number for name, number in report.figures.items() if "submitted again" in name]
+    assert (claim.value, apart) == (1, 1)
+
+
 def test_each_job_that_is_not_as_promised_has_a_line_that_says_what_became_of_it() -> None:
     failed = job(7.0, 0.1, right=None, error="NoRouteError: no route", attempts=3)
     twice = job(3.0, 0.1, PlainApp.name, ends=2, again=[3.2], told_as=["b-7-1", "b-8-4"])

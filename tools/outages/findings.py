@@ -51,13 +51,21 @@ class Findings:
         )
 
     def duplicates(self, job: Job) -> int:
-        """Results after the first one, unless a broker with an older store explains them."""
-        return 0 if self.excused(job) else len(job.again) - self._out_of_an_older_store(job)
+        """Results after the first one, unless a broker with an older store explains them, or an app that
+        submitted more than once."""
+        return max(0, self._repeated(job) - job.resubmitted)
+
+    def of_submissions_sent_again(self, job: Job) -> int:
+        """Results that an app has more of as its MQTT library submitted again."""
+        return self._repeated(job) - self.duplicates(job)
 
     def excused_duplicates(self, job: Job) -> int:
         """The others: a broker that goes back in time hands submissions on again that had been answered, and
         with them an equally old record of what was answered."""
-        return len(job.again) - self.duplicates(job)
+        return len(job.again) - self._repeated(job)
+
+    def _repeated(self, job: Job) -> int:
+        return 0 if self.excused(job) else len(job.again) - self._out_of_an_older_store(job)
 
     def _out_of_an_older_store(self, job: Job) -> int:
         spans = [
@@ -171,6 +179,10 @@ def _counts(records: Records, found: Findings, report: Report) -> None:
     report.figure(
         "plain app: results that came twice as the broker came back with an older store",
         sum(map(found.excused_duplicates, plain)),
+    )
+    report.figure(
+        "plain app: results that came twice as its MQTT library submitted again",
+        sum(map(found.of_submissions_sent_again, plain)),
     )
     report.figure("plain app: error results", len(records.errors))
     report.figure("plain app: results that MQTT delivered again, same job id", records.redelivered)

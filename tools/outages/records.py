@@ -26,6 +26,8 @@ class Job:
     """When each result after the first one came."""
     told_as: list[str] = field(default_factory=list)
     """The job id of each result, where the program sees it: it names the holding of the gateway."""
+    resubmitted: int = 0
+    """Times that its MQTT library may have sent it again: a connection ended before its PUBACK."""
     handed_back: int = 0
     """Times that its program was told at once that the agent had died, and submitted it again."""
 

@@ -123,6 +123,9 @@ class PlainApp:
         self._open: dict[int, Job] = {}
         self._newest: dict[int, Job] = {}
         self._ids: set[str] = set()
+        self._unacknowledged: dict[int, Job | None] = {}
+        """Submissions by packet identifier; None for one acknowledged before we knew of which job."""
+        self._packets = threading.Lock()
         self._thread = threading.Thread(target=self._submit, daemon=True)
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, "plain-app", clean_session=False, protocol=paho.MQTTv311
@@ -130,6 +133,8 @@ class PlainApp:
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{root}result/{model}", 1)
         self._client.on_message = self._result
+        self._client.on_publish = self._acknowledged
+        self._client.on_disconnect = self._disconnected
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
@@ -156,12 +161,33 @@ class PlainApp:
             job = self._records.begin(self.name, number, time.monotonic())
             with self._records.lock:
                 self._open[place] = self._newest[place] = job
-            self._client.publish(f"{self._root}submit/{self._model}", self._asked[place].payload, qos=1)
+            # Under no lock of ours: paho calls back with locks of its own.
+            topic = f"{self._root}submit/{self._model}"
+            packet = self._client.publish(topic, self._asked[place].payload, qos=1).mid
+            with self._packets:
+                if packet in self._unacknowledged:
+                    del self._unacknowledged[packet]
+                else:
+                    self._unacknowledged[packet] = job
             number += 1
 
     def _may_come(self, place: int) -> bool:
         before = self._open.get(place)
         return before is not None and time.monotonic() < before.began + PLAIN_DEADLINE
+
+    def _acknowledged(self, client: object, userdata: object, packet: int, *_: object) -> None:
+        with self._packets:
+            if packet in self._unacknowledged:
+                del self._unacknowledged[packet]
+            else:
+                self._unacknowledged[packet] = None
+
+    def _disconnected(self, *_: object) -> None:
+        """Whether the broker took what it did not acknowledge, nobody knows: the library sends it again."""
+        with self._packets:
+            for job in self._unacknowledged.values():
+                if job is not None:
+                    job.resubmitted += 1
 
     def _result(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
         now = time.monotonic()
