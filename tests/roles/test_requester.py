@@ -830,11 +830,7 @@ def slow_camera() -> Iterator[DrivenRequester]:
     local = ChosenRoute((Hop("camera", 4),), DIGEST, 60.0)
     role = Requester("camera", "app", TOPICS, MeshView(), local_route=lambda model: local)
     camera = DrivenRequester(role)
-    camera.take(Connected(), at=0.0)
-    camera.take(manifest())
-    for device in ("one", "two"):
-        camera.take(state(device))
-        camera.take(about(device, DIGEST))
+    meets_two(camera)
     camera.take(assignment(Hop("one", 4)))
     yield camera
     camera.check()

@@ -164,11 +164,7 @@ class PlainApp:
             # Under no lock of ours: paho calls back with locks of its own.
             topic = f"{self._root}submit/{self._model}"
             packet = self._client.publish(topic, self._asked[place].payload, qos=1).mid
-            with self._packets:
-                if packet in self._unacknowledged:
-                    del self._unacknowledged[packet]
-                else:
-                    self._unacknowledged[packet] = job
+            self._note_packet(packet, job)
             number += 1
 
     def _may_come(self, place: int) -> bool:
@@ -176,11 +172,15 @@ class PlainApp:
         return before is not None and time.monotonic() < before.began + PLAIN_DEADLINE
 
     def _acknowledged(self, client: object, userdata: object, packet: int, *_: object) -> None:
+        self._note_packet(packet, None)
+
+    def _note_packet(self, packet: int, job: Job | None) -> None:
+        """It was sent for a job, or acknowledged: we may hear of either first, and the second one ends it."""
         with self._packets:
             if packet in self._unacknowledged:
                 del self._unacknowledged[packet]
             else:
-                self._unacknowledged[packet] = None
+                self._unacknowledged[packet] = job
 
     def _disconnected(self, *_: object) -> None:
         """Whether the broker took what it did not acknowledge, nobody knows: the library sends it again."""
