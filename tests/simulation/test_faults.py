@@ -7,9 +7,11 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edgemesh.simulation.faults import command as commanding
 from edgemesh.simulation.faults import search as searching
 from edgemesh.simulation.faults.command import main
 from edgemesh.simulation.faults.minimise import minimal
@@ -81,7 +83,23 @@ def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(searching, "played", None)  # nothing may be played again
     after = list(search(0, 3, 1, file))
 
-    assert after == before
+    assert after == [replace(found, kept=True) for found in before]
+
+
+def test_what_was_kept_counts_neither_for_the_pace_nor_for_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(searching, "_CHUNK", 1)
+    list(search(0, 2, 1, tmp_path / "done"))
+    moments = iter((0.0, 0.0, 0.0, 10.0, 20.0))
+    monkeypatch.setattr(commanding, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+
+    assert main(["--schedules", "3", "--jobs", "1", "--resume", str(tmp_path / "done"), "--json"]) == 0
+
+    told = capsys.readouterr()
+    assert told.err == "3 of 3 schedules, 0.1 per second, 0:00:00 left, 0 failing\n"
+    assert "3 schedules, 2 of them kept from before, in 20 s: 0 break a rule" in told.out
+    assert json.loads(told.out.splitlines()[-1])["kept from before"] == 2
 
 
 def test_a_line_that_was_cut_off_is_played_again_and_then_kept(
@@ -93,7 +111,7 @@ def test_a_line_that_was_cut_off_is_played_again_and_then_kept(
 
     assert list(search(0, 2, 1, file)) == before
     monkeypatch.setattr(searching, "played", None)
-    assert list(search(0, 2, 1, file)) == before
+    assert list(search(0, 2, 1, file)) == [replace(found, kept=True) for found in before]
 
 
 def test_the_command_ends_with_one_claim(capsys: pytest.CaptureFixture[str]) -> None:

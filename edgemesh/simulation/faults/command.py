@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from edgemesh.simulation.faults.minimise import minimal
@@ -80,12 +81,20 @@ def _positive(text: str) -> int:
 
 
 def _tell_progress(founds: Sequence[Found], schedules: int, seconds: float) -> None:
+    if founds[-1].kept:
+        return  # nothing was played yet that would tell how fast it goes
     done = sum(found.count for found in founds)
     failing = sum(len(found.broken) for found in founds)
-    text = f"{done} of {schedules} schedules, {done / max(seconds, 1e-9):.1f} per second, {failing} failing"
+    rate = (done - _kept(founds)) / max(seconds, 1e-9)
+    left = timedelta(seconds=round((schedules - done) / rate))
+    text = f"{done} of {schedules} schedules, {rate:.1f} per second, {left} left, {failing} failing"
     end = "\r" if sys.stderr.isatty() else "\n"
     if end == "\r" or done == schedules or len(founds) % 25 == 0:
         print(text, end=end, file=sys.stderr, flush=True)
+
+
+def _kept(founds: Iterable[Found]) -> int:
+    return sum(found.count for found in founds if found.kept)
 
 
 def _summary(founds: Sequence[Found], failing: int, schedules: int, seconds: float) -> str:
@@ -93,8 +102,9 @@ def _summary(founds: Sequence[Found], failing: int, schedules: int, seconds: flo
     jobs = ", ".join(f"{count} {code}" for code, count in ended.most_common())
     again = sum(found.told_again for found in founds)
     reached = sorted(_total(found.reached for found in founds).items())
+    kept = f", {_kept(founds)} of them kept from before," if _kept(founds) else ""
     return (
-        f"{schedules} schedules in {seconds:.0f} s: {failing} break a rule\n"
+        f"{schedules} schedules{kept} in {seconds:.0f} s: {failing} break a rule\n"
         f"{sum(ended.values())} jobs: {jobs}\n"
         f"{again} results came to plain apps again, under the same job id (roles/answered.py)\n"
         f"reached: {', '.join(f'{count} times {what}' for what, count in reached)}"
@@ -156,6 +166,7 @@ def _report(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "command": shlex.join(["tools/simulate-faults", *(sys.argv[1:] if arguments is None else arguments)]),
         "schedules": schedules,
+        "kept from before": _kept(founds),
         "seconds": round(seconds, 1),
         "steps": sum(found.steps for found in founds),
         "jobs": dict(_total(found.ended for found in founds)),

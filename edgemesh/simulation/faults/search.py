@@ -31,6 +31,8 @@ class Found:
     """Results that plain apps got again, under the same job id."""
     reached: dict[str, int] = field(default_factory=dict)
     """How often what schedules seldom lead to has happened."""
+    kept: bool = False
+    """Read from a resume file, not played now."""
 
 
 def search(seed: int, schedules: int, cores: int, resume: Path | None) -> Iterator[Found]:
@@ -60,7 +62,7 @@ def _kept(resume: Path | None) -> Iterator[Found]:
         except ValueError:
             continue  # cut off when the search was: its stretch is played again
         broken = tuple((int(seed), str(text)) for seed, text in plain.pop("broken"))
-        yield Found(broken=broken, **plain)
+        yield Found(broken=broken, **{**plain, "kept": True})
 
 
 def _searched(stretches: list[tuple[int, int]], cores: int) -> Iterable[Found]:
