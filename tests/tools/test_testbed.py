@@ -17,14 +17,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import testbeds.bed
 from hypothesis import given
 from hypothesis import strategies as st
 from testbeds.bed import MESH, Bed, DeviceSpec
-from testbeds.checking import HEADROOM, TOLERANCE, Check, check_table, time_scale
+from testbeds.checking import (
+    HEADROOM,
+    TOLERANCE,
+    Check,
+    board_seconds,
+    check_table,
+    raised_time_scale,
+    time_scale,
+)
 from testbeds.leftovers import remove_leftovers
 from testbeds.network import why_not
 from testbeds.relay import HeldBack, Relay, Way
 
+from edgemesh.device.boards import load_board
 from edgemesh.node.client import Client
 from edgemesh.node.model_import import Treatment, manifest_of
 from edgemesh.protocol.activation import Hop
@@ -141,6 +151,40 @@ def test_the_time_scale_brings_the_fastest_board_within_reach(here: float, wante
     assert scale >= 1.0
     assert scale * min(wanted) >= HEADROOM * here * (1 - 1e-9)
     assert scale == 1.0 or scale * min(wanted) <= HEADROOM * here * (1 + 1e-9)
+
+
+@given(st.floats(1.0, 10.0), st.lists(st.tuples(st.floats(1e-4, 10.0), st.floats(1e-4, 10.0))))
+def test_profiles_longer_than_the_scale_allows_raise_it_and_no_others(
+    scale: float, boards: list[tuple[float, float]]
+) -> None:
+    raised = raised_time_scale(scale, boards)
+
+    late = any(profiled > scale * real * 1.005 for profiled, real in boards)
+    assert (raised > scale) == late
+    assert raised_time_scale(raised, boards) == raised
+
+
+def test_a_board_that_was_profiled_too_slow_makes_everything_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testbeds.bed, "seconds_here", lambda *given: 1e-6)
+    path, manifest = dense(tmp_path)
+    said: list[str] = []
+    boards = {"desk": load_board("desktop"), "pi": load_board("pi-4b")}
+    devices = [DeviceSpec(name, board.name) for name, board in boards.items()]
+
+    with Bed(devices, folder=tmp_path / "kept", loopback=True, log=said.append) as bed:
+        bed.add_model(manifest, path)
+        believed = bed.time_scale
+        bed.wait_profiled(120.0)
+        profiled = {device: sum(profile.seconds) for (device, _), profile in bed.observer.profiles.items()}
+
+    assert believed == 1.0 < bed.time_scale
+    for name, board in boards.items():
+        seconds = board_seconds(board, manifest)
+        assert seconds is not None
+        assert profiled[name] == pytest.approx(bed.time_scale * seconds)
+    assert any("slower when the boards were profiled" in line for line in said)
 
 
 @pytest.fixture(scope="module", params=["loopback", pytest.param("namespaces", marks=needs_namespaces)])

@@ -38,7 +38,7 @@ from edgemesh.transport.local_broker import (
     shipped_configuration,
     with_settings,
 )
-from testbeds.checking import Check, LinkCheck, board_seconds, time_scale
+from testbeds.checking import Check, LinkCheck, board_seconds, raised_time_scale, time_scale
 from testbeds.host_speed import seconds_here
 from testbeds.leftovers import new_folder, remove_leftovers
 from testbeds.links import BROKER_PORT, LinkFigures, Links, LoopbackLinks, NamespaceLinks
@@ -138,7 +138,24 @@ class Bed:
         self._start_devices()
 
     def wait_profiled(self, within: float) -> None:
-        """Until every device that is there has published its profile of every model."""
+        """Until every device that is there has published its profile of every model.
+
+        May raise ``time_scale`` where this machine turns out slower than ``add_model`` found it; the agents
+        then start again, and so do the ``within`` seconds.
+        """
+        self._wait_for_profiles(within)
+        boards = [
+            (sum(self.observer.profiles[device, model].seconds), real)
+            for device in self._present
+            for model, manifest in self._models.items()
+            if (real := board_seconds(self._boards[device], manifest)) is not None
+        ]
+        scale = raised_time_scale(self.time_scale, boards)
+        if scale > self.time_scale:
+            self._slow_down(scale, "this machine was slower when the boards were profiled")
+            self._wait_for_profiles(within)
+
+    def _wait_for_profiles(self, within: float) -> None:
         self._start_devices()
         wanted = {(device, model) for device in self._present for model in self._models}
         if not self.observer.wait(lambda: wanted <= self.observer.profiles.keys(), within):
@@ -338,13 +355,13 @@ class Bed:
             kept.write_text(repr(here), "ascii")
         wanted = [board_seconds(board, manifest) for board in self._boards.values()]
         scale = time_scale(here, [seconds for seconds in wanted if seconds is not None])
-        if scale <= self.time_scale:
-            return
+        if scale > self.time_scale:
+            took = f"this machine takes {here * 1e3:.1f} ms for {manifest.name}"
+            self._slow_down(scale, f"{took}, too long for the fastest board")
+
+    def _slow_down(self, scale: float, why: str) -> None:
         self.time_scale = scale
-        self._log(
-            f"this machine takes {here * 1e3:.1f} ms for {manifest.name}, too long for the fastest board: "
-            f"boards, links and delays are all {scale:.2f} times slower than in truth"
-        )
+        self._log(f"{why}: boards, links and delays are all {scale:.2f} times slower than in truth")
         for name in self._present:
             self._processes.stop(name)
         for name in self.devices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edgemesh.device.boards import Board
@@ -15,6 +15,10 @@ _DELAY_TOLERANCE = 0.0005
 """Seconds: the broker and the programs on both ends take some time as well."""
 HEADROOM = 1.25
 """The fastest board takes at least so many times what this machine does: it has other things to do, too."""
+_PROFILE_TOLERANCE = 0.005
+"""A profile of a board within this machine's reach is the board's to the last digit."""
+_PROFILE_HEADROOM = 1.05
+"""Less than ``HEADROOM``: a profile was made where jobs run, beside everything else."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,18 @@ def time_scale(here: float, wanted: list[float]) -> float:
     ``here`` is what this machine takes for a model, ``wanted`` what each board would; at least 1.
     """
     return max([1.0, *(HEADROOM * here / seconds for seconds in wanted)])
+
+
+def raised_time_scale(scale: float, boards: Iterable[tuple[float, float]]) -> float:
+    """``scale``, or what it takes for the boards that this machine could not keep up with.
+
+    ``boards`` has, of each board and model, the seconds of its profile and those that the real board takes.
+    A profile is longer than ``scale`` times those where this machine itself took longer.
+    """
+    late = [
+        profiled / real for profiled, real in boards if profiled > scale * real * (1 + _PROFILE_TOLERANCE)
+    ]
+    return max([scale, *(_PROFILE_HEADROOM * times for times in late)])
 
 
 def check_table(checks: list[Check]) -> str:
