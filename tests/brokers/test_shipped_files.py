@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -22,6 +24,15 @@ from tests.brokers.servers import Mosquitto, free_port, required_program
 
 FOLDER = Path(edgemesh.__file__).parents[1] / "brokers"
 WITH_LISTENER = ["mosquitto.conf", "mosquitto-tls.conf"]
+ABOUT_TLS = ("cafile", "certfile", "keyfile", "tls_version", "password_file")
+DEBIANS_OWN = """\
+pid_file /run/mosquitto/mosquitto.pid
+persistence true
+persistence_location /var/lib/mosquitto/
+log_dest file /var/log/mosquitto/mosquitto.log
+include_dir /etc/mosquitto/conf.d
+"""
+"""The settings of /etc/mosquitto/mosquitto.conf in Debian 12's package."""
 
 
 def settings_of(name: str) -> dict[str, list[str]]:
@@ -82,9 +93,7 @@ def test_the_file_for_a_fleet_lets_nobody_in_without_a_password() -> None:
 
 def test_both_broker_files_agree_on_all_but_who_may_connect() -> None:
     plain, tls = (settings_of(name) for name in WITH_LISTENER)
-    about_access = {
-        "listener", "allow_anonymous", "cafile", "certfile", "keyfile", "tls_version", "password_file"
-    }  # fmt: skip
+    about_access = {"listener", "allow_anonymous", *ABOUT_TLS}
 
     assert {k: v for k, v in plain.items() if k not in about_access} == {
         k: v for k, v in tls.items() if k not in about_access
@@ -129,16 +138,49 @@ def test_the_tls_file_starts_mosquitto(tmp_path: Path) -> None:
         assert server.child is not None
 
 
-def test_a_password_is_made_as_the_tls_file_says(tmp_path: Path) -> None:
-    program = required_program("mosquitto_passwd", "mosquitto")
-    subprocess.run(
-        [program, "-c", tmp_path / "passwords", "pi-4b"],
-        input=b"secret\nsecret\n",
-        check=True,
-        capture_output=True,
+@pytest.mark.parametrize("name", WITH_LISTENER)
+def test_a_file_works_beside_debians_own_as_the_readme_installs_it(name: str, tmp_path: Path) -> None:
+    """Mosquitto refuses a second ``persistence_location``, and Debian's file has one."""
+    required_program("mosquitto", "mosquitto")
+    (line,) = re.findall(
+        r"^sed .* \| sudo tee /etc/mosquitto/conf\.d/", (FOLDER / "README.md").read_text(), re.M
+    )
+    edit = shlex.split(line)[1]
+    shipped = subprocess.run(["sed", edit, FOLDER / name], check=True, capture_output=True, text=True).stdout
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "edgemesh.conf").write_text(
+        with_settings(
+            shipped,
+            {"listener": f"{free_port()} 127.0.0.1", **dict.fromkeys(ABOUT_TLS), "allow_anonymous": "true"},
+        )
+    )
+    port = free_port()
+    debian = with_settings(
+        DEBIANS_OWN,
+        {
+            "pid_file": f"{tmp_path}/pid",
+            "persistence_location": f"{tmp_path}/",
+            "log_dest": f"file {tmp_path}/log",
+            "include_dir": f"{tmp_path}/conf.d",
+            "user": "root",
+        },
     )
 
-    assert (tmp_path / "passwords").read_text().startswith("pi-4b:$7$")
+    with Mosquitto(tmp_path, f"{debian}listener {port} 127.0.0.1\n", port) as server:
+        assert server.child is not None
+
+
+def test_passwords_are_made_as_the_tls_file_says(tmp_path: Path) -> None:
+    program = required_program("mosquitto_passwd", "mosquitto")
+    told = re.findall(
+        r"^#   mosquitto_passwd (.*?)/etc/\S+ (\S+)", shipped_configuration("mosquitto-tls.conf"), re.M
+    )
+    for options, name in told:
+        command = [program, *options.split(), tmp_path / "passwords", name]
+        subprocess.run(command, input=b"secret\nsecret\n", check=True, capture_output=True)
+
+    lines = (tmp_path / "passwords").read_text().splitlines()
+    assert [line[: len(name) + 4] for line, (_, name) in zip(lines, told)] == ["pi-4b:$7$", "laptop:$7$"]
 
 
 def bridged(folder: Path, central_port: int) -> Mosquitto:
