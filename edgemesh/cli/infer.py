@@ -42,7 +42,10 @@ class Outcome:
     "--save", type=click.Path(path_type=Path), metavar="DIR", help="Annotated pictures or npy files go here."
 )
 @click.option(
-    "--origin", default=APP_ORIGIN, metavar="DEVICE", help="Device of this machine where inputs arise."
+    "--origin",
+    default=APP_ORIGIN,
+    metavar="DEVICE",
+    help="Device of this machine where inputs arise (default: app).",
 )
 @click.option(
     "--timeout", type=FiniteRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."

@@ -63,7 +63,8 @@ class LazyGroup(click.Group):
 @click.option(
     "--broker",
     metavar="URL",
-    help="mqtt://, mqtts://, ws:// or wss:// URL, or 'embedded' (default: mqtt://localhost:1883).",
+    help="mqtt://, mqtts://, ws:// or wss:// URL, or 'embedded' (default: mqtt://localhost:1883, or one that "
+    "announces itself by mDNS).",
 )
 @click.option(
     "--ca",
@@ -77,7 +78,8 @@ class LazyGroup(click.Group):
     "config_file",
     type=click.Path(path_type=Path),
     envvar="EDGEMESH_CONFIG",
-    help="TOML file with these options, and those of commands in tables of their names.",
+    help="TOML file with these options, and those of commands in tables of their names (default: "
+    "~/.config/edgemesh/config.toml).",
 )
 @click.option("-v", "--verbose", count=True, help="More to say on standard error; twice for everything.")
 @click.version_option(edgemesh.__version__, prog_name="edgemesh")
@@ -131,7 +133,7 @@ class PrintableFormatter(logging.Formatter):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: expected failures are one line on standard error, and exit codes mean something.
 
-    0 done, 1 it failed, 2 wrong usage, 3 the mesh or broker is not reachable.
+    0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker is not reachable.
     """
     sys.exit(run(arguments))
 

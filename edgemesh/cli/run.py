@@ -38,7 +38,7 @@ def gateway() -> None:
     "--slower",
     type=FiniteRange(1.0, 1000.0),
     default=1.0,
-    help="With --emulate: all its times this many times as long.",
+    help="With --emulate: all its times this many times as long (default: 1).",
 )
 @click.option(
     "--link/--no-link",
@@ -51,11 +51,24 @@ def gateway() -> None:
     type=click.IntRange(1, 256),
     help="Threads of the executor (default: all cores; 1 with --emulate).",
 )
-@click.option("--memory", metavar="MB", type=click.IntRange(16), help="Memory that models may use.")
 @click.option(
-    "--runtime", "runtimes", multiple=True, type=click.Choice(list(RUNTIMES)), help="Offer only this."
+    "--memory",
+    metavar="MB",
+    type=click.IntRange(16),
+    help="Memory that models may use (default: 60 % of it).",
 )
-@click.option("--directory", type=click.Path(path_type=Path), help="Where models and profiles are kept.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(list(RUNTIMES)),
+    help="Offer only this (default: all that are installed).",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="Where models and profiles are kept (default: in the cache folder of this user).",
+)
 @click.option("--ina", metavar="BUS:ADDR:OHMS", help="Power meter chip INA219 or INA226, such as 1:0x40:0.1.")
 @click.pass_obj
 def run_device(

@@ -45,7 +45,7 @@ class Settings:
 
         if self.broker == EMBEDDED:
             raise SettingsError(
-                "--broker embedded works with  edgemesh up  and  edgemesh broker;  others need the URL of a "
+                "--broker embedded works with  edgemesh up  and  edgemesh demo;  others need the URL of a "
                 "broker that runs"
             )
         address = parse_address(self.broker, str(self.ca_file) if self.ca_file else None)

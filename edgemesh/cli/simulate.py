@@ -38,8 +38,12 @@ _DRAWN = ("decided", "static", "oracle")
 @click.command()
 @click.argument("scenario")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models of the scenario.")
-@click.option("--seed", type=click.IntRange(0), help="Another chance for noise and times of jobs.")
-@click.option("--hours", type=FiniteRange(0.01, 1000.0), help="Run so long instead.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    help="Another chance for noise and times of jobs (default: the scenario's).",
+)
+@click.option("--hours", type=FiniteRange(0.01, 1000.0), help="Run so long (default: as the scenario says).")
 @click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="At once.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw latency over time.")
 @json_option
@@ -56,6 +60,9 @@ def simulate(
 
     Devices, broker and links are modelled and the clock is virtual; what decides, works and asks are the same
     objects as in a real mesh.
+
+    Shipped: battery-drains, calm, camera-streams, cloud-latency, device-leaves, laptop-bursts, pi-throttles,
+    wifi-swings.
     """
     from edgemesh.simulation.compare import changed, compare
     from edgemesh.simulation.scenario_file import load_scenario

@@ -132,9 +132,15 @@ def treatment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--mean", metavar="X[,X,X]", callback=_numbers, help="Subtracted from each pixel (0-255).")
     @click.option("--scale", metavar="X[,X,X]", callback=_numbers, help="Then multiplied; default 1/255.")
-    @click.option("--fit", type=click.Choice(get_args(Fit)), help="How a picture of another shape is fitted.")
+    @click.option(
+        "--fit",
+        type=click.Choice(get_args(Fit)),
+        help="How a picture of another shape is fitted (default: stretch).",
+    )
     @click.option("--labels", type=click.Path(path_type=Path), help="Labels of the classes, one a line.")
-    @click.option("--top-k", type=click.IntRange(1, 1000), help="How many classes a result names.")
+    @click.option(
+        "--top-k", type=click.IntRange(1, 1000), help="How many classes a result names (default: 5)."
+    )
     @functools.wraps(function)
     def with_flags(
         *args: Any,

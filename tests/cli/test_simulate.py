@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import psutil
 import pytest
 
 from edgemesh.cli.main import run
+from edgemesh.simulation.scenario_file import parse_scenario, scenario_names
 
+PAGE = Path(__file__).parents[2] / "docs" / "simulation.md"
 SMALL = """
 description = "two boards"
 duration = 40
@@ -42,6 +45,21 @@ def small(tmp_path: Path) -> Path:
     file = tmp_path / "small.toml"
     file.write_text(SMALL)
     return file
+
+
+def test_help_and_page_name_every_shipped_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "--help"]) == 0
+
+    told, page = capsys.readouterr().out, PAGE.read_text(encoding="utf-8")
+    assert all(name in told and f"`{name}`" in page for name in scenario_names())
+
+
+def test_the_scenario_of_the_page_is_one() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+    scenario = parse_scenario(example, "page", "page.toml")
+
+    assert [device.name for device in scenario.devices] == ["pi", "laptop"]
 
 
 def test_a_scenario_is_played_with_every_baseline_and_drawn(

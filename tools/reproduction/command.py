@@ -33,12 +33,17 @@ def main() -> int:
         description="Networks x scenarios x policies on emulated boards and shaped links.",
     )
     parser.add_argument(
-        "--out", type=Path, default=_OUT, help="folder for results; a second start goes on in it"
+        "--out",
+        type=Path,
+        default=_OUT,
+        help=f"folder for results (default {_OUT}); a second start goes on in it",
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
-    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same jobs at the same times")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="the same seed, the same jobs at the same times (default 1)"
+    )
     parser.add_argument("--quick", action="store_true", help="one network, short: does it work here?")
     parser.add_argument("--json", action="store_true", help="last line of output is one JSON object")
     parser.add_argument("--report", type=Path, metavar="DIR", help="only write docs/evaluation.md from DIR")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ _BACKLOG_SECONDS = 60.0
 def why_not() -> str | None:
     """What is missing for namespaces here, with what to do about it; None where nothing is."""
     if os.geteuid() != 0:
-        return "network namespaces need root: run it with sudo, or with --loopback"
+        return f"network namespaces need root: run  sudo {sys.executable} {sys.argv[0]},  or with --loopback"
     for program in ("ip", "tc", "nsenter"):
         if not any((Path(place) / program).exists() for place in os.get_exec_path()):
             package = "iproute2" if program in ("ip", "tc") else "util-linux"

@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--schedules", type=_positive, help=f"how many (default {_SCHEDULES})")
     parser.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="CORES")
+    parser.add_argument(
+        "--jobs", type=_positive, default=os.cpu_count() or 1, metavar="CORES", help="at once (default: all)"
+    )
     parser.add_argument("--resume", type=Path, metavar="FILE", help="keeps what is done; goes on from it")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_SCHEDULES} schedules")
     parser.add_argument("--trace", action="store_true", help="replay the schedule of --seed and print it")
