@@ -44,8 +44,9 @@ class Outcome:
 @click.option(
     "--origin",
     default=APP_ORIGIN,
+    show_default=True,
     metavar="DEVICE",
-    help="Device of this machine where inputs arise (default: app).",
+    help="Device of this machine where inputs arise.",
 )
 @click.option(
     "--timeout", type=FiniteRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."

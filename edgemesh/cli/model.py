@@ -41,7 +41,8 @@ model.add_command(check)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="safetensors state dict for a torch source (default: random weights).",
+    help="safetensors state dict for a torch source; those of the zoo and of torchvision have random weights "
+    "without it.",
 )
 @click.option(
     "--wheel", type=click.Path(path_type=Path), help="The wheel of a zoo: entry, already downloaded."

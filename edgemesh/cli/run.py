@@ -38,7 +38,8 @@ def gateway() -> None:
     "--slower",
     type=FiniteRange(1.0, 1000.0),
     default=1.0,
-    help="With --emulate: all its times this many times as long (default: 1).",
+    show_default=True,
+    help="With --emulate: all its times this many times as long.",
 )
 @click.option(
     "--link/--no-link",
@@ -55,7 +56,7 @@ def gateway() -> None:
     "--memory",
     metavar="MB",
     type=click.IntRange(16),
-    help="Memory that models may use (default: 60 % of it).",
+    help="Memory that models may use (default: 60 % of the board's).",
 )
 @click.option(
     "--runtime",

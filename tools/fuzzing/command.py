@@ -29,12 +29,14 @@ def main() -> int:
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
     parser.add_argument("--runs", type=int, help=f"inputs in all, shared by the targets (default {_RUNS:,})")
-    parser.add_argument("--seed", type=int, default=1, help="of the fuzzer's own chance (default 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the fuzzer's own chance (default %(default)s)"
+    )
     parser.add_argument(
         "--found",
         type=Path,
         default=Path("fuzz-found"),
-        help="folder for inputs that fail (default fuzz-found)",
+        help="folder for inputs that fail (default %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="last line of output is one JSON object")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS:,} inputs in all")

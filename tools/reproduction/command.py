@@ -36,13 +36,16 @@ def main() -> int:
         "--out",
         type=Path,
         default=_OUT,
-        help=f"folder for results (default {_OUT}); a second start goes on in it",
+        help="folder for results (default %(default)s); a second start goes on in it",
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
     parser.add_argument(
-        "--seed", type=int, default=1, help="the same seed, the same jobs at the same times (default 1)"
+        "--seed",
+        type=int,
+        default=1,
+        help="the same seed, the same jobs at the same times (default %(default)s)",
     )
     parser.add_argument("--quick", action="store_true", help="one network, short: does it work here?")
     parser.add_argument("--json", action="store_true", help="last line of output is one JSON object")

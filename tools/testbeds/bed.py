@@ -151,9 +151,8 @@ class Bed:
             if (real := board_seconds(self._boards[device], manifest)) is not None
         ]
         scale = raised_time_scale(self.time_scale, boards)
-        if scale > self.time_scale:
-            self._slow_down(scale, "this machine was slower when the boards were profiled")
-            self._wait_for_profiles(within)
+        self._raise_time_scale(scale, "this machine was slower when the boards were profiled")
+        self._wait_for_profiles(within)
 
     def _wait_for_profiles(self, within: float) -> None:
         self._start_devices()
@@ -355,11 +354,12 @@ class Bed:
             kept.write_text(repr(here), "ascii")
         wanted = [board_seconds(board, manifest) for board in self._boards.values()]
         scale = time_scale(here, [seconds for seconds in wanted if seconds is not None])
-        if scale > self.time_scale:
-            took = f"this machine takes {here * 1e3:.1f} ms for {manifest.name}"
-            self._slow_down(scale, f"{took}, too long for the fastest board")
+        took = f"this machine takes {here * 1e3:.1f} ms for {manifest.name}"
+        self._raise_time_scale(scale, f"{took}, too long for the fastest board")
 
-    def _slow_down(self, scale: float, why: str) -> None:
+    def _raise_time_scale(self, scale: float, why: str) -> None:
+        if scale <= self.time_scale:
+            return
         self.time_scale = scale
         self._log(f"{why}: boards, links and delays are all {scale:.2f} times slower than in truth")
         for name in self._present:
