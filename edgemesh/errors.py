@@ -102,6 +102,12 @@ class SupersededError(TransientError):
     code = "superseded"
 
 
+class ReplacedError(TransientError):
+    """Other content took the model's name after the input had been prepared for the one before."""
+
+    code = "replaced"
+
+
 class DeadlineError(TransientError):
     """The job did not end before its deadline."""
 
@@ -133,6 +139,7 @@ ERRORS: dict[str, type[EdgemeshError]] = {
         BrokerError,
         BusyError,
         SupersededError,
+        ReplacedError,
         DeadlineError,
         NoRouteError,
         RunError,

@@ -12,6 +12,8 @@ _DEVICES: Final = 4096
 _OLD_SECONDS, _OLD_GAPS = 10.0, 4.0
 """What no answers in a row have shown for so long, and for so many gaps, is not known any more: it may be
 fast again, and only more jobs can show it."""
+_UNTRIED_SECONDS: Final = 30.0
+"""Without a job sent, silence says nothing any more: that one was lost on its way would refuse all others."""
 
 
 class _Pace(NamedTuple):
@@ -36,6 +38,8 @@ class AnswerPace:
         """When the last answer came, of devices over which more were under way then, and are since."""
         self._silent_since: dict[str, float] = {}
         """When a device was sent a job or answered one last, while it has one to answer."""
+        self._sent_at: dict[str, float] = {}
+        """When the last job was sent over a device."""
         self._gaps: dict[str, deque[float]] = {}
         self._paces: dict[str, _Pace] = {}
 
@@ -46,6 +50,8 @@ class AnswerPace:
     def sent(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> None:
         """A job is about to be sent over ``devices``; ``under_way`` tells how many are over one of them."""
         for device in devices:
+            if device in self._sent_at or len(self._sent_at) < _DEVICES:
+                self._sent_at[device] = now
             if not under_way(device):
                 self._last.pop(device, None)  # between the last answer and now there was nothing to answer
                 if len(self._silent_since) < _DEVICES:
@@ -56,12 +62,18 @@ class AnswerPace:
         self._last.clear()
         self._silent_since.clear()
 
-    def answered(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> None:
-        """A result came over ``devices``; ``under_way`` tells how many more jobs are over one of them."""
+    def answered(
+        self, devices: Iterable[str], under_way: Callable[[str], int], now: float, sent: float = float("-inf")
+    ) -> None:
+        """The result of a job that was ``sent`` over ``devices`` came.
+
+        ``under_way`` tells how many more jobs are over one of them. That one of them is lost, and the device
+        idle between the others, is no pace: a gap begins when its job was sent at the earliest.
+        """
         for device in devices:
             last = self._last.pop(device, None)
             if last is not None:
-                self._learn(device, now - last, now)
+                self._learn(device, now - max(last, sent), now)
             self._silent_since.pop(device, None)
             if under_way(device) and len(self._last) < _DEVICES:
                 self._last[device] = self._silent_since[device] = now
@@ -71,7 +83,8 @@ class AnswerPace:
 
         What was slow may be fast again, and only a job can show it: over a device with none it is 0, too.
         Where no answer comes there is no pace, but a job takes at least as long as nothing has been heard: or
-        nothing would ever be too much for the slowest. The one that it is at has had that time already.
+        nothing would ever be too much for the slowest. The one that it is at has had that time already. Where
+        none was sent for a while either, that nothing is heard may mean that it was lost on its way.
         """
         longest = 0.0
         for device in devices:
@@ -81,6 +94,8 @@ class AnswerPace:
             pace = self._paces.get(device)
             known = pace.seconds if pace is not None and not pace.is_old(now) else 0.0
             silent = now - self._silent_since.get(device, now)
+            if now - self._sent_at.get(device, now) >= _UNTRIED_SECONDS:
+                silent = 0.0
             longest = max(longest, known * (ahead + 1), silent * ahead)
         return longest
 

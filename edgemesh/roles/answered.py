@@ -25,6 +25,9 @@ from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import MessageReceived
 
 _TOKEN = "answered:"
+LONGEST_LINE = 80
+"""Of answers that wait to be acknowledged behind one that is not there yet. A broker hands out only so many
+submissions without an acknowledgement: rumqttd 100 (measured), Mosquitto what the gateway asks for, 200."""
 
 
 @dataclass
@@ -73,6 +76,19 @@ class AnsweredRecord:
         stale |= self._left.pop(packet, None) is not None
         stale |= self._told.pop(packet, None) is not None
         return [self._record()] if stale else []
+
+    def passed_over(self, packet: int, *, again: bool) -> list[Publish]:
+        """A message that is no submission takes a packet identifier; it is to be acknowledged at once."""
+        stale = self.arrived(packet, again=again)
+        del self._line[packet]
+        return stale
+
+    @property
+    def in_the_way(self) -> int | None:
+        """The packet for which too many wait in line."""
+        if len(self._line) <= LONGEST_LINE or sum(self._line.values()) < LONGEST_LINE:
+            return None
+        return next(iter(self._line))
 
     def was_answered(self, packet: int, checksum: int) -> bool:
         """Whether a submission that comes again has its result already; it is to be acknowledged then."""

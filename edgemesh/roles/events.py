@@ -187,6 +187,8 @@ class JobSubmitted:
     stream: str | None = None
     route: tuple[Hop, ...] | None = None
     """A route to take instead of the assignment's; it is not retried elsewhere."""
+    digest: str | None = None
+    """Content that the input was prepared for, and the only one it is sent to; None where nobody knows."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ gets every unfinished one again. What was answered and not yet acknowledged is i
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, replace
 
 from edgemesh.errors import BusyError, DeadlineError, DecodeError, UnknownModelError
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import State
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import (
@@ -28,7 +30,7 @@ from edgemesh.roles.actions import (
     Subscribe,
     Unsubscribe,
 )
-from edgemesh.roles.answered import AnsweredRecord, checksum_of
+from edgemesh.roles.answered import LONGEST_LINE, AnsweredRecord, checksum_of
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -53,14 +55,17 @@ _LONGEST_SECONDS = 3600.0
 OPEN_SUBMISSIONS = 1000
 """More are answered ``busy``: the receive maximum does not bound what comes at QoS 0."""
 _OTHER_SLOTS = 256
+_TOPIC_SLASHES = 100
+_UNPRINTABLE = frozenset({"Cc", "Cs"})
+"""Categories of characters for which a broker may close the connection (MQTT 5, 1.5.4)."""
 _GRACE_SECONDS = 1.0
-_RECALL_SECONDS = 1.0
 """Our own state comes back right after what is retained, or before it: across topics no order is promised
-(MQTT 5, 4.6). Should it be lost, or nobody have held the role before, we wait no longer than this."""
-_RECALL_TIMES = 4
-"""So often, where not even our own state is back: the broker or the link to it is slow."""
+(MQTT 5, 4.6). So long after it a manifest may still come, or the record of who held the role before us.
+Without it we wait on: what the session kept for us, some seconds of photographs, comes before both."""
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
+_UNHEARD_SECONDS = 2 * STATE_SECONDS
+"""Where for so long no submission came and not our own state either, the broker keeps that from us."""
 
 
 @dataclass
@@ -78,6 +83,8 @@ class _Submission:
     """The job id of its result: our job's, or that under which the holder before may have told it."""
     waits_for: str | None
     """The model whose manifest has not come yet."""
+    manifest: Manifest | None = None
+    """By which it was decoded, and its result is rendered: the name may have other content by then."""
     ended: bool = False
     """Whether it ended before it became a job of the requester."""
 
@@ -98,10 +105,10 @@ class Gateway:
         self._count = 0
         self._submissions: dict[str, _Submission] = {}
         self._answered = AnsweredRecord(topics.build("answered", slot=slot))
-        self._heard_ourselves = False
-        """Whether our own state has come back on this connection."""
-        self._recalls = 0
-        """Times that we waited for it, and for the record, in vain."""
+        self._heard_at: float | None = None
+        """When our own state came back on this connection."""
+        self._quiet_since = 0.0
+        """When the last submission came, or else the connection began."""
         self._other_slots: set[str] = set()
         """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
@@ -139,7 +146,7 @@ class Gateway:
         if isinstance(event, InputRefused):
             return self._end(event.job, event.code, event.text, now)
         if isinstance(event, ResultRendered):
-            return self._publish_result(event)
+            return self._publish_result(event, now)
         if isinstance(event, TimerFired) and event.name.startswith("submission:"):
             return self._overdue(event.name.removeprefix("submission:"), now)
         if isinstance(event, TimerFired) and event.name == "gateway-state":
@@ -155,8 +162,8 @@ class Gateway:
         for action in actions:
             if isinstance(action, JobEnded):
                 self.meter.ended(action)
-                manifest = self.view.manifests.get(action.model)
                 submission = self._submissions.get(action.job)
+                manifest = submission.manifest if submission is not None else None
                 ended = action if submission is None else replace(action, job=submission.told_as)
                 outcome.append(RenderResult(action.job, manifest, ended))
             else:
@@ -165,6 +172,7 @@ class Gateway:
 
     def _connect(self, event: Connected, now: float) -> list[Action]:
         topics = self._topics
+        self._quiet_since = now
         filters = [
             topics.filter("model"),
             topics.filter("state"),
@@ -186,7 +194,6 @@ class Gateway:
             *self._submissions_wanted(),
             self._state("online"),
             SetTimer("gateway-state", now + STATE_SECONDS),
-            SetTimer("gateway-recall", now + _RECALL_SECONDS),
             *self.requester.handle(event, now),
             *self.meter.handle(event, now),
         ]
@@ -195,8 +202,7 @@ class Gateway:
         # What is not acknowledged comes again to whoever holds the session next, perhaps to us: going on with
         # it would publish two results.
         self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
-        self._heard_ourselves = False
-        self._recalls = 0
+        self._heard_at = None
         self._held_back.clear()
         self._other_slots.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
@@ -226,7 +232,8 @@ class Gateway:
     def _message(self, event: MessageReceived, now: float) -> list[Action]:
         self.meter.came_in(event, now)
         if event.topic.kind == "submit":
-            return self._submitted(event, now)
+            # One that is retained came when it was published, and would again with each connection.
+            return self._unwanted(event) if event.retained else self._submitted(event, now)
         actions: list[Action] = []
         if event.topic.kind in ("answered", "gateway"):
             return self._recall(event, now)
@@ -250,19 +257,22 @@ class Gateway:
                 self._answered.learn(event.payload)
                 actions: list[Action] = []
             elif event.payload and decode_json(Holder, event.payload).boot == self._boot:
-                actions = self._back_to_us()
+                actions = self._back_to_us(now)
             else:
                 return []
         except DecodeError as error:
             return self._refusals.log(event.topic.kind, error, now)
-        if self._heard_ourselves and self._answered.found:
+        if self._heard_at is not None and self._answered.found:
             actions += self._recalled(now)
         return actions
 
-    def _back_to_us(self) -> list[Action]:
-        """Our own state came back: by now we know of other slots."""
-        first, self._heard_ourselves = not self._heard_ourselves, True
-        return self._submissions_wanted() if first and self._other_slots else []
+    def _back_to_us(self, now: float) -> list[Action]:
+        """Our own state came back: by now we know of other slots, and soon what else is retained."""
+        if self._heard_at is not None:
+            return []
+        self._heard_at = now
+        wanted = self._submissions_wanted() if self._other_slots else []
+        return [*wanted, SetTimer("gateway-recall", now + _GRACE_SECONDS)]
 
     def _other_slot(self, event: MessageReceived, now: float) -> list[Action]:
         alone, slot = not self._other_slots, event.topic.names["slot"]
@@ -276,27 +286,26 @@ class Gateway:
             except DecodeError as error:
                 return self._refusals.log("gateway", error, now)
             self._other_slots.add(slot)
-        if not self._heard_ourselves or alone is not bool(self._other_slots):
+        if self._heard_at is None or alone is not bool(self._other_slots):
             return []
         return self._submissions_wanted()
 
     def _tick(self, now: float) -> list[Action]:
-        """Say that we are here; what has not come again by the first time does not come any more."""
-        settled = self._answered.settled()
-        return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS), *settled]
+        """Say that we are here; what has not come again before our state does not come any more."""
+        unheard = self._heard_at is None and now - self._quiet_since >= _UNHEARD_SECONDS
+        known = self._back_to_us(now) if unheard else []
+        settled = [] if self._answered.recalling else self._answered.settled()
+        return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS), *known, *settled]
 
     def _recall_overdue(self, now: float) -> list[Action]:
-        self._recalls += 1
-        if self._answered.recalling and not self._heard_ourselves and self._recalls < _RECALL_TIMES:
-            return [SetTimer("gateway-recall", now + _RECALL_SECONDS)]
-        return self._recalled(now)
+        return [] if self._heard_at is None else self._recalled(now)
 
     def _recalled(self, now: float) -> list[Action]:
         if not self._answered.recalling:
             return []
         again, self._held_back = self._held_back, []
         self._answered.recalling = False
-        actions: list[Action] = [CancelTimer("gateway-recall"), *self._back_to_us()]
+        actions: list[Action] = [CancelTimer("gateway-recall")]
         for event, since in again:
             left = None if event.expiry is None else max(0.0, event.expiry - (now - since))
             actions += self._submitted(replace(event, expiry=left), now)
@@ -306,10 +315,18 @@ class Gateway:
 
     def _submitted(self, event: MessageReceived, now: float) -> list[Action]:
         packet = event.acknowledgement
+        self._quiet_since = now
         if packet is None:
             return self._begin(event, 0, now)
         record = self._answered.arrived(packet, again=event.duplicate)
         return [*record, *self._in_line(event, packet, now)]
+
+    def _unwanted(self, event: MessageReceived) -> list[Action]:
+        log = Log("debug", f"{event.topic.names['model']}: a retained submission is not answered again")
+        packet = event.acknowledgement
+        if packet is None:
+            return [log]
+        return [log, *self._answered.passed_over(packet, again=event.duplicate), Acknowledge(packet)]
 
     def _in_line(self, event: MessageReceived, packet: int, now: float) -> list[Action]:
         if event.duplicate and self._answered.recalling:
@@ -352,8 +369,14 @@ class Gateway:
         return [SetTimer(f"submission:{job}", now + min(left, _GRACE_SECONDS))]
 
     def _allowed(self, response_topic: str | None) -> str | None:
-        """The app's response topic, unless it would make us write where only members of a mesh may."""
-        if not response_topic or any(c in response_topic for c in "+#\0") or response_topic.startswith("$"):
+        """The app's response topic, unless it would make us write where only members of a mesh may.
+
+        Nor one that a broker may not take: Mosquitto ends the connection of whoever publishes on a topic of
+        more than 200 levels (measured), and the submission would come again, and again.
+        """
+        if not response_topic or response_topic.startswith("$") or response_topic.count("/") > _TOPIC_SLASHES:
+            return None
+        if any(c in "+#" or unicodedata.category(c) in _UNPRINTABLE for c in response_topic):
             return None
         family = self._topics.root.partition("/")[0] + "/"
         return None if response_topic.startswith(family) else response_topic
@@ -363,7 +386,7 @@ class Gateway:
         manifest = self.view.manifests.get(submission.model)
         if manifest is None:
             return []
-        submission.waits_for = None
+        submission.waits_for, submission.manifest = None, manifest
         return [
             DecodeInput(job, manifest, submission.payload, submission.content_type),
             SetTimer(f"submission:{job}", submission.deadline),
@@ -374,7 +397,10 @@ class Gateway:
         submission = self._submissions.get(job)
         if submission is None:
             return []
-        if submission.waits_for is not None:
+        read_at = (now if self._heard_at is None else self._heard_at) + _GRACE_SECONDS
+        if submission.waits_for is not None and now < min(read_at, submission.deadline):
+            return [SetTimer(f"submission:{job}", min(read_at, submission.deadline))]
+        if submission.waits_for is not None and now >= read_at:
             text = f"no model {submission.model} in this mesh: add it with  edgemesh model add"
             return self._end(job, UnknownModelError.code, text, now)
         return self._end(
@@ -395,10 +421,11 @@ class Gateway:
             return []
         submission.payload = b""  # from here on the tensors are the input that is kept
         left = max(0.0, submission.deadline - now)
-        job = JobSubmitted(event.job, submission.model, event.section, left)
+        digest = submission.manifest.digest if submission.manifest is not None else None
+        job = JobSubmitted(event.job, submission.model, event.section, left, digest=digest)
         return [CancelTimer(f"submission:{event.job}"), *self.requester.handle(job, now)]
 
-    def _publish_result(self, event: ResultRendered) -> list[Action]:
+    def _publish_result(self, event: ResultRendered, now: float) -> list[Action]:
         submission = self._submissions.pop(event.job, None)
         if submission is None:
             return []
@@ -407,7 +434,18 @@ class Gateway:
         if (packet := submission.acknowledgement) is not None:
             before = self._answered.answers(packet, submission.checksum, submission.told_as)
             told = [before, *told, *self._answered.answered(packet), Acknowledge(packet)]
-        return [*told, Log("debug", f"{submission.model}: result published", event.job)]
+        log = Log("debug", f"{submission.model}: result published", event.job)
+        return [*told, log, *self._make_way(now)]
+
+    def _make_way(self, now: float) -> list[Action]:
+        """End the submission that keeps all those behind it from being acknowledged, where they are many."""
+        packet = self._answered.in_the_way
+        job = next((j for j, s in self._submissions.items() if packet and s.acknowledgement == packet), None)
+        if job is None:
+            return []
+        text = f"not answered yet, and {LONGEST_LINE} later answers wait behind it: submit it again"
+        cancelled = self.requester.handle(JobCancelled(job), now)
+        return [*cancelled, *self._end(job, BusyError.code, text, now)]
 
     def _results(self, submission: _Submission, payload: bytes) -> list[Action]:
         topic = self._topics.build("result", model=submission.model)

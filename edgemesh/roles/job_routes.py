@@ -25,7 +25,7 @@ class JobRoutes:
 
     def fresh(self, job: OpenJob, now: float) -> list[ChosenRoute]:
         """Routes over devices that the job has not failed on, best first."""
-        routes = self._known.routes(job.submitted.model, now)
+        routes = [r for r in self._known.routes(job.submitted.model, now) if job.fits(r.digest)]
         if job.avoid:
             routes = [choice for choice in routes if not choice.devices & job.avoid]
         if self._pace:
@@ -79,10 +79,10 @@ class JobRoutes:
         """A job is about to be sent."""
         self._pace.sent(choice.devices, self._jobs.count_over, now)
 
-    def answered(self, choice: ChosenRoute, now: float) -> None:
-        """A result came over the route."""
+    def answered(self, choice: ChosenRoute, sent: float, now: float) -> None:
+        """The result of a job that was ``sent`` came over the route."""
         self._bench.succeeded(choice.devices)
-        self._pace.answered(choice.devices, self._jobs.count_over, now)
+        self._pace.answered(choice.devices, self._jobs.count_over, now, sent)
 
     def failed(self, device: str, now: float) -> list[Action]:
         """A device failed a job: repeatedly, and others come first for a while."""

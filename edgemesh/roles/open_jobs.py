@@ -51,6 +51,10 @@ class OpenJob:
     """Code and text of the last error: what is said when there is no time left."""
     asked_at: float | None = None
 
+    def fits(self, digest: str) -> bool:
+        """Whether the input was prepared for this content, as far as that is known."""
+        return self.submitted.digest is None or self.submitted.digest == digest
+
     @property
     def digest(self) -> str:
         """Of the model's content as it was sent last; empty if it never was."""

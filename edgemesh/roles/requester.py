@@ -16,6 +16,7 @@ from edgemesh.errors import (
     InputError,
     ModelError,
     NoRouteError,
+    ReplacedError,
     RunError,
     SupersededError,
     UnknownModelError,
@@ -54,6 +55,8 @@ _UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
 FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}
 """Errors that another device would answer as well."""
 MAX_ATTEMPTS = 16
+LONGEST_SECONDS = 86_400.0
+"""A deadline further off is one of a day."""
 _FAILURES = 3
 """Runs of one job that may fail: an input that kills executors must not go round the whole mesh."""
 _GRACE_SECONDS = 1.5
@@ -240,9 +243,11 @@ class Requester:
     def _begin(self, submitted: JobSubmitted, now: float) -> list[Action]:
         if submitted.job in self._jobs:
             return []
-        job = OpenJob(submitted, now, now + submitted.left)
+        # What is no number counts as none left.
+        left = min(submitted.left, LONGEST_SECONDS) if submitted.left > 0.0 else 0.0
+        job = OpenJob(submitted, now, now + left)
         self._jobs.add(job)
-        if submitted.left <= 0.0:
+        if left <= 0.0:
             return self._due(job, now)
         if submitted.route is not None:
             try:
@@ -299,6 +304,8 @@ class Requester:
         submitted = job.submitted
         choice = self._choice(job, now)
         if choice is None:
+            if (manifest := self.view.manifests.get(submitted.model)) and not job.fits(manifest.digest):
+                return [self._timer(job)] if job.open else self._replaced(job, now)
             asked = self._ask(job, now)
             return [*asked, self._timer(job)] if submitted.job in self._jobs else asked
         manifest = self.view.manifests.get(submitted.model)
@@ -319,12 +326,13 @@ class Requester:
         submitted = job.submitted
         if submitted.route is not None:
             manifest = self.view.manifests.get(submitted.model)
-            if manifest is None or self._connected_at is None:
+            if manifest is None or self._connected_at is None or not job.fits(manifest.digest):
                 return None
             return ChosenRoute(submitted.route, manifest.digest, 0.0)
         if self._connected_at is None:
             # Local first: with the broker away a device that holds the whole model serves itself.
-            return self._local_route(submitted.model)
+            route = self._local_route(submitted.model)
+            return route if route is not None and job.fits(route.digest) else None
         fresh = self._job_routes.fresh(job, now)
         return self._job_routes.untried(job, fresh) or (fresh[0] if fresh else None)
 
@@ -383,7 +391,8 @@ class Requester:
                     log for device in sorted(hanging) for log in self._job_routes.failed(device, now)
                 ]
             if route is not None:
-                self._job_routes.answered(route, now)
+                sent = job.last_sent if reply.attempt else job.first_sent
+                self._job_routes.answered(route, sent[0], now)
                 self.hedging.answered(job, reply.attempt, route, now)
             ended = JobEnded(
                 reply.job,
@@ -394,7 +403,7 @@ class Requester:
                 timings=reply.timings,
                 attempts=job.attempts,
                 predicted=route.predicted if route is not None else None,
-                digest=job.digest,
+                digest=route.digest if route is not None else job.digest,
                 epoch=job.epoch,
             )
             return [*overtaken, *self._end(job, ended, now)]
@@ -465,6 +474,10 @@ class Requester:
 
     def _timer(self, job: OpenJob) -> Action:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)
+
+    def _replaced(self, job: OpenJob, now: float) -> list[Action]:
+        text = f"{job.submitted.model} got other content while the job was under way: submit it again"
+        return self._end_error(job, ReplacedError.code, text, now)
 
     def _given_up(self, job: OpenJob, now: float) -> list[Action]:
         return self._end_error(job, *(job.error or (NoRouteError.code, "no route")), now)

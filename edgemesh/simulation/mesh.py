@@ -144,7 +144,7 @@ class Mesh:
         """A job at a client's or device's requester; its input differs by ``text``, which is also its id."""
         self.submitted[text] += 1
         section = input_of(manifest, text)
-        shell.deliver(JobSubmitted(text, manifest.name, section, left, stream, route))
+        shell.deliver(JobSubmitted(text, manifest.name, section, left, stream, route, manifest.digest))
         return text
 
     # --- time --------------------------------------------------------------------------------------------

@@ -226,7 +226,9 @@ class _Run:
                 return False  # who is away takes no pictures
             job = f"{stream.name}-{number}"
             self._arose[job] = self._mesh.clock.now, played
-            device.shell.deliver(JobSubmitted(job, manifest.name, section, scenario.deadline))
+            device.shell.deliver(
+                JobSubmitted(job, manifest.name, section, scenario.deadline, digest=manifest.digest)
+            )
             return True
 
         times: Iterator[float] = jittered(start, interval, self._random)

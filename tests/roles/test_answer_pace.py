@@ -129,15 +129,36 @@ def test_what_was_slow_refuses_nobody_for_ever() -> None:
     asker = answered_every(5.0)
 
     assert asker.seconds("one", at=26.0) == pytest.approx(15.0)
-    assert asker.seconds("one", at=46.0) == pytest.approx(42.0)
-    asker.lose("one")
-    asker.lose("one")
+    asker.send("one", at=40.0)
+    assert asker.seconds("one", at=46.0) == pytest.approx(63.0)
+    for _ in range(3):
+        asker.lose("one")
     asker.send("one", 8, at=46.0)
     assert asker.seconds("one", at=46.0) == 0.0
 
     for number in range(6):
         asker.answer("one", 50.0 + number * 0.1)
     assert asker.seconds("one", at=50.5) == pytest.approx(0.3)
+
+
+def test_a_job_that_was_lost_on_its_way_does_not_refuse_all_others() -> None:
+    asker = Asker()
+    asker.send("one", at=0.0)
+
+    assert asker.seconds("one", at=29.0) == pytest.approx(29.0)
+    assert asker.seconds("one", at=31.0) == 0.0
+
+
+def test_the_time_before_a_job_was_sent_is_no_gap() -> None:
+    asker = Asker()
+    asker.send("one", at=0.0)  # lost on its way
+    for minute in range(1, 9):
+        asker.send("one", at=60.0 * minute)
+        asker.now += 0.5
+        asker.under_way["one"] -= 1
+        asker.pace.answered(["one"], asker.under_way.__getitem__, asker.now, 60.0 * minute)
+
+    assert asker.seconds("one", at=asker.now) <= 1.0
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["send", "answer", "lose"])), max_size=200))

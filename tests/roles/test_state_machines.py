@@ -306,7 +306,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.connected:
             self.the_connection_comes()
-        self._follow(self.driven.pass_until(self.driven.now + 10.0))
+        self._follow(self.driven.pass_until(self.driven.now + 20.0))
         while self.to_render:
             self._render(0)
         assert set(self.submitted) <= set(self.acknowledged)
