@@ -73,6 +73,9 @@ class ContentKeeper:
 
     def __init__(self, requester: str, topics: Topics, wanted: Callable[[Manifest], bool]) -> None:
         self.held: dict[str, Manifest] = {}
+        """By digest, with a manifest of it."""
+        self._named: dict[str, Manifest] = {}
+        """By name, of content that is here or on its way: one file may have several names and treatments."""
         self._requester = requester
         self._topics = topics
         self._wanted = wanted
@@ -80,6 +83,11 @@ class ContentKeeper:
         self._hopeless: set[str] = set()
         self._connected = False
         self._refusals = Refusals()
+
+    @property
+    def models(self) -> list[Manifest]:
+        """Every name of what is held, each with its own manifest."""
+        return [manifest for manifest in self._named.values() if manifest.digest in self.held]
 
     def progress(self) -> dict[str, float]:
         """Fraction on disk of what is being fetched, by digest."""
@@ -127,13 +135,26 @@ class ContentKeeper:
     def reconsider(self, manifest: Manifest) -> list[Action]:
         """Look for the content of a manifest, if it should be here and is not."""
         digest = manifest.digest
+        self.forget_name(manifest.name)
         if digest in self.held:
-            self.held[digest] = manifest
+            self._named[manifest.name] = self.held[digest] = manifest
             return []
-        if digest in self._fetches or digest in self._hopeless or not self._wanted(manifest):
+        if digest in self._hopeless or not self._wanted(manifest):
+            return []
+        self._named[manifest.name] = manifest
+        if digest in self._fetches:
             return []
         self._fetches[digest] = _Fetch(manifest)
         return [FindContent(manifest)]
+
+    def forget_name(self, name: str) -> None:
+        """A model was removed, or its name stands for other content now; the content may have other names."""
+        gone = self._named.pop(name, None)
+        if gone is None or self.held.get(gone.digest, gone).name != name:
+            return
+        for other in self._named.values():
+            if other.digest == gone.digest and gone.digest in self.held:
+                self.held[gone.digest] = other
 
     def drop(self, digest: str) -> list[Action]:
         """Forget the content of a model that was removed from the mesh."""

@@ -292,7 +292,7 @@ class Device:
     def _reminder(self) -> list[Action]:
         return [
             Publish(self.topics.build("model", model=m.name), encode_json(m), qos=1, retain=True)
-            for m in self.content.held.values()
+            for m in self.content.models
         ]
 
     # --- models ------------------------------------------------------------------------------------------
@@ -303,6 +303,7 @@ class Device:
 
     def _models_changed(self, event: MessageReceived, before: Manifest | None, now: float) -> list[Action]:
         manifest = self.view.manifests.get(event.topic.names["model"])
+        names = {(held.name, held.digest) for held in self.content.models}
         actions: list[Action] = []
         if before is not None and (manifest is None or manifest.digest != before.digest):
             if all(m.digest != before.digest for m in self.view.manifests.values()):
@@ -312,9 +313,13 @@ class Device:
                 topic = self._topic("profile", model=before.name)
                 actions.append(Publish(topic, b"", qos=1, retain=True))
             self.worker.held = set(self.content.held)
-            actions += [self._about(), *self._prepare(now)]
+            actions += self._prepare(now)
         if manifest is not None:
             actions += self.content.reconsider(manifest)
+        else:
+            self.content.forget_name(event.topic.names["model"])
+        if {(held.name, held.digest) for held in self.content.models} != names:
+            actions.append(self._about())
         return actions
 
     def _others_hold(self, device: str, now: float) -> list[Action]:
@@ -334,7 +339,7 @@ class Device:
         return self.preparer.reconsider(self.view.assignments.values(), self.content.held, now)
 
     def _local_route(self, model: str) -> ChosenRoute | None:
-        manifest = next((m for m in self.content.held.values() if m.name == model), None)
+        manifest = next((m for m in self.content.models if m.name == model), None)
         if manifest is None or manifest.format not in self.settings.runtimes:
             return None
         profile = self.profiler.published.get(manifest.digest)
@@ -375,7 +380,7 @@ class Device:
 
     def _about(self) -> Publish:
         s = self.settings
-        models = tuple(HeldModel(m.name, m.digest) for m in self.content.held.values())
+        models = tuple(HeldModel(m.name, m.digest) for m in self.content.models)
         about = About(
             s.boot,
             s.software,

@@ -258,6 +258,37 @@ def test_says_manifests_again_when_the_broker_has_lost_what_it_retained(holding:
     assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
 
 
+def forgotten(device: DrivenDevice) -> list[str]:
+    """The broker comes back empty: names that are said again."""
+    device.take(Disconnected(), at=device.now + 1.0)
+    device.take(Connected(), at=device.now + 1.0)
+    actions = device.take(message("state", b"online", device="one"), at=device.now + 0.1)
+    return sorted(decode_json(Manifest, said.payload).name for said in sent("model", actions))
+
+
+def test_says_every_name_of_one_content_again(holding: DrivenDevice) -> None:
+    holding.take(message("model", replace(FACE, name="beta"), model="beta"))
+
+    assert {held.name for held in last_about(holding).models} == {"face", "beta"}
+    assert forgotten(holding) == ["beta", "face"]
+
+
+def test_a_name_that_was_removed_is_not_said_again(holding: DrivenDevice) -> None:
+    holding.take(message("model", replace(FACE, name="beta"), model="beta"))
+    holding.take(message("model", b"", model="beta"))
+
+    assert not only(DropContent, holding.done)
+    assert forgotten(holding) == ["face"]
+
+
+def test_a_name_that_is_left_is_said_again_where_the_first_one_was_removed(holding: DrivenDevice) -> None:
+    holding.take(message("model", replace(FACE, name="beta"), model="beta"))
+    holding.take(message("model", FACE, model="face"))
+    holding.take(message("model", b"", model="face"))
+
+    assert forgotten(holding) == ["beta"]
+
+
 @pytest.mark.parametrize("kept", [b"offline", b"online", b"stopped"])
 def test_says_nothing_again_when_the_broker_has_kept_its_memory(holding: DrivenDevice, kept: bytes) -> None:
     holding.take(Disconnected(), at=1.0)
