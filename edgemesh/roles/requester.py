@@ -84,13 +84,13 @@ class Requester:
         """``local_route(model)`` is the whole model on this device, for when the broker is away."""
         self.requester = requester
         self.view = view
-        self.routes = RouteChooser(view, origin)
+        here = origin if requester == origin else None
+        self.routes = RouteChooser(view, origin, here)
         self._origin = origin
         self._topics = topics
         self._first_hop = FirstHop(requester, topics)
         self._local_route = local_route
         self._jobs = OpenJobs()
-        here = origin if requester == origin else None
         self._job_routes = JobRoutes(self.routes, self._jobs, here)
         self.hedging = Hedging(self._jobs, self._job_routes)
         self._frames = Frames()

@@ -31,9 +31,11 @@ class ChosenRoute:
 class RouteChooser:
     """Prepare, then switch: a new assignment is obeyed when its devices are ready or the old one is dead."""
 
-    def __init__(self, view: MeshView, origin: str) -> None:
+    def __init__(self, view: MeshView, origin: str, here: str | None = None) -> None:
+        """``here`` is the device that asks, if it is one: its own heartbeats may wait behind what it sends."""
         self._view = view
         self._origin = origin
+        self._here = here
         self._obeyed: dict[str, Assignment] = {}
         self._listed: dict[str, tuple[Assignment, list[ChosenRoute]]] = {}
 
@@ -73,7 +75,10 @@ class RouteChooser:
 
     def alive(self, devices: Collection[str], now: float) -> bool:
         """Whether none of the devices is known to be gone; one never heard of may be there."""
-        return all(device not in self._view.devices or self._view.online(device, now) for device in devices)
+        return all(
+            device == self._here or device not in self._view.devices or self._view.online(device, now)
+            for device in devices
+        )
 
     def _ready(self, assignment: Assignment) -> bool:
         start = 0

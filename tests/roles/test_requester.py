@@ -931,3 +931,18 @@ def test_what_is_remembered_of_receipts_is_bounded(planned: DrivenRequester) -> 
     for number in range(10_000):
         first_hop._wants_receipt(f"d-{number}", 1.0)
     assert len(first_hop._receipts) <= 4096
+
+
+def test_a_device_never_takes_itself_for_gone() -> None:
+    """Its heartbeats may come back to it behind the megabytes that it sends."""
+    one = DrivenRequester(Requester("one", "one", TOPICS, MeshView()))
+    meets_two(one)
+    one.take(heartbeat("one"))
+    one.take(heartbeat("two"))
+    one.take(assignment(origin="one", fallbacks=FALLBACKS))
+
+    one.pass_until(8.0)
+    one.take(heartbeat("two"))
+    ((device, header),) = works(one.take(submitted(), at=9.0))
+
+    assert device == "one" and header.route == ROUTE
