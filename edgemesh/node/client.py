@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -13,11 +14,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgemesh.errors import EdgemeshError, InputError, SupersededError, error_from_code
+from edgemesh.errors import InputError, ReplacedError, SupersededError, error_from_code
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import lane_path
 from edgemesh.node.rendering import rendered_outputs
-from edgemesh.node.shared_loop import SharedLoop
+from edgemesh.node.shared_loop import LoopClosedError, SharedLoop
 from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 from edgemesh.protocol.manifest import Manifest
@@ -87,6 +88,18 @@ class _Preparation:
         arrays = list(given) if isinstance(given, (list, tuple)) else [given]
         return section_bytes(matching_tensors(arrays, self.manifest.boundaries[0]))
 
+    def job(self, left: float, stream: str | None, route: Sequence[Hop] | None) -> JobSubmitted:
+        """A job that goes only to the content that its input was prepared for."""
+        return JobSubmitted(
+            f"j{secrets.token_hex(8)}",
+            self.manifest.name,
+            self.section,
+            float(left),
+            stream,
+            None if route is None else tuple(route),
+            self.manifest.digest,
+        )
+
     def result(self, ended: JobEnded) -> Result:
         """The result; raises the error that the job ended in."""
         if ended.code is not None:
@@ -137,7 +150,6 @@ class AsyncClient:
         self._directory = device_directory
         self._timeout = timeout
         self._session: JobSession | None = None
-        self._manifests: dict[str, Manifest] = {}
 
     async def open(self) -> None:
         """Connect; raises BrokerError."""
@@ -151,7 +163,7 @@ class AsyncClient:
             self._session = LaneSession(lane_path(directory), loop)
         try:
             await self._session.open(_CONNECT_SECONDS)
-        except EdgemeshError:
+        except BaseException:  # cancelled, too
             await self._session.close()  # or it would go on trying on the caller's loop
             raise
 
@@ -170,8 +182,7 @@ class AsyncClient:
     async def manifest(self, model: str) -> Manifest:
         """The model's manifest; raises UnknownModelError."""
         assert self._session is not None, "open the client first"
-        self._manifests[model] = await self._session.manifest(model, _MANIFEST_SECONDS)
-        return self._manifests[model]
+        return await self._session.manifest(model, _MANIFEST_SECONDS)
 
     async def infer(
         self,
@@ -181,13 +192,24 @@ class AsyncClient:
         timeout: float | None = None,
         route: Sequence[Hop] | None = None,
     ) -> Result:
-        """Run one input; raises an EdgemeshError that says what the job ended in."""
-        manifest = self._manifests.get(model) or await self.manifest(model)
-        prepared = _Preparation(manifest, given)
-        future: asyncio.Future[JobEnded] = asyncio.get_running_loop().create_future()
-        job = _job(model, prepared.section, timeout or self._timeout, None, route)
-        self._submit(job, _setting(future))
-        return prepared.result(await future)
+        """Run one input; raises an EdgemeshError that says what the job ended in.
+
+        Where the model gets other content meanwhile the input is prepared and submitted once more.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + (timeout or self._timeout)
+        replaced = 0
+        while True:
+            manifest = self._known(model) or await self.manifest(model)
+            prepared = _Preparation(manifest, given)
+            future: asyncio.Future[JobEnded] = loop.create_future()
+            self._submit(prepared.job(ends - loop.time(), None, route), _setting(future))
+            if future.done():  # who tries again and again would leave nothing else a turn of the loop
+                await asyncio.sleep(0)
+            ended = await future
+            replaced += 1
+            if ended.code != ReplacedError.code or replaced > 1:
+                return prepared.result(ended)
 
     async def stream(
         self,
@@ -204,21 +226,23 @@ class AsyncClient:
         """
         name = new_stream() if latest else None
         loop = asyncio.get_running_loop()
-        manifest = await self.manifest(model)
         under_way: deque[tuple[_Preparation, asyncio.Future[JobEnded]]] = deque()
         for given in inputs:
             if len(under_way) >= window:
                 prepared, future = under_way.popleft()
                 async for result in _unless_superseded(prepared, future):
                     yield result
-            prepared = _Preparation(manifest, given)
+            prepared = _Preparation(self._known(model) or await self.manifest(model), given)
             future = loop.create_future()
-            job = _job(model, prepared.section, timeout or self._timeout, name, None)
-            self._submit(job, _setting(future))
+            self._submit(prepared.job(timeout or self._timeout, name, None), _setting(future))
             under_way.append((prepared, future))
         for prepared, future in under_way:
             async for result in _unless_superseded(prepared, future):
                 yield result
+
+    def _known(self, model: str) -> Manifest | None:
+        assert self._session is not None, "open the client first"
+        return self._session.known(model)
 
     def _submit(self, job: JobSubmitted, ended: Any) -> None:
         assert self._session is not None, "open the client first"
@@ -260,19 +284,22 @@ class Client:
             broker, mesh=mesh, origin=origin, device_directory=device_directory, timeout=timeout
         )
         self._loop = SharedLoop("edgemesh-client")
-        self._manifests: dict[str, Manifest] = {}
         try:
             self._loop.run_coroutine(self._twin.open())
-        except EdgemeshError:
+        except BaseException:  # interrupted, too
             self.close()
             raise
 
     def close(self) -> None:
-        """Disconnect and end the thread."""
+        """Disconnect and end the thread; jobs under way end in an error, and later calls in RuntimeError."""
         if self._loop.closed:
             return
-        self._loop.run_coroutine(self._twin.close())
-        self._loop.close()
+        try:
+            self._loop.run_coroutine(self._twin.close())
+        except LoopClosedError:
+            pass  # another thread was faster
+        finally:
+            self._loop.close()
 
     def __enter__(self) -> Client:
         return self
@@ -282,9 +309,7 @@ class Client:
 
     def manifest(self, model: str) -> Manifest:
         """The model's manifest; raises UnknownModelError."""
-        found = self._loop.run_coroutine(self._twin.manifest(model))
-        self._manifests[model] = found
-        return found
+        return self._loop.run_coroutine(self._twin.manifest(model))
 
     def infer(
         self,
@@ -294,9 +319,18 @@ class Client:
         timeout: float | None = None,
         route: Sequence[Hop] | None = None,
     ) -> Result:
-        """Run one input; raises an EdgemeshError that says what the job ended in."""
-        prepared, job, future = self._job(model, given, timeout, None, route)
-        return prepared.result(self._loop.run(lambda: self._twin._submit(job, future.set_result), future))
+        """Run one input; raises an EdgemeshError that says what the job ended in.
+
+        Where the model gets other content meanwhile the input is prepared and submitted once more.
+        """
+        ends = time.monotonic() + (timeout or self._timeout)
+        replaced = 0
+        while True:
+            prepared, job, future = self._job(model, given, ends - time.monotonic(), None, route)
+            ended = self._loop.run(partial(self._twin._submit, job, future.set_result), future)
+            replaced += 1
+            if ended.code != ReplacedError.code or replaced > 1:
+                return prepared.result(ended)
 
     def stream(
         self,
@@ -333,16 +367,16 @@ class Client:
 
         Of the jobs of one ``stream`` (see ``new_stream``) a newer one replaces an older one that still waits.
         """
-        prepared, job, future = self._job(model, given, timeout, stream, route)
+        prepared, job, future = self._job(model, given, timeout or self._timeout, stream, route)
         # No coroutine per job: a task costs as much as the rest of a small hop.
         self._loop.call(lambda: self._twin._submit(job, future.set_result), future)
         return PendingResult(prepared, future)
 
     def _job(
-        self, model: str, given: Input, timeout: float | None, stream: str | None, route: Sequence[Hop] | None
+        self, model: str, given: Input, left: float, stream: str | None, route: Sequence[Hop] | None
     ) -> tuple[_Preparation, JobSubmitted, Future[JobEnded]]:
-        prepared = _Preparation(self._manifests.get(model) or self.manifest(model), given)
-        return prepared, _job(model, prepared.section, timeout or self._timeout, stream, route), Future()
+        prepared = _Preparation(self._twin._known(model) or self.manifest(model), given)
+        return prepared, prepared.job(left, stream, route), Future()
 
 
 @dataclass(frozen=True)
@@ -368,10 +402,3 @@ def _unless_replaced(pending: PendingResult) -> Iterator[Result]:
     except SupersededError:
         return
     yield result
-
-
-def _job(
-    model: str, section: bytes, left: float, stream: str | None, route: Sequence[Hop] | None
-) -> JobSubmitted:
-    name = f"j{secrets.token_hex(8)}"
-    return JobSubmitted(name, model, section, float(left), stream, None if route is None else tuple(route))

@@ -37,18 +37,23 @@ class ContentActions:
         }
 
     def _find(self, action: FindContent) -> None:
-        manifest = action.manifest
-        if self._store.has(manifest.digest):
-            self._loop.call_soon(self._deliver, ContentStored(manifest.digest))
+        manifest, digest = action.manifest, action.manifest.digest
+        if self._store.has(digest):
+            self._loop.call_soon(self._deliver, ContentStored(digest))
             return
 
-        def found(chunks: frozenset[int]) -> None:
-            if len(chunks) == len(manifest.chunks):
-                self._finish(action.manifest.digest, lambda: self._store.finish(manifest))
-            else:
-                self._deliver(ContentFound(manifest.digest, chunks))
+        def look() -> frozenset[int]:
+            return frozenset() if self._store.verify(digest) else self._store.partial_chunks(manifest)
 
-        self._in_thread(manifest.digest, lambda: self._store.partial_chunks(manifest), found)
+        def found(chunks: frozenset[int]) -> None:
+            if self._store.has(digest):  # asked here, because it may have been dropped meanwhile
+                self._deliver(ContentStored(digest))
+            elif len(chunks) == len(manifest.chunks):
+                self._finish(digest, lambda: self._store.finish(manifest))
+            else:
+                self._deliver(ContentFound(digest, chunks))
+
+        self._in_thread(digest, look, found)
 
     def _store_chunk(self, action: StoreChunk) -> None:
         try:
@@ -69,7 +74,7 @@ class ContentActions:
         data = self._store.read_chunk(action.digest, action.index, action.chunk_bytes)
         if data is not None:
             header = ChunkHeader(action.digest, action.index)
-            self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0))
+            self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0, bulk=True))
 
     def _in_thread(self, digest: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         future = self._loop.run_in_executor(None, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -22,6 +23,8 @@ class ContentStore:
     def __init__(self, directory: Path) -> None:
         self._models = directory / "models"
         self._profiles = directory / "profiles"
+        self._verified: set[str] = set()
+        """Digests of what this process wrote or hashed; a loss of power may have torn what is older."""
         self._models.mkdir(parents=True, exist_ok=True)
         self._profiles.mkdir(parents=True, exist_ok=True)
 
@@ -30,14 +33,33 @@ class ContentStore:
         return self._models / digest
 
     def has(self, digest: str) -> bool:
-        """Whether the whole content is there; it was verified when it came."""
-        return self.path(digest).exists()
+        """Whether the whole content is there, and was written or verified by this process."""
+        return digest in self._verified and self.path(digest).exists()
+
+    def verify(self, digest: str) -> bool:
+        """Whether the whole content is there and right (reads all of it); what is wrong becomes partial."""
+        path = self.path(digest)
+        # It may be dropped meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if _digest_of(path) == digest:
+                self._verified.add(digest)
+                return True
+            _log.warning(
+                "the content %s on disk is damaged: what is wrong of it is fetched again", digest[:20]
+            )
+            if path.is_symlink():
+                path.unlink()  # chunks would be written to a file that is not ours
+            else:
+                os.replace(path, self._part(digest))
+        return False
 
     def put(self, content: bytes, digest: str) -> None:
         """Store whole content."""
-        part = self._part(digest)
-        part.write_bytes(content)
-        os.replace(part, self.path(digest))
+        with self._part(digest).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self._name(digest)
 
     def partial_chunks(self, manifest: Manifest) -> frozenset[int]:
         """Chunks of an interrupted fetch that have their digest (one read of what is there)."""
@@ -63,14 +85,12 @@ class ContentStore:
     def finish(self, manifest: Manifest) -> bool:
         """Verify the whole and move it to its place; False, and thrown away, when it is not the content."""
         part = self._part(manifest.digest)
-        digest = hashlib.sha256()
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != manifest.digest:
+        if _digest_of(part) != manifest.digest:
             part.unlink()
             return False
-        os.replace(part, self.path(manifest.digest))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # what was hashed may be in memory only
+        self._name(manifest.digest)
         return True
 
     def read_chunk(self, digest: str, index: int, chunk_bytes: int) -> bytes | None:
@@ -84,6 +104,7 @@ class ContentStore:
 
     def drop(self, digest: str) -> None:
         """Delete content and what was begun of it."""
+        self._verified.discard(digest)
         self.path(digest).unlink(missing_ok=True)
         self._part(digest).unlink(missing_ok=True)
 
@@ -104,8 +125,26 @@ class ContentStore:
         except OSError as error:
             _log.warning("cannot keep the profile of %s: %s", profile.digest[:20], error.strerror)
 
+    def _name(self, digest: str) -> None:
+        """Give whole content on disk its name, so that it has it after a loss of power, too."""
+        os.replace(self._part(digest), self.path(digest))
+        self._verified.add(digest)
+        directory = os.open(self._models, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
     def _part(self, digest: str) -> Path:
         return self._models / f"{digest}.part"
 
     def _profile_path(self, digest: str, threads: int) -> Path:
         return self._profiles / f"{digest}-{threads}.json"
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -7,6 +7,7 @@ need not wait for the agent between the two.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from edgemesh.roles.events import (
 from edgemesh.runtime.channel import PREFIX, Buffer, pack_message, widen
 from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
+_log = logging.getLogger("edgemesh")
 _RESTART_SECONDS = 1.0
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
 
@@ -77,26 +79,29 @@ class ExecutorProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the executor that runs now."""
+        """Process id of the executor that runs now; None where there is none."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start the process; it has nothing open."""
+        """Start the process; it has nothing open. Raises OSError where the system has none to give."""
         ours, theirs = socket.socketpair()
-        widen(ours)
-        ours.setblocking(False)
         # New for each process: what a crash left in the old one stays with it.
-        self._shared = shared_bodies()
-        inherited = [theirs.fileno()] + ([] if self._shared is None else [self._shared.descriptor])
-        command = [sys.executable, "-m", "edgemesh.runtime.worker_process", str(theirs.fileno())]
-        command += ["-1" if self._shared is None else str(self._shared.descriptor), str(self._threads)]
-        if self._turns is not None:
-            command.append(str(self._turns))
-        self._process = subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)
-        theirs.close()
-        self._socket = ours
+        shared = shared_bodies()
+        try:
+            widen(ours)
+            ours.setblocking(False)
+            self._loop.add_reader(ours, self._readable)
+            self._process = self._started(theirs.fileno(), None if shared is None else shared.descriptor)
+        except OSError:
+            self._loop.remove_reader(ours)
+            ours.close()
+            if shared is not None:
+                shared.close()
+            raise
+        finally:
+            theirs.close()
+        self._shared, self._socket = shared, ours
         self._started_at = time.monotonic()
-        self._loop.add_reader(ours, self._readable)
         # Before jobs that came while there was no process.
         opens = [_open_request(path, manifest) for path, manifest in self._models.values()]
         self._urgent.extendleft(reversed(opens))
@@ -142,6 +147,14 @@ class ExecutorProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()  # in the middle of a long run
                 self._process.wait()
+
+    def _started(self, channel: int, shared: int | None) -> subprocess.Popen[bytes]:
+        inherited = [channel] + ([] if shared is None else [shared])
+        command = [sys.executable, "-m", "edgemesh.runtime.worker_process", str(channel)]
+        command += ["-1" if shared is None else str(shared), str(self._threads)]
+        if self._turns is not None:
+            command.append(str(self._turns))
+        return subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)
 
     def _next(self) -> None:
         """Send what the executor should have now."""
@@ -224,6 +237,7 @@ class ExecutorProcess:
         self._writing = False
         self._close_channel()
         code = self._process.wait()
+        self._process = None
         self._urgent.clear()
         self._patient.clear()
         digest = getattr(self._sent[0].action, "digest", None) if self._sent else None
@@ -244,9 +258,17 @@ class ExecutorProcess:
             self._shared.close()
             self._shared = None
 
-    def _restart(self) -> None:
-        if not self._closing:
+    def _restart(self, said: str = "") -> None:
+        """Try until it works: a system that is short of processes, files or memory now may not be later."""
+        if self._closing:
+            return
+        try:
             self.start()
+        except OSError as error:
+            text = error.strerror or str(error)
+            if text != said:
+                _log.warning("cannot start the executor: %s; tried again every %g s", text, _RESTART_SECONDS)
+            self._loop.call_later(_RESTART_SECONDS, self._restart, text)
 
 
 class _Incoming:

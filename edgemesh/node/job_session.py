@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edgemesh.errors import BrokerError, UnknownModelError
+from edgemesh.errors import BrokerError, InputError, ReplacedError, UnknownModelError
 from edgemesh.node.local_lane import Frames, connect_lane, pack_job
 from edgemesh.node.shell import Shell
 from edgemesh.protocol.manifest import Manifest
@@ -21,8 +21,12 @@ from edgemesh.transport.connection import NOBODY_LISTENS
 from edgemesh.transport.session import SessionSettings
 
 Ended = Callable[[JobEnded], None]
-_CLOSED = "the client was closed while the job was under way"
+_CLOSED = "the client was closed"
+_CLOSED_MEANWHILE = f"{_CLOSED} while the job was under way"
 _AGENT_ENDED = "the device's agent ended: submit the job again when it is back"
+_RETRY_SECONDS = 0.1
+_OUT_OF_DATE = frozenset({ReplacedError.code, UnknownModelError.code, InputError.code})
+"""What a job may end in whose input was prepared for another model than there is now."""
 
 
 class JobSession(Protocol):
@@ -36,8 +40,12 @@ class JobSession(Protocol):
         """The model's manifest; raises UnknownModelError when the mesh has none in time."""
         ...
 
+    def known(self, model: str) -> Manifest | None:
+        """The model's manifest as far as it is known without asking; may be called from any thread."""
+        ...
+
     def submit(self, job: JobSubmitted, ended: Ended) -> None:
-        """Submit a job; ``ended`` is called once."""
+        """Submit a job; ``ended`` is called once, at once where the session was closed."""
         ...
 
     async def close(self) -> None:
@@ -60,6 +68,7 @@ class BrokerSession:
         self.shell = Shell(self.role, self._topics, loop)
         self.shell.handle_also({JobEnded: self._ended})
         self._waiting: dict[str, Ended] = {}
+        self._closing = False
 
     async def open(self, timeout: float) -> None:
         """Connect; raises BrokerError when nobody answers in time."""
@@ -69,24 +78,36 @@ class BrokerSession:
     async def manifest(self, model: str, timeout: float) -> Manifest:
         """The model's manifest; raises UnknownModelError when the mesh has none in time."""
         ends = self._loop.time() + timeout
-        while model not in self.role.view.manifests:
+        while True:
+            if self._closing:
+                raise BrokerError(_CLOSED)
+            if model in self.role.view.manifests:
+                return self.role.view.manifests[model]
             if self._loop.time() > ends:
                 known = ", ".join(sorted(self.role.view.manifests)) or "none"
                 raise UnknownModelError(
                     f"no model {model} in mesh {self._mesh} (known: {known}): add it with  edgemesh model add"
                 )
             await asyncio.sleep(0.01)
-        return self.role.view.manifests[model]
+
+    def known(self, model: str) -> Manifest | None:
+        """The one in force: the mesh says when it changes."""
+        return self.role.view.manifests.get(model)
 
     def submit(self, job: JobSubmitted, ended: Ended) -> None:
         """Submit a job; ``ended`` is called once."""
+        if self._closing:
+            ended(_lost(job.job, _CLOSED))
+            return
         self._waiting[job.job] = ended
         self.shell.deliver(job)
 
     async def close(self) -> None:
         """Disconnect; jobs under way end in an error."""
-        await self.shell.close([])
-        _end_all(self._waiting, _CLOSED)
+        self._closing = True
+        _end_all(self._waiting, _CLOSED_MEANWHILE)
+        # Who closes may be cancelled meanwhile, and what is half closed would stay.
+        await asyncio.shield(self._loop.create_task(self.shell.close([])))
 
     def _ended(self, action: JobEnded) -> None:
         ended = self._waiting.pop(action.job, None)
@@ -117,7 +138,10 @@ async def connect_in_time(
 
 
 class LaneSession:
-    """Over the local lane: jobs arise on the device whose agent runs on this machine."""
+    """Over the local lane: jobs arise on the device whose agent runs on this machine.
+
+    Where the agent ends, so do jobs under way; later ones run once it is back.
+    """
 
     def __init__(self, lane: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._path = lane
@@ -125,54 +149,97 @@ class LaneSession:
         self._frames: Frames | None = None
         self._waiting: dict[str, Ended] = {}
         self._manifests: dict[str, list[asyncio.Future[Manifest | None]]] = {}
+        self._known: dict[str, Manifest] = {}
+        self._reopening: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def open(self, timeout: float) -> None:
         """Connect; raises BrokerError when no agent listens in time."""
         ends = self._loop.time() + timeout
         while True:
             try:
-                self._frames = await connect_lane(
-                    self._path, self._loop, self._ended, self._manifest_came, self._closed
-                )
+                await self._connect()
                 return
             except BrokerError:
-                if self._loop.time() > ends:
+                if self._closing or self._loop.time() > ends:
                     raise
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def manifest(self, model: str, timeout: float) -> Manifest:
         """The model's manifest; raises UnknownModelError when the agent knows none in time."""
-        assert self._frames is not None
         ends = self._loop.time() + timeout
         while self._loop.time() < ends:
+            if self._closing:
+                raise BrokerError(_CLOSED)
+            frames = self._usable()
+            if frames is None:
+                await asyncio.sleep(0)  # who asks again and again would leave nothing else a turn of the loop
+                raise BrokerError(_AGENT_ENDED)
             future: asyncio.Future[Manifest | None] = self._loop.create_future()
             self._manifests.setdefault(model, []).append(future)
-            self._frames.send(pack_message({"manifest": model}))
+            frames.send(pack_message({"manifest": model}))
             try:
                 found = await asyncio.wait_for(future, max(0.1, ends - self._loop.time()))
             except asyncio.TimeoutError:
                 raise BrokerError(f"the device's agent does not answer at {self._path}") from None
             if found is not None:
+                self._known[model] = found
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_RETRY_SECONDS)
         raise UnknownModelError(f"this device knows no model {model}: add it with  edgemesh model add")
+
+    def known(self, model: str) -> Manifest | None:
+        """The one that was asked for last, until a job says that it is out of date."""
+        return self._known.get(model)
 
     def submit(self, job: JobSubmitted, ended: Ended) -> None:
         """Submit a job; ``ended`` is called once."""
-        assert self._frames is not None and self._frames.transport is not None
-        if self._frames.transport.is_closing():
-            ended(_lost(job.job, _AGENT_ENDED))
+        frames = self._usable()
+        if self._closing or frames is None:
+            ended(_lost(job.job, _CLOSED if self._closing else _AGENT_ENDED))
             return
         self._waiting[job.job] = ended
-        self._frames.send(pack_job(job))
+        frames.send(pack_job(job))
 
     async def close(self) -> None:
         """Disconnect; jobs under way end in an error."""
+        self._closing = True
+        if self._reopening is not None:
+            self._reopening.cancel()
         if self._frames is not None and self._frames.transport is not None:
             self._frames.transport.close()
-        _end_all(self._waiting, _CLOSED)
+        self._end(_CLOSED_MEANWHILE, _CLOSED)
+
+    async def _connect(self) -> None:
+        """Try once; raises BrokerError."""
+        frames = await connect_lane(
+            self._path, self._loop, self._ended, self._manifest_came, self._agent_gone
+        )
+        assert frames.transport is not None
+        if self._closing or frames.transport.is_closing():
+            frames.transport.close()
+            raise BrokerError(_CLOSED if self._closing else _AGENT_ENDED)
+        self._frames = frames
+
+    async def _reopen(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                await self._connect()
+                return
+            except BrokerError:
+                continue
+
+    def _usable(self) -> Frames | None:
+        """None while no agent is there, and between the end of a transport and the news of it."""
+        frames = self._frames
+        if frames is None or frames.transport is None or frames.transport.is_closing():
+            return None
+        return frames
 
     def _ended(self, ended: JobEnded) -> None:
+        if ended.code in _OUT_OF_DATE:
+            self._known.pop(ended.model, None)
         waiting = self._waiting.pop(ended.job, None)
         if waiting is not None:
             waiting(ended)
@@ -182,8 +249,22 @@ class LaneSession:
             if not future.done():
                 future.set_result(manifest)
 
-    def _closed(self) -> None:
-        _end_all(self._waiting, _AGENT_ENDED)
+    def _agent_gone(self) -> None:
+        if self._frames is None:
+            return  # who connects sees it
+        self._frames = None
+        if not self._closing:
+            self._reopening = self._loop.create_task(self._reopen())
+        self._end(_AGENT_ENDED, _AGENT_ENDED)
+
+    def _end(self, jobs: str, questions: str) -> None:
+        """End what waits with these texts."""
+        _end_all(self._waiting, jobs)
+        while self._manifests:
+            _, futures = self._manifests.popitem()
+            for future in futures:
+                if not future.done():
+                    future.set_exception(BrokerError(questions))
 
 
 def _end_all(waiting: dict[str, Ended], text: str) -> None:

@@ -21,6 +21,7 @@ from edgemesh.errors import BrokerError, DecodeError
 from edgemesh.protocol import limits
 from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.fields import from_plain, to_plain
+from edgemesh.protocol.ids import is_digest
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import JobEnded
@@ -46,6 +47,8 @@ def pack_job(job: JobSubmitted) -> list[Any]:
     header = {"job": job.job, "model": job.model, "left": job.left, "stream": job.stream}
     if job.route is not None:
         header["route"] = [to_plain(hop) for hop in job.route]
+    if job.digest is not None:
+        header["digest"] = job.digest
     return pack_message(header, [job.section])
 
 
@@ -53,11 +56,13 @@ def unpack_job(header: dict[str, Any], body: memoryview) -> JobSubmitted:
     """The submission; raises DecodeError."""
     route = header.get("route")
     texts = [header.get("job"), header.get("model")]
-    left, stream = header.get("left"), header.get("stream")
+    left, stream, digest = header.get("left"), header.get("stream"), header.get("digest")
     if not all(isinstance(text, str) for text in texts) or not isinstance(left, float):
         raise DecodeError("a job on the local lane lacks its id, model or deadline")
+    if digest is not None and not is_digest(digest):
+        raise DecodeError("a job on the local lane names content by what is no digest")
     hops = None if route is None else tuple(from_plain(Hop, hop) for hop in route)
-    return JobSubmitted(texts[0], texts[1], body, left, stream, hops)  # type: ignore[arg-type]
+    return JobSubmitted(texts[0], texts[1], body, left, stream, hops, digest)  # type: ignore[arg-type]
 
 
 def pack_ended(ended: JobEnded) -> list[Any]:
@@ -72,6 +77,7 @@ def pack_ended(ended: JobEnded) -> list[Any]:
         "timings": [to_plain(timing) for timing in ended.timings],
         "attempts": ended.attempts,
         "predicted": ended.predicted,
+        "digest": ended.digest,
     }
     return pack_message(header, [ended.section])
 
@@ -89,6 +95,7 @@ def unpack_ended(header: dict[str, Any], body: memoryview) -> JobEnded:
         tuple(from_plain(Timing, timing) for timing in header["timings"]),
         header["attempts"],
         header["predicted"],
+        header.get("digest", ""),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,22 +18,27 @@ _IDLE_SECONDS = 0.05
 """How long nobody drives the loop before its thread does: callers that come sooner find it free."""
 
 
+class LoopClosedError(RuntimeError):
+    """Nothing runs on the loop any more: a bug of who uses it, or another thread closed it meanwhile."""
+
+
 class SharedLoop:
     """At any time one thread drives the loop; what runs on it needs no locks."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
+        self._name = name
         self._turn = threading.Lock()
         """Held by whoever drives."""
         self._lock = threading.Lock()
-        """Of the three fields below."""
+        """Of the three fields below; whatever the loop is to run is handed to it with this lock."""
         self._led = False
         """A caller drives, or is about to."""
-        self._followed = 0
+        self._followed: set[Future[Any]] = set()
         """What others wait for, and the loop's own thread therefore works on."""
+        self._closing = False
         self._turns = 0
         self._needed = threading.Event()
-        self._closing = False
         self._thread = threading.Thread(target=self._attend, name=name, daemon=True)
         self._thread.start()
 
@@ -43,11 +48,16 @@ class SharedLoop:
         return self._closing
 
     def call(self, function: Callable[[], object], until: Future[Any]) -> None:
-        """Have the loop call ``function``, and drive it until ``until`` is done; returns at once."""
+        """Have the loop call ``function``, and drive it until ``until`` is done; returns at once.
+
+        Like ``run`` and ``run_coroutine`` it raises LoopClosedError once the loop is closed; what has not
+        ended by then fails with it.
+        """
         with self._lock:
-            self._followed += 1
+            self._check_open()
+            self._followed.add(until)
+            self.loop.call_soon_threadsafe(function)
         until.add_done_callback(self._followed_to_its_end)
-        self.loop.call_soon_threadsafe(function)
         self._needed.set()
 
     def run(self, function: Callable[[], object], until: Future[T]) -> T:
@@ -59,27 +69,44 @@ class SharedLoop:
         return until.result()
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine that runs on the loop."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        self.call(_nothing, future)
-        return future.result()
+        """Wait for a coroutine that runs on the loop; it is cancelled when the loop is closed."""
+        try:
+            with self._lock:
+                self._check_open()
+                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+                self._followed.add(future)
+        except LoopClosedError:
+            coroutine.close()
+            raise
+        future.add_done_callback(self._followed_to_its_end)
+        self._needed.set()
+        try:
+            return future.result()
+        except CancelledError:
+            raise self._closed_error() from None
 
     def close(self) -> None:
-        """End the thread and the loop."""
-        self._closing = True
+        """End the thread and the loop; whoever still waits for something on it is told."""
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
         self._needed.set()
-        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        with self._turn:
-            self.loop.close()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise self._closed_error()
+
+    def _closed_error(self) -> LoopClosedError:
+        return LoopClosedError(f"{self._name} was closed")
 
     def _leads(self) -> bool:
         """Whether the caller may drive the loop: nobody else waits, and it drives no other one."""
-        if self._closing:
-            raise RuntimeError("the loop is closed")
         if asyncio._get_running_loop() is not None:
             return False
         with self._lock:
+            self._check_open()
             if self._led or self._followed:
                 return False
             self._led = True
@@ -92,9 +119,13 @@ class SharedLoop:
             if not held:
                 self.loop.call_soon_threadsafe(self.loop.stop)  # the thread sees that it is led, and lets go
                 held = self._turn.acquire()
+            self._check_open()
             function()
             until.add_done_callback(lambda _: self.loop.stop())
+            # Also for what is done: callers that try again and again would leave nothing else a turn.
+            self.loop.run_forever()
             while not until.done():  # a stop that was meant for the thread may come late
+                self._check_open()
                 self.loop.run_forever()
         finally:
             self._turns += 1
@@ -102,9 +133,9 @@ class SharedLoop:
             if held:
                 self._turn.release()
 
-    def _followed_to_its_end(self, _: Future[Any]) -> None:
+    def _followed_to_its_end(self, until: Future[Any]) -> None:
         with self._lock:
-            self._followed -= 1
+            self._followed.discard(until)
 
     def _attend(self) -> None:
         while not self._closing:
@@ -115,7 +146,22 @@ class SharedLoop:
             with self._turn:
                 while not self._led and not self._closing:
                     self.loop.run_forever()
+        with self._turn:
+            self._end()
 
-
-def _nothing() -> None:
-    pass
+    def _end(self) -> None:
+        """Run what was handed over before the close, and end what would go on."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+        while tasks := asyncio.all_tasks(self.loop):
+            for task in tasks:
+                task.cancel()
+            ended = self.loop.create_task(asyncio.wait(tasks))
+            ended.add_done_callback(lambda _: self.loop.stop())
+            while not ended.done():  # a stop of a caller that was about to drive may come late
+                self.loop.run_forever()
+        self.loop.close()
+        with self._lock:
+            unset = [future for future in self._followed if not future.done()]
+        for future in unset:
+            future.set_exception(self._closed_error())

@@ -31,6 +31,8 @@ class Publish:
     resend: bool = True
     """Whether the next connection sends it again where this one broke before the broker acknowledged it. Not
     where the role does so itself: on a slow link two of each would be too many."""
+    bulk: bool = False
+    """Whether other messages of this connection may overtake it while it waits to be written."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class FirstHop:
             expiry=max(1.0, left),
             token=f"{'work' if receipt else 'sent'}:{job.job}:{attempt}:0",
             resend=False,
+            bulk=True,
         )
 
     def _wants_receipt(self, peer: str, now: float) -> bool:

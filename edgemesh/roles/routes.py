@@ -32,7 +32,7 @@ class RouteChooser:
     """Prepare, then switch: a new assignment is obeyed when its devices are ready or the old one is dead."""
 
     def __init__(self, view: MeshView, origin: str, here: str | None = None) -> None:
-        """``here`` is the device that asks, if it is one: its own heartbeats may wait behind what it sends."""
+        """``here`` is the device that asks, if it is one: its heartbeats may wait behind what it sends."""
         self._view = view
         self._origin = origin
         self._here = here

@@ -128,8 +128,8 @@ class Worker:
 
     def expect(self, digest: str, start: int, stop: int, seconds: float) -> None:
         """What a partition is predicted to take before it ever ran here."""
-        if len(self._typical) < _REMEMBERED_PARTITIONS:
-            self._typical.setdefault((digest, start, stop), seconds)
+        if (digest, start, stop) not in self._typical:
+            self._remember((digest, start, stop), seconds)
 
     # --- events ------------------------------------------------------------------------------------------
 
@@ -313,7 +313,7 @@ class Worker:
         # A requester sends its own jobs anew when its connection is back; those of others are in our hands.
         others = header.requester != self.device
         topic = self._addresses.of("work", following)
-        return Publish(topic, payload, qos=1, expiry=left, token=token, resend=others)
+        return Publish(topic, payload, qos=1, expiry=left, token=token, resend=others, bulk=True)
 
     def _failed(self, event: RunFailed, now: float) -> list[Action]:
         task = self._running
@@ -381,5 +381,10 @@ class Worker:
         known = self._typical.get(partition)
         if known is not None:
             self._typical[partition] = 0.7 * known + 0.3 * seconds
-        elif len(self._typical) < _REMEMBERED_PARTITIONS:
-            self._typical[partition] = seconds
+        else:
+            self._remember(partition, seconds)
+
+    def _remember(self, partition: Partition, seconds: float) -> None:
+        if len(self._typical) >= _REMEMBERED_PARTITIONS:
+            del self._typical[next(iter(self._typical))]  # of a model that is long gone, most likely
+        self._typical[partition] = seconds

@@ -127,9 +127,8 @@ class Disk:
             return None
         at = action.index * action.chunk_bytes
         data = self.whole[action.digest][1][at : at + action.chunk_bytes]
-        return Publish(
-            action.topic, encode_chunk(ChunkHeader(action.digest, action.index), data), expiry=10.0
-        )
+        payload = encode_chunk(ChunkHeader(action.digest, action.index), data)
+        return Publish(action.topic, payload, expiry=10.0, bulk=True)
 
     def drop(self, digest: str) -> None:
         """Delete content."""

@@ -1,4 +1,4 @@
-"""Content on a disk that fills up: a small tmpfs."""
+"""Content on a disk that fills up (a small tmpfs), and content that a loss of power tore."""
 
 from __future__ import annotations
 
@@ -6,21 +6,52 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgemesh.node import content_store as content_store_module
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.protocol.presence import Profile
-from edgemesh.roles.actions import FindContent, StoreChunk
+from edgemesh.roles.actions import DropContent, FindContent, StoreChunk
 from edgemesh.roles.events import ContentFound, ContentStored, ContentUnwritable, Event
 from edgemesh.simulation.models import made_up_model
 
 _SIZE = 100_000
 MODEL, CONTENT = made_up_model(content_bytes=3 * _SIZE, chunk_bytes=_SIZE)
+WAIT = 30.0
+
+Story = Callable[[ContentActions, "asyncio.Queue[Event]"], Awaitable[None]]
+
+
+def _tell(store: ContentStore, story: Story) -> None:
+    async def told() -> None:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        actions = ContentActions(store, asyncio.get_running_loop(), events.put_nowait, lambda message: None)
+        await story(actions, events)
+
+    asyncio.run(asyncio.wait_for(told(), WAIT))
+
+
+def _found(store: ContentStore) -> Event:
+    """What is said of the content on disk."""
+    said: list[Event] = []
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        actions.handlers()[FindContent](FindContent(MODEL))
+        said.append(await events.get())
+
+    _tell(store, story)
+    return said[0]
+
+
+def _keep(actions: ContentActions, index: int) -> None:
+    data = CONTENT[index * _SIZE : (index + 1) * _SIZE]
+    actions.handlers()[StoreChunk](StoreChunk(MODEL, index, data, index == 2))
 
 
 @pytest.fixture
@@ -38,26 +69,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_what_the_disk_does_not_take_is_said_and_what_it_took_stays(small_disk: Path) -> None:
     store = ContentStore(small_disk)
 
-    async def told() -> None:
-        events: asyncio.Queue[Event] = asyncio.Queue()
-        actions = ContentActions(store, asyncio.get_running_loop(), events.put_nowait, lambda message: None)
-        handlers = actions.handlers()
-
-        def keep(index: int) -> None:
-            data = CONTENT[index * _SIZE : (index + 1) * _SIZE]
-            handlers[StoreChunk](StoreChunk(MODEL, index, data, index == 2))
-
-        keep(0)
-        keep(1)
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        _keep(actions, 0)
+        _keep(actions, 1)
         assert await events.get() == ContentUnwritable(MODEL.digest, "No space left on device")
         subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
-        handlers[FindContent](FindContent(MODEL))
+        actions.handlers()[FindContent](FindContent(MODEL))
         assert await events.get() == ContentFound(MODEL.digest, frozenset({0}))
-        keep(1)
-        keep(2)
+        _keep(actions, 1)
+        _keep(actions, 2)
         assert await events.get() == ContentStored(MODEL.digest)
 
-    asyncio.run(asyncio.wait_for(told(), 30.0))
+    _tell(store, story)
     assert store.path(MODEL.digest).read_bytes() == CONTENT
 
 
@@ -74,3 +97,121 @@ def test_a_profile_that_the_disk_does_not_take_is_not_kept(
 
     assert store.profile(MODEL.digest, "2.14", 1) == profile
     assert "No space left on device" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("torn", "right"),
+    [
+        (b"", frozenset()),
+        (bytes(len(CONTENT)), frozenset()),
+        (CONTENT[: 2 * _SIZE], frozenset({0, 1})),
+        (CONTENT[:_SIZE] + bytes(_SIZE) + CONTENT[2 * _SIZE :], frozenset({0, 2})),
+    ],
+    ids=["empty", "zeros", "short", "a hole"],
+)
+def test_torn_content_is_not_believed_and_its_right_chunks_are_kept(
+    torn: bytes, right: frozenset[int], tmp_path: Path
+) -> None:
+    store = ContentStore(tmp_path)
+    store.path(MODEL.digest).write_bytes(torn)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        actions.handlers()[FindContent](FindContent(MODEL))
+        assert await events.get() == ContentFound(MODEL.digest, right)
+        for index in range(3):
+            if index not in right or index == 2:
+                _keep(actions, index)
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+    assert store.path(MODEL.digest).read_bytes() == CONTENT
+
+
+def test_content_of_an_earlier_process_is_hashed_once_and_not_by_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ContentStore(tmp_path)
+    store.path(MODEL.digest).write_bytes(CONTENT)
+    threads: list[threading.Thread] = []
+    hashed = content_store_module._digest_of
+
+    def noted(path: Path) -> str:
+        threads.append(threading.current_thread())
+        return hashed(path)
+
+    monkeypatch.setattr(content_store_module, "_digest_of", noted)
+
+    assert _found(store) == ContentStored(MODEL.digest)
+    assert len(threads) == 1 and threads[0] is not threading.current_thread()
+    assert _found(store) == ContentStored(MODEL.digest)
+    assert len(threads) == 1
+
+
+def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = ContentStore(tmp_path / "put"), ContentStore(tmp_path / "fetched")
+    store.put(CONTENT, MODEL.digest)
+    for index in range(3):
+        other.write_chunk(MODEL, index, CONTENT[index * _SIZE : (index + 1) * _SIZE])
+    assert other.finish(MODEL)
+    monkeypatch.delattr(content_store_module, "_digest_of")
+
+    assert _found(store) == _found(other) == ContentStored(MODEL.digest)
+
+
+def test_content_that_is_dropped_while_it_is_hashed_is_not_there(tmp_path: Path) -> None:
+    store = ContentStore(tmp_path)
+    store.path(MODEL.digest).write_bytes(CONTENT)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        handlers = actions.handlers()
+        handlers[FindContent](FindContent(MODEL))
+        handlers[DropContent](DropContent(MODEL.digest))
+        assert await events.get() == ContentFound(MODEL.digest, frozenset())
+
+    _tell(store, story)
+
+
+def test_a_file_that_is_only_linked_is_not_written_to(tmp_path: Path) -> None:
+    store, own = ContentStore(tmp_path / "store"), tmp_path / "own.tflite"
+    own.write_bytes(changed := b"x" + CONTENT[1:])
+    store.path(MODEL.digest).symlink_to(own)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        actions.handlers()[FindContent](FindContent(MODEL))
+        assert await events.get() == ContentFound(MODEL.digest, frozenset())
+        for index in range(3):
+            _keep(actions, index)
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+    assert own.read_bytes() == changed
+    assert store.path(MODEL.digest).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("way", ["put", "fetched"])
+def test_content_is_on_the_disk_before_it_has_its_name(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ContentStore(tmp_path)
+    if way == "fetched":
+        for index in range(3):
+            store.write_chunk(MODEL, index, CONTENT[index * _SIZE : (index + 1) * _SIZE])
+    done: list[str] = []
+    sync, replace_file = os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        done.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        sync(descriptor)
+
+    def noted_replace(old: Path, new: Path) -> None:
+        done.append(f"name {Path(new).name}")
+        replace_file(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    if way == "put":
+        store.put(CONTENT, MODEL.digest)
+    else:
+        assert store.finish(MODEL)
+
+    assert done == [f"sync {MODEL.digest}.part", f"name {MODEL.digest}", "sync models"]

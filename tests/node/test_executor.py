@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,6 +199,88 @@ def test_a_load_has_its_turn_although_jobs_never_end(tmp_path: Path) -> None:
         assert finished <= 3
 
     _with_executor(story)
+
+
+def _without_processes(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """The next ``number`` processes cannot be started; grows with each try, which may be the last one."""
+    begin, tries = subprocess.Popen, [0]
+
+    def refused(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
+        tries[0] += 1
+        if tries[0] <= number:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return begin(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    monkeypatch.setattr(executor_module, "_RESTART_SECONDS", 0.02)
+    return tries
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, manifest = _negating(tmp_path, 20_000)
+    values = _values(20_000, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(_run("first", manifest, values))
+        assert isinstance(await events.get(), RunFinished)
+        held = _descriptors()
+        tries = _without_processes(monkeypatch, 3)
+        assert executor.pid is not None
+        os.kill(executor.pid, signal.SIGKILL)
+        assert isinstance(await events.get(), ExecutorLost)
+        assert executor.pid is None
+        executor.submit(_run("second", manifest, values))
+        second = await events.get()
+
+        assert isinstance(second, RunFinished)
+        assert np.array_equal(decode_tensors(second.section)[0], -values)
+        assert tries == [4]
+        assert _descriptors() == held
+
+    _with_executor(story)
+    assert caplog.text.count("cannot start the executor") == 1  # the same each time
+    assert "Resource temporarily unavailable" in caplog.text
+
+
+def test_a_stopped_executor_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> None:
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        executor = ExecutorProcess(loop, 1, events.put_nowait)
+        executor.start()
+        tries = _without_processes(monkeypatch, 1_000_000)
+        assert executor.pid is not None
+        os.kill(executor.pid, signal.SIGKILL)
+        assert isinstance(await events.get(), ExecutorLost)
+        while not tries[0]:
+            await asyncio.sleep(0.001)
+        executor.stop()
+        before = tries[0]
+        await asyncio.sleep(0.1)  # five times the pause between two tries
+        assert tries[0] == before
+
+    asyncio.run(asyncio.wait_for(told(), _SECONDS))
+
+
+def test_a_first_start_that_fails_says_so_and_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> None:
+        executor = ExecutorProcess(asyncio.get_running_loop(), 1, lambda event: None)
+        _without_processes(monkeypatch, 1)
+        before = _descriptors()
+        with pytest.raises(BlockingIOError):
+            executor.start()
+        assert _descriptors() == before
+        executor.stop()
+
+    asyncio.run(told())
+
+
+def _descriptors() -> int:
+    """How many files and sockets this process holds open."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def _shared_descriptors() -> int:

@@ -136,9 +136,176 @@ def test_a_coroutine_runs_on_the_loop() -> None:
         assert shared.run_coroutine(story()) is shared.loop
 
 
+def test_what_is_due_has_its_turn_although_callers_need_none() -> None:
+    with shared_loop() as shared:
+        job = Job(shared)
+        shared.run(job.begin, job.future)  # the thread has let go of the loop
+        due: list[int] = []
+
+        def begin(number: int, future: Future[None]) -> None:
+            shared.loop.call_soon(due.append, number)
+            future.set_result(None)
+
+        for number in range(3):
+            future: Future[None] = Future()
+            shared.run(lambda: begin(number, future), future)
+            assert due == list(range(number + 1))
+
+
 def test_a_closed_loop_takes_nothing_more() -> None:
     shared = SharedLoop("shared")
     shared.close()
 
     with pytest.raises(RuntimeError, match="closed"):
         shared.run(lambda: None, Future())
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning", "error::RuntimeWarning")
+def test_a_closed_loop_refuses_calls_and_coroutines_too() -> None:
+    shared = SharedLoop("shared")
+    shared.close()
+    shared.close()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        shared.call(lambda: None, Future())
+    with pytest.raises(RuntimeError, match="closed"):
+        shared.run_coroutine(asyncio.sleep(0))
+
+
+class Held:
+    """Keeps the loop's thread busy until it is let go."""
+
+    def __init__(self, shared: SharedLoop) -> None:
+        self._busy, self._go_on = threading.Event(), threading.Event()
+        self._shared = shared
+        shared.loop.call_soon_threadsafe(self._hold)
+        assert self._busy.wait(WAIT)
+
+    def _hold(self) -> None:
+        self._busy.set()
+        self._go_on.wait(WAIT)
+
+    def close_and_let_go(self) -> None:
+        """Begin to close the loop while its thread is busy, and return once it is closed."""
+        closing = threading.Thread(target=self._shared.close, daemon=True)
+        closing.start()
+        while not self._shared.closed:
+            pass
+        self._go_on.set()
+        closing.join(WAIT)
+        assert not closing.is_alive()
+
+
+def test_what_was_called_before_the_close_still_runs() -> None:
+    shared = SharedLoop("shared")
+    held = Held(shared)
+    futures: list[Future[str]] = [Future() for _ in range(3)]
+    for future in futures:
+        shared.call(lambda future=future: future.set_result("done"), future)  # type: ignore[misc]
+    held.close_and_let_go()
+
+    assert [future.result(WAIT) for future in futures] == ["done"] * 3
+
+
+def test_who_waits_for_what_nobody_sets_any_more_is_told() -> None:
+    shared = SharedLoop("shared")
+    future: Future[str] = Future()
+    shared.call(lambda: None, future)
+    shared.close()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        future.result(WAIT)
+
+
+def test_a_coroutine_that_would_go_on_is_cancelled_and_who_waits_for_it_is_told() -> None:
+    shared = SharedLoop("shared")
+    begun, cleaned_up, told = threading.Event(), threading.Event(), []
+
+    async def story() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(600.0)
+        finally:
+            shared.loop.stop()  # as a caller may that is about to drive the loop
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            cleaned_up.set()
+
+    def wait() -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            shared.run_coroutine(story())
+        told.append(True)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    assert begun.wait(WAIT)
+    shared.close()
+    thread.join(WAIT)
+
+    assert told and cleaned_up.is_set()
+
+
+def test_a_caller_that_drives_the_loop_lets_go_of_it_when_another_thread_closes_it() -> None:
+    shared = SharedLoop("shared")
+    begun, told = threading.Event(), []
+
+    def lead() -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            shared.run(lambda: shared.loop.call_soon(begun.set), Future())
+        told.append(True)
+
+    leader = threading.Thread(target=lead, daemon=True)
+    leader.start()
+    assert begun.wait(WAIT)
+    closing = threading.Thread(target=shared.close, daemon=True)
+    closing.start()
+    closing.join(WAIT)
+    leader.join(WAIT)
+
+    assert told and not closing.is_alive()
+
+
+@pytest.mark.parametrize("round_", range(10))
+def test_whoever_comes_while_the_loop_is_closed_gets_a_result_or_is_told(round_: int) -> None:
+    shared = SharedLoop("shared")
+    enough, refused = threading.Semaphore(0), []
+
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    def work(number: int) -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            for turn in range(1_000_000):
+                enough.release()
+                job = Job(shared)
+                way = (number + turn) % 3
+                if way == 0:
+                    assert shared.run_coroutine(answer()) == "done"
+                elif way == 1:
+                    assert shared.run(job.begin, job.future) == "done"
+                else:
+                    shared.call(job.begin, job.future)
+                    assert job.future.result() == "done"
+        refused.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(60):
+        enough.acquire()
+    shared.close()
+    for thread in threads:
+        thread.join(WAIT)
+
+    assert sorted(refused) == list(range(6))
+
+
+def test_a_loop_may_be_closed_inside_another_one() -> None:
+    shared = SharedLoop("shared")
+
+    async def story() -> None:
+        shared.close()
+
+    asyncio.run(story())
+    assert shared.loop.is_closed()

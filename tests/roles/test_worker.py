@@ -374,3 +374,16 @@ def test_the_deadline_timer_is_set_only_when_an_earlier_deadline_comes(worker: D
 
 def test_a_timer_that_fires_for_nothing_does_nothing(worker: DrivenWorker) -> None:
     assert worker.take(TimerFired("worker-deadline"), at=1.0) == []
+
+
+def test_what_a_new_model_takes_is_remembered_after_thousands_of_others(worker: DrivenWorker) -> None:
+    for number in range(5000):
+        worker.role.expect(f"{number:064x}", 0, 2, 0.02)
+    worker.role.expect(DIGEST, 0, 2, 3.0)
+
+    for job in ("j-1", "j-2"):
+        worker.take(activation(job), at=1.0)
+
+    assert worker.role.waiting_seconds == pytest.approx(3.0)
+    while worker.at_executor:
+        finish(worker, worker.now + 1.0)
