@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgemesh.planning.link_estimate import LARGE_BYTES
 from edgemesh.protocol.jsontext import SharedPayload
 from edgemesh.roles.actions import Publish
 from edgemesh.simulation.broker import Broker, Message
-from edgemesh.simulation.clock import VirtualClock
+from edgemesh.simulation.clock import Entry, VirtualClock
 from edgemesh.simulation.link_faults import LinkFaults
-from edgemesh.simulation.links import Link, Way
+from edgemesh.simulation.links import PACKET_BYTES, Link, Way
 from edgemesh.simulation.sections import modelled_bytes
 
 KEEPALIVE = 10.0
 RECONNECT_SECONDS = 0.5
 _SHARED_BYTES = 16_384
 """Larger payloads hold tensors or content, which nobody decodes twice."""
+_UNSENT_BYTES = 1 << 17
+"""What a kernel takes of the next message in bulk before the one before it has left."""
+_LONGEST_EXPIRY = 2.0**32 - 1.0
+"""Seconds: what MQTT has room for."""
 
 
 @dataclass
@@ -60,6 +67,9 @@ class ModelledConnection:
         self._callbacks = callbacks
         self._acknowledges_itself = acknowledges_itself
         self._up, self._down = Way(), Way()
+        self._bulk: deque[tuple[int, Callable[[], None]]] = deque()
+        """Bytes of messages that others may overtake, and what happens when they arrive."""
+        self._bulk_timer: Entry | None = None
         self.changed_at = clock.now
         """When it began or ended last, or a fault of its link did."""
         self._life = 0
@@ -107,6 +117,8 @@ class ModelledConnection:
         if self._faults.cut:
             self.silence()
         if self.connected:
+            while self._bulk:
+                self._later_up(*self._bulk.popleft())
             self._later_up(0, lambda: self._broker.close(self, clean=True))
         self.connected = self.alive = False
 
@@ -118,7 +130,7 @@ class ModelledConnection:
         self.alive = False
         if self.connected:
             self.connected = False
-            self._life += 1
+            self._begin_life()
             self._clock.call_later(self.link.latency, self._close_at_broker)
 
     def silence(self) -> None:
@@ -126,7 +138,7 @@ class ModelledConnection:
         self.alive = False
         if self.connected:
             self.connected = False
-            self._life += 1
+            self._begin_life()
             self._clock.call_later(1.5 * KEEPALIVE, self._close_at_broker)
 
     def lose(self) -> None:
@@ -169,6 +181,14 @@ class ModelledConnection:
             self.ended("keep-alive timeout")
         self._faults.give_up()
 
+    def _begin_life(self) -> None:
+        """From now on what the connection before has sent does not arrive, and what waited is not sent."""
+        self._life += 1
+        self._bulk.clear()
+        if self._bulk_timer is not None:
+            self._bulk_timer.cancel()
+            self._bulk_timer = None
+
     def _close_at_broker(self) -> None:
         self._broker.close(self, clean=False)
 
@@ -179,14 +199,15 @@ class ModelledConnection:
 
     @property
     def clear_at(self) -> float:
-        """When all that is under way has arrived, were nothing added to it."""
-        return max(self._up.clear_at, self._down.clear_at)
+        """When all that is under way, or waits to be, has arrived, were nothing added to it."""
+        waiting = sum(nbytes + PACKET_BYTES for nbytes, _ in self._bulk) / self.link.rate_up
+        return max(self._up.clear_at + waiting, self._down.clear_at)
 
     # --- the broker's side -------------------------------------------------------------------------------
 
     def accepted(self) -> None:
         """CONNACK: what was not acknowledged before is sent again before anything else."""
-        self._life += 1
+        self._begin_life()
         self.connected = True
         self.changed_at = self._clock.now
         for way in (self._up, self._down):
@@ -201,7 +222,7 @@ class ModelledConnection:
         if not self.connected:
             return
         self.connected = False
-        self._life += 1
+        self._begin_life()
         self._by_hand.clear()
         if taken_over and self._callbacks.on_taken_over is not None:
             self.alive = False
@@ -244,7 +265,30 @@ class ModelledConnection:
 
     def _carry_up(self, action: Publish, number: int) -> None:
         message = _message(action, self.client_id, self._clock.now)
-        self._later_up(message.nbytes, lambda: self._at_broker(message, number, action.token))
+
+        def arrived() -> None:
+            self._at_broker(message, number, action.token)
+
+        if action.bulk and message.nbytes >= LARGE_BYTES:
+            self._bulk.append((message.nbytes, arrived))
+            if self._bulk_timer is None:
+                self._send_bulk()
+        else:
+            self._later_up(message.nbytes, arrived)
+
+    def _send_bulk(self) -> None:
+        """Send what may be overtaken, one message when nearly all before it has left.
+
+        A message on its way cannot be interrupted (a PUBLISH is one packet), so whatever else is sent waits
+        for one of them, and the others wait for it.
+        """
+        self._bulk_timer = None
+        while self._bulk:
+            begins = self._up.free_at - _UNSENT_BYTES / self.link.rate_up
+            if begins > self._clock.now:
+                self._bulk_timer = self._clock.call_at(begins, self._send_bulk)
+                return
+            self._later_up(*self._bulk.popleft())
 
     def _at_broker(self, message: Message, number: int, token: str | None) -> None:
         if self._broker.publish(self, message) and message.qos:
@@ -281,7 +325,11 @@ class ModelledConnection:
 
 
 def _message(action: Publish, client_id: str, now: float) -> Message:
-    expires_at = None if action.expiry is None else now + max(1.0, action.expiry)
+    expiry = action.expiry
+    if expiry is None or math.isnan(expiry) or expiry == math.inf:  # as ``transport/messages.py``
+        expires_at = None
+    else:
+        expires_at = now + min(max(1.0, expiry), _LONGEST_EXPIRY)
     return Message(
         action.topic,
         SharedPayload(action.payload) if len(action.payload) < _SHARED_BYTES else action.payload,

@@ -36,19 +36,20 @@ class Way:
     def __init__(self) -> None:
         self.busy_seconds = 0.0
         """Airtime: seconds in which bytes were under way."""
-        self._free_at = 0.0
+        self.free_at = 0.0
+        """When its sender has let go of all that was handed over."""
         self.clear_at = 0.0
         """When all that was handed over has arrived."""
 
     def clear(self, now: float) -> None:
         """Nothing is under way any more."""
-        self._free_at = self.clear_at = now
+        self.free_at = self.clear_at = now
 
     def arrival(self, now: float, nbytes: int, rate: float, latency: float, noise: float = 1.0) -> float:
         """When a message of ``nbytes`` that is handed over at ``now`` has arrived whole."""
         airtime = (nbytes + PACKET_BYTES) / rate * noise
         self.busy_seconds += airtime
-        self._free_at = (self._free_at if self._free_at > now else now) + airtime
+        self.free_at = (self.free_at if self.free_at > now else now) + airtime
         # TCP keeps order: a message with a lucky delay waits for the one before it.
-        self.clear_at = max(self.clear_at, self._free_at + latency * noise)
+        self.clear_at = max(self.clear_at, self.free_at + latency * noise)
         return self.clear_at

@@ -12,6 +12,9 @@ from paho.mqtt.properties import Properties
 
 from edgemesh.roles.actions import Publish
 
+_LONGEST_EXPIRY = 2**32 - 1
+"""Seconds that fit into the property's four bytes (MQTT 5, 3.3.2.3.3): 136 years."""
+
 
 class IncomingMessage(NamedTuple):
     """What arrived, with the MQTT 5 properties that we use."""
@@ -51,10 +54,18 @@ def incoming_message(message: paho.MQTTMessage) -> IncomingMessage | None:
 
 def publish_properties(message: Publish) -> Any:
     """MQTT 5 properties for paho to publish the message with, or None."""
-    expiry = None if message.expiry is None else max(1, math.ceil(message.expiry))
+    expiry = None if message.expiry is None else _whole_seconds(message.expiry)
     if message.content_type or message.correlation is not None:
         return _properties(expiry, message.content_type, message.correlation)
     return None if expiry is None else _expiry_alone(expiry)
+
+
+def _whole_seconds(expiry: float) -> int | None:
+    """None without an end; nor has one what is no number: a message that is kept too long does less harm than
+    one that is lost."""
+    if math.isnan(expiry) or expiry == math.inf:
+        return None
+    return math.ceil(min(max(1.0, expiry), _LONGEST_EXPIRY))
 
 
 def _properties(expiry: int | None, content_type: str | None, correlation: bytes | None) -> Properties:

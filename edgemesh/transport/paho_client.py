@@ -141,9 +141,10 @@ def session_client(
 ) -> PahoClient:
     """A client that knows where and how to connect; it does so when ``reconnect`` is called."""
     client = PahoClient(client_id, "websockets" if address.websocket_path else "tcp", received)
-    # Ours are bounded by worker queues and deadlines; paho's default of 20 would stall a burst.
-    client.max_inflight_messages_set(1000)
-    client.max_queued_messages_set(10_000)
+    # 0 is no limit. paho would keep what is beyond one and write an acknowledgement past it; what has to wait
+    # waits with the connection (``transport/outgoing.py``).
+    client.max_inflight_messages_set(0)
+    client.max_queued_messages_set(0)
     client.connect_timeout = CONNECT_SECONDS
     if address.websocket_path:
         client.ws_set_options(path=address.websocket_path)

@@ -94,10 +94,12 @@ def test_a_demo_that_is_stopped_under_the_load_leaves_nothing_behind(
     demo: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert demo.stderr is not None
+    said = ""
     for line in demo.stderr:
+        said += line
         if "gets busy" in line:
             break
-    assert list((tmp_path / "home").rglob(FILE))
+    assert list((tmp_path / "home").rglob(FILE)), said
 
     demo.send_signal(signal.SIGTERM)
     _, err = demo.communicate(timeout=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,9 +35,11 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def served(serve: Serve) -> AsyncIterator[BrokerAddress]:
+async def served(serve: Serve, receive_buffer: int | None = None) -> AsyncIterator[BrokerAddress]:
     """What looks like a broker, and does with each connection what ``serve`` says."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    if receive_buffer is not None:  # of each connection's socket
+        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     yield BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
     server.close()
 

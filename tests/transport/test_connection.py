@@ -8,7 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +71,47 @@ def test_the_wait_before_another_attempt_grows_and_no_two_agents_wait_alike() ->
         for gap, middle in zip(gaps, (0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0)):
             assert 0.5 * middle <= gap <= 1.5 * middle
     assert len({loop.executed[1] for loop in loops}) == 8
+
+
+class FailingLoop(VirtualLoop):
+    """The executor fails once."""
+
+    def __init__(self, *, at_once: Exception | None = None, later: Exception | None = None) -> None:
+        super().__init__()
+        self.calls = 0
+        self._at_once = at_once
+        self._later = later
+
+    def run_in_executor(self, executor: None, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        self.calls += 1
+        if self.calls > 1:
+            return super().run_in_executor(executor, call, *arguments)
+        if self._at_once is not None:
+            raise self._at_once
+        future: Future[Any] = Future()
+        future.set_exception(self._later)
+        return future
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        FailingLoop(at_once=RuntimeError("can't start new thread")),
+        FailingLoop(later=KeyError("a mistake")),
+    ],
+    ids=["no thread", "a mistake of ours"],
+)
+def test_an_attempt_that_cannot_even_be_made_is_explained_and_made_again(loop: FailingLoop) -> None:
+    problems: list[str] = []
+    nobody = BrokerAddress("127.0.0.1", free_port())
+    callbacks = Callbacks(lambda: None, lambda text: None, lambda message: None, on_problem=problems.append)
+
+    Connection(nobody, "agent", callbacks, SessionSettings(), loop).start()  # type: ignore[arg-type]
+    loop.run(until=60.0)
+
+    assert loop.calls >= 7
+    assert problems[0].endswith("; trying again")
+    assert "can't start new thread" in problems[0] or "a mistake" in problems[0]
 
 
 def test_a_role_subscribes_again_after_the_broker_was_away(tmp_path: Path) -> None:

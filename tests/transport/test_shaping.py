@@ -67,3 +67,39 @@ def test_what_a_call_puts_in_comes_after_what_waits(loop: VirtualLoop, queue: Sh
     loop.run(until=10.0)
 
     assert passed == ["first", "second", "from first"]
+
+
+def test_bulk_is_overtaken_stays_in_order_and_loses_nothing_of_the_rate(
+    loop: VirtualLoop, queue: ShapedQueue
+) -> None:
+    passed: list[tuple[str, float]] = []
+
+    def put(name: str, size: int, *, bulk: bool = False) -> None:
+        queue.put(size, lambda: passed.append((name, loop.now)), bulk=bulk)
+
+    for number in range(4):
+        put(f"bulk {number}", 500_000, bulk=True)
+    put("heartbeat", 1_000)
+    loop.run(until=0.7)
+    put("state", 1_000)
+    loop.run(until=10.0)
+
+    assert [name for name, _ in passed] == ["bulk 0", "heartbeat", "bulk 1", "state", "bulk 2", "bulk 3"]
+    assert [at for _, at in passed] == pytest.approx([0.51, 0.511, 1.011, 1.012, 1.512, 2.012])
+
+
+def test_bulk_begins_a_little_early_so_that_a_late_timer_costs_nothing(loop: VirtualLoop) -> None:
+    late = 0.002
+    shaper = LinkShaper(Link(1e6, 0.01, 2e6, 0.01))
+    call_at = loop.call_at
+    loop.call_at = lambda when, call, *arguments: call_at(  # type: ignore[method-assign]
+        when + late, call, *arguments
+    )
+    queue = ShapedQueue(loop, shaper.send_at)  # type: ignore[arg-type]
+    passed: list[float] = []
+    for _ in range(100):
+        queue.put(20_000, lambda: passed.append(loop.now), bulk=True)
+
+    loop.run(until=10.0)
+
+    assert passed[-1] == pytest.approx(2.01 + late)
