@@ -200,8 +200,7 @@ class AsyncClient:
         ends = loop.time() + (timeout or self._timeout)
         replaced = 0
         while True:
-            manifest = self._known(model) or await self.manifest(model)
-            prepared = _Preparation(manifest, given)
+            prepared = await self._prepared(model, given)
             future: asyncio.Future[JobEnded] = loop.create_future()
             self._submit(prepared.job(ends - loop.time(), None, route), _setting(future))
             if future.done():  # who tries again and again would leave nothing else a turn of the loop
@@ -232,13 +231,16 @@ class AsyncClient:
                 prepared, future = under_way.popleft()
                 async for result in _unless_superseded(prepared, future):
                     yield result
-            prepared = _Preparation(self._known(model) or await self.manifest(model), given)
+            prepared = await self._prepared(model, given)
             future = loop.create_future()
             self._submit(prepared.job(timeout or self._timeout, name, None), _setting(future))
             under_way.append((prepared, future))
         for prepared, future in under_way:
             async for result in _unless_superseded(prepared, future):
                 yield result
+
+    async def _prepared(self, model: str, given: Input) -> _Preparation:
+        return _Preparation(self._known(model) or await self.manifest(model), given)
 
     def _known(self, model: str) -> Manifest | None:
         assert self._session is not None, "open the client first"

@@ -13,6 +13,7 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.limits import CHUNK_BYTES
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
+from edgemesh.runtime.file_digest import file_digest
 
 _log = logging.getLogger("edgemesh")
 
@@ -41,7 +42,7 @@ class ContentStore:
         path = self.path(digest)
         # It may be dropped meanwhile.
         with contextlib.suppress(FileNotFoundError):
-            if _digest_of(path) == digest:
+            if file_digest(path) == digest:
                 self._verified.add(digest)
                 return True
             _log.warning(
@@ -85,7 +86,7 @@ class ContentStore:
     def finish(self, manifest: Manifest) -> bool:
         """Verify the whole and move it to its place; False, and thrown away, when it is not the content."""
         part = self._part(manifest.digest)
-        if _digest_of(part) != manifest.digest:
+        if file_digest(part) != manifest.digest:
             part.unlink()
             return False
         with part.open("rb") as file:
@@ -140,11 +141,3 @@ class ContentStore:
 
     def _profile_path(self, digest: str, threads: int) -> Path:
         return self._profiles / f"{digest}-{threads}.json"
-
-
-def _digest_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

