@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 
 from edgemesh.errors import ModelError
@@ -47,7 +48,6 @@ async def _publish(
         policy = reader.reading.policies.get(name, Policy())
         if manifest.codec_errors == figures:
             return Published(False, policy)
-        await reader.publish_retained(
-            "model", encode_json(replace(manifest, codec_errors=figures)), model=name
-        )
+        measured = replace(manifest, codec_errors=figures).revised(manifest, time.time())
+        await reader.publish_retained("model", encode_json(measured), model=name)
         return Published(True, policy)

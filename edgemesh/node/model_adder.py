@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,7 @@ async def _add(
         if not await reader.until(lambda: manifest.digest in keeper.held, _DISK_SECONDS):
             raise OperatorError(f"the content of {manifest.name} cannot be served from {directory}")
         before = reader.reading.view.manifests.get(manifest.name)
-        manifest = with_kept_figures(manifest, before)
+        manifest = with_kept_figures(manifest, before).revised(before, time.time())
         await reader.publish_retained("model", encode_json(manifest), model=manifest.name)
         await _serve(reader, manifest, wait, everyone, watch)
         replaced = before.digest if before is not None and before.digest != manifest.digest else None
@@ -99,7 +100,7 @@ def with_kept_figures(manifest: Manifest, before: Manifest | None) -> Manifest:
     """``manifest`` with what was measured of the same content, cut and fed in the same way, before."""
     if before is None or manifest.codec_errors:
         return manifest
-    same = replace(before, codec_errors=()) == manifest
+    same = replace(before, codec_errors=(), revision=manifest.revision) == manifest
     return replace(manifest, codec_errors=before.codec_errors) if same else manifest
 
 

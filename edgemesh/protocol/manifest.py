@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from edgemesh.errors import DecodeError
@@ -167,6 +167,8 @@ class Manifest:
     detections: DetectionsOutput | None = None
     codec_errors: tuple[CodecErrors, ...] = ()
     """Measured after the model was added; a lossy codec that is missing here is not used."""
+    revision: Count = 0
+    """Which of two manifests under one name is the newer: the one with more."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError where the parts contradict each other; readers need not check again."""
@@ -186,6 +188,15 @@ class Manifest:
             raise DecodeError(f"model {self.name} has {len(self.chunks)} chunks for {self.size} bytes")
         check_codec_errors(self.codec_errors, len(self.boundaries), self.name)
         _check_treatment(self)
+
+    def revised(self, before: Manifest | None, seconds: float) -> Manifest:
+        """The same as the newest under its name, ``seconds`` after 1970, where there was ``before`` so far.
+
+        The time, so that it is newer than what a broker or a device that was away brings back; one more than
+        what there was, for a clock that is behind.
+        """
+        known = before.revision + 1 if before is not None else 0
+        return replace(self, revision=max(known, int(seconds)))
 
     @property
     def unit_count(self) -> int:

@@ -80,6 +80,9 @@ class ContentKeeper:
         self._topics = topics
         self._wanted = wanted
         self._fetches: dict[str, _Fetch] = {}
+        self._outdated: dict[str, str] = {}
+        """Digest of content without a name that stays until what took its name is here, and the digest of
+        that: a broker that was killed may take the change back."""
         self._hopeless: set[str] = set()
         self._connected = False
         self._refusals = Refusals()
@@ -136,6 +139,7 @@ class ContentKeeper:
         """Look for the content of a manifest, if it should be here and is not."""
         digest = manifest.digest
         self.forget_name(manifest.name)
+        self._outdated.pop(digest, None)
         if digest in self.held:
             self._named[manifest.name] = self.held[digest] = manifest
             return []
@@ -156,8 +160,27 @@ class ContentKeeper:
             if other.digest == gone.digest and gone.digest in self.held:
                 self.held[gone.digest] = other
 
+    def replaced(self, digest: str, manifest: Manifest) -> list[Action]:
+        """Content lost its last name to ``manifest``: forget it when that one's is here."""
+        after = manifest.digest
+        if digest in self.held and after not in self.held and self._wanted(manifest):
+            self._outdated[digest] = after
+            return []
+        for before, awaited in self._outdated.items():
+            if awaited == digest:
+                self._outdated[before] = after
+        return self.drop(digest)
+
     def drop(self, digest: str) -> list[Action]:
         """Forget the content of a model that was removed from the mesh."""
+        return [*self._drop(digest), *self._drop_outdated(digest)]
+
+    def _drop_outdated(self, after: str) -> list[Action]:
+        gone = [before for before, awaited in self._outdated.items() if awaited == after]
+        return [action for digest in gone for action in self._drop(digest)]
+
+    def _drop(self, digest: str) -> list[Action]:
+        self._outdated.pop(digest, None)
         self._hopeless.discard(digest)
         fetch, held = self._fetches.pop(digest, None), self.held.pop(digest, None)
         if fetch is None and held is None:
@@ -249,8 +272,10 @@ class ContentKeeper:
         if fetch is None:
             return []
         self.held[digest] = fetch.manifest
-        log = Log("info", f"holds {fetch.manifest.name}", digest)
-        return [log, self._serve(digest)] if self._connected else [log]
+        actions: list[Action] = [Log("info", f"holds {fetch.manifest.name}", digest)]
+        if self._connected:
+            actions.append(self._serve(digest))
+        return [*actions, *self._drop_outdated(digest)]
 
     def _damaged(self, digest: str, now: float) -> list[Action]:
         fetch = self._fetches.get(digest)

@@ -19,7 +19,16 @@ from edgemesh.protocol.presence import (
     Resources,
 )
 from edgemesh.protocol.topics import MINOR, TOPICS, Topics
-from edgemesh.roles.actions import Action, JobEnded, Publish, ReadResources, RunUnits, SetTimer, Subscribe
+from edgemesh.roles.actions import (
+    Action,
+    JobEnded,
+    Publish,
+    ReadResources,
+    RunUnits,
+    SetTimer,
+    Subscribe,
+)
+from edgemesh.roles.broker_memory import BrokerMemory
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.crash_bench import CrashBench
 from edgemesh.roles.events import (
@@ -130,9 +139,7 @@ class Device:
         self._ended: list[tuple[RunUnits, float]] = []
         """Runs that have ended and are still to be noted, with their seconds."""
         self._own_work = OwnWork()
-        self._was_connected = False
-        self._asks_memory = False
-        """Whether it is not known yet if the broker still has what it retained."""
+        self._memory = BrokerMemory(topics, self.content)
         self._own_topics = frozenset(
             {topics.build("work", device=settings.device), topics.build("reply", requester=settings.device)}
         )
@@ -218,9 +225,6 @@ class Device:
     def _connected(self, event: Connected, now: float) -> list[Action]:
         mine = self.settings.device
         self._news.connected()
-        # A connection that ended before the answer came may have covered up that the broker had lost it all.
-        reminder = self._reminder() if self._asks_memory else []
-        self._asks_memory, self._was_connected = self._was_connected and not reminder, True
         filters = [
             self.topics.filter("work", device=mine),
             self.topics.filter("reply", requester=mine),
@@ -235,7 +239,7 @@ class Device:
             *(Subscribe(f, 1) for f in filters),
             Publish(self._topic("state"), b"online", qos=1, retain=True),
             self._about(),
-            *reminder,
+            *self._memory.connected(),
             *self.requester.handle(event, now),
             *self.content.handle(event, now),
             *self.profiler.handle(event, now, self.content.held),
@@ -263,10 +267,12 @@ class Device:
             return self.power.handle(event, now)
         if kind == "state" and names["device"] == self.settings.device and event.payload == b"offline":
             # The Will of a connection that died after we were back: say that we are here.
-            self._asks_memory = False
+            self._memory.will_came()
             return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
         before = self.view.manifests.get(names["model"]) if kind == "model" else None
         try:
+            if kind == "model" and (newer := self._memory.older_manifest(event)) is not None:
+                return newer
             self.view.learn(event, now)
         except DecodeError as error:
             return self._refusals.log(kind, error, now)
@@ -277,23 +283,9 @@ class Device:
             actions += self._prepare(now)
         elif kind == "about":
             actions += self._others_hold(names["device"], now)
-        elif kind == "state" and names["device"] == self.settings.device and self._asks_memory:
-            actions += self._remind(retained=event.retained)
+        elif kind == "state" and names["device"] == self.settings.device:
+            actions += self._memory.own_state_came(retained=event.retained)
         return [*actions, *self.requester.handle(event, now)]
-
-    def _remind(self, *, retained: bool) -> list[Action]:
-        """Our state came back: live although an earlier one was retained, so the broker has lost its memory.
-
-        Manifests were published once by a person; whoever holds the content says them again.
-        """
-        self._asks_memory = False
-        return [] if retained else self._reminder()
-
-    def _reminder(self) -> list[Action]:
-        return [
-            Publish(self.topics.build("model", model=m.name), encode_json(m), qos=1, retain=True)
-            for m in self.content.models
-        ]
 
     # --- models ------------------------------------------------------------------------------------------
 
@@ -307,7 +299,10 @@ class Device:
         actions: list[Action] = []
         if before is not None and (manifest is None or manifest.digest != before.digest):
             if all(m.digest != before.digest for m in self.view.manifests.values()):
-                actions += self.content.drop(before.digest)
+                if manifest is None:
+                    actions += self.content.drop(before.digest)
+                else:
+                    actions += self.content.replaced(before.digest, manifest)
                 self.crash_bench.forget(before.digest)
                 self.profiler.forget(before.digest)
                 topic = self._topic("profile", model=before.name)
@@ -316,6 +311,8 @@ class Device:
             actions += self._prepare(now)
         if manifest is not None:
             actions += self.content.reconsider(manifest)
+            if manifest.digest in self.content.held:
+                actions += self.profiler.add(manifest)  # it may be one that was replaced, and is back
         else:
             self.content.forget_name(event.topic.names["model"])
         if {(held.name, held.digest) for held in self.content.models} != names:

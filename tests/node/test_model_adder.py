@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from edgemesh.node.model_adder import with_kept_figures
 from edgemesh.protocol.accuracy import CodecErrors
 from edgemesh.simulation.models import made_up_model
@@ -16,6 +18,22 @@ MEASURED = replace(PLAIN, codec_errors=FIGURES)
 
 def test_the_same_model_added_again_keeps_its_figures() -> None:
     assert with_kept_figures(PLAIN, MEASURED) == MEASURED
+
+
+def test_the_number_of_a_manifest_says_nothing_of_its_figures() -> None:
+    assert with_kept_figures(PLAIN, replace(MEASURED, revision=7)) == MEASURED
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds", "revision"), [(None, 1000.9, 1000), (5, 1000.0, 1000), (5000, 1000.0, 5001)]
+)
+def test_a_manifest_that_is_published_is_newer_than_all_before_it(
+    before: int | None, seconds: float, revision: int
+) -> None:
+    """By the time, and where a clock is behind by one."""
+    known = None if before is None else replace(PLAIN, revision=before)
+
+    assert PLAIN.revised(known, seconds) == replace(PLAIN, revision=revision)
 
 
 def test_other_content_other_cuts_or_another_name_keep_nothing() -> None:

@@ -225,10 +225,63 @@ def test_a_removed_model_is_deleted_and_its_profile_withdrawn(holding: DrivenDev
     assert sent("profile", holding.done)[-1].payload and len(only(FindProfile, holding.done)) == 2
 
 
-def test_a_model_of_new_content_takes_the_place_of_the_old(holding: DrivenDevice) -> None:
-    newer = replace(FACE, digest="0" * 64)
-    actions = holding.take(message("model", newer, model="face"))
-    assert only(DropContent, actions) == [DropContent(DIGEST)] and only(FindContent, actions)
+NEWER = replace(FACE, digest="0" * 64, revision=1)
+
+
+def test_the_content_of_a_model_stays_until_what_takes_its_name_is_here(holding: DrivenDevice) -> None:
+    actions = holding.take(message("model", NEWER, model="face"))
+    assert not only(DropContent, actions) and only(FindContent, actions)
+
+    actions = holding.take(ContentStored(NEWER.digest))
+
+    assert only(DropContent, actions) == [DropContent(DIGEST)]
+    assert set(holding.role.content.held) == {NEWER.digest}
+
+
+def test_a_model_that_is_replaced_twice_leaves_nothing_behind(holding: DrivenDevice) -> None:
+    newest = replace(NEWER, digest="1" * 64, revision=2)
+    holding.take(message("model", NEWER, model="face"))
+    assert only(DropContent, holding.take(message("model", newest, model="face"))) == [
+        DropContent(NEWER.digest)
+    ]
+
+    assert only(DropContent, holding.take(ContentStored(newest.digest))) == [DropContent(DIGEST)]
+
+
+def test_a_model_that_is_removed_while_it_is_replaced_leaves_nothing_behind(holding: DrivenDevice) -> None:
+    holding.take(message("model", NEWER, model="face"))
+
+    dropped = only(DropContent, holding.take(message("model", b"", model="face")))
+
+    assert {action.digest for action in dropped} == {DIGEST, NEWER.digest}
+
+
+def test_a_broker_that_takes_a_replacement_back_finds_the_content_of_before(holding: DrivenDevice) -> None:
+    """It was killed before it had written the new manifest, and nobody holds the new content yet."""
+    holding.take(message("model", NEWER, model="face"))
+
+    actions = holding.take(message("model", FACE, model="face"))
+
+    assert only(DropContent, actions) == [DropContent(NEWER.digest)]
+    assert holding.role.content.models == [FACE] and only(FindProfile, actions)
+
+
+def test_who_holds_a_newer_model_says_so_where_an_older_one_comes_back(holding: DrivenDevice) -> None:
+    holding.take(message("model", NEWER, model="face"))
+    holding.take(ContentStored(NEWER.digest))
+
+    actions = holding.take(message("model", FACE, model="face"))
+
+    (said,) = sent("model", actions)
+    assert decode_json(Manifest, said.payload) == NEWER and said.retain
+    assert holding.role.content.models == [NEWER] and not only(DropContent, actions)
+
+
+def test_a_model_for_another_runtime_takes_the_place_of_the_old_at_once(holding: DrivenDevice) -> None:
+    """It is never here, so nothing need be kept until then."""
+    other = replace(NEWER, format="torch")
+
+    assert only(DropContent, holding.take(message("model", other, model="face"))) == [DropContent(DIGEST)]
 
 
 def test_two_names_of_one_content_do_not_delete_it(holding: DrivenDevice) -> None:

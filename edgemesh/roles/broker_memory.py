@@ -1,0 +1,63 @@
+"""Broker's memory: a device says its models again where the broker has lost them, or brings back older ones.
+
+Manifests were published once by a person, and a broker may lose its store, or come back with what it had
+written last. Whoever holds the content knows what it is called.
+"""
+
+from __future__ import annotations
+
+from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Action, Log, Publish
+from edgemesh.roles.content import ContentKeeper
+from edgemesh.roles.events import MessageReceived
+
+
+class BrokerMemory:
+    """Of one device, about what its ``content`` keeper holds."""
+
+    def __init__(self, topics: Topics, content: ContentKeeper) -> None:
+        self._topics = topics
+        self._content = content
+        self._was_connected = False
+        self._asked = False
+        """Whether it is not known yet if the broker still has what it retained."""
+
+    def connected(self) -> list[Action]:
+        """A new connection: ask, by our own state, whether the broker still knows us."""
+        # A connection that ended before the answer came may have covered up that the broker had lost it all.
+        said = self._said() if self._asked else []
+        self._asked, self._was_connected = self._was_connected and not said, True
+        return said
+
+    def will_came(self) -> None:
+        """The Will of an earlier connection was published: nothing can be told from our own state."""
+        self._asked = False
+
+    def own_state_came(self, *, retained: bool) -> list[Action]:
+        """Our state came back: live although an earlier one was retained, so the broker has lost it all."""
+        asked, self._asked = self._asked, False
+        return self._said() if asked and not retained else []
+
+    def older_manifest(self, event: MessageReceived) -> list[Action] | None:
+        """What to say where a manifest is older than that of what is held; None where it is not.
+
+        An older one is brought back by a device that was away when it was replaced, or by a broker that was
+        killed. Were it believed, all would throw the newer content away. Raises DecodeError.
+        """
+        if not event.payload:
+            return None
+        came, model = decode_json(Manifest, event.payload), event.topic.names["model"]
+        held = next((m for m in self._content.models if m.name == model), None)
+        if held is None or held.revision <= came.revision:
+            return None
+        text = f"an older manifest of {model} came back: the newer one is said again"
+        return [Log("info", text, model), self._manifest(held)]
+
+    def _said(self) -> list[Action]:
+        return [self._manifest(manifest) for manifest in self._content.models]
+
+    def _manifest(self, manifest: Manifest) -> Publish:
+        topic = self._topics.build("model", model=manifest.name)
+        return Publish(topic, encode_json(manifest), qos=1, retain=True)
