@@ -23,6 +23,8 @@ class ToldSubmission:
     packet: Count
     checksum: Count
     job: Id
+    result: str | None = None
+    """What it says, to be told again as it was; None where that is too long for a text."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ A submission is acknowledged after its result is out, and acknowledgements keep 
 them to the next one, marked as duplicates. So there is a retained record of the submissions that are answered
 and not yet surely acknowledged.
 
-A connection can end between any two packets. So the record goes before the result and names the job id under
-which it will be told. After that the result is out, or it is not: the next holder cannot know, and answers
-again under the same id, as MQTT itself may hand on a result twice. A record after the result says that it is
-out for sure: the next result's own, or one more where the acknowledgement has to wait in line.
+A connection can end between any two packets. So the record goes before the result, with the result in it.
+After that the result is out, or it is not: the next holder cannot know, and tells it again as it is, as MQTT
+itself may hand on a result twice. One too long for the record is computed again, under the same job id. A
+record after the result says that it is out for sure: the next result's own, or one more where the
+acknowledgement has to wait in line.
 
 Two equal photographs are two submissions. What makes one that comes again the same is its packet identifier,
 which the broker keeps; the checksum guards against a record that outlived its session.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 
 from edgemesh.protocol.answered import Answered, AnsweredSubmission, ToldSubmission
 from edgemesh.protocol.jsontext import decode_json, encode_json
+from edgemesh.protocol.limits import TEXT_CHARS
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import MessageReceived
 
@@ -99,10 +101,10 @@ class AnsweredRecord:
         self._answer(packet, checksum)
         return True
 
-    def told_as(self, packet: int, checksum: int) -> str | None:
-        """The job id under which the result of a submission that comes again may be out already."""
+    def told(self, packet: int, checksum: int) -> ToldSubmission | None:
+        """What may be out already of a submission that comes again."""
         told = self._told.get(packet)
-        return told.job if told is not None and told.checksum == checksum else None
+        return told if told is not None and told.checksum == checksum else None
 
     def settled(self) -> list[Publish]:
         """All that comes again has come: what else was left is acknowledged, and leaves the record.
@@ -116,9 +118,10 @@ class AnsweredRecord:
             del self._told[packet]
         return [self._record()] if stale or not (self.found or self._published) else []
 
-    def answers(self, packet: int, checksum: int, job: str) -> Publish:
-        """Publish this before the result of a submission, which tells it under the id ``job``."""
-        self._told[packet] = ToldSubmission(packet, checksum, job)
+    def answers(self, packet: int, checksum: int, job: str, result: bytes) -> Publish:
+        """Publish this before the ``result`` of a submission, which tells it under the id ``job``."""
+        text = result.decode() if len(result) <= TEXT_CHARS else None
+        self._told[packet] = ToldSubmission(packet, checksum, job, text)
         return self._record()
 
     def answered(self, packet: int) -> list[Publish]:

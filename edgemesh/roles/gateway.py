@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 
 from edgemesh.errors import BusyError, DeadlineError, DecodeError, UnknownModelError
+from edgemesh.protocol.answered import ToldSubmission
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json, encode_json
@@ -146,7 +147,7 @@ class Gateway:
         if isinstance(event, InputRefused):
             return self._end(event.job, event.code, event.text, now)
         if isinstance(event, ResultRendered):
-            return self._publish_result(event, now)
+            return self._tell(event.job, event.payload, now)
         if isinstance(event, TimerFired) and event.name.startswith("submission:"):
             return self._overdue(event.name.removeprefix("submission:"), now)
         if isinstance(event, TimerFired) and event.name == "gateway-state":
@@ -335,13 +336,16 @@ class Gateway:
         checksum = checksum_of(event)
         if event.duplicate and self._answered.was_answered(packet, checksum):
             return [Acknowledge(packet)]
-        told_as = self._answered.told_as(packet, checksum) if event.duplicate else None
-        return self._begin(event, checksum, now, told_as)
+        told = self._answered.told(packet, checksum) if event.duplicate else None
+        return self._begin(event, checksum, now, told)
 
     def _begin(
-        self, event: MessageReceived, checksum: int, now: float, told_as: str | None = None
+        self, event: MessageReceived, checksum: int, now: float, told: ToldSubmission | None = None
     ) -> list[Action]:
-        """A submission becomes a job; ``checksum`` is of one that must be acknowledged."""
+        """A submission becomes a job; ``checksum`` is of one that must be acknowledged.
+
+        Of one that the holder before us may have answered ``told`` is what it said.
+        """
         self._count += 1
         job = f"{self._boot}-{self._count}"
         left = min(_LONGEST_SECONDS, event.expiry if event.expiry is not None else DEFAULT_SECONDS)
@@ -357,9 +361,11 @@ class Gateway:
             event.content_type,
             now + left,
             checksum,
-            job if told_as is None else told_as,
+            job if told is None else told.job,
             waits_for=model,
         )
+        if told is not None and told.result is not None:
+            return self._tell(job, told.result.encode(), now)
         if full:
             text = f"{OPEN_SUBMISSIONS} submissions are open at this gateway: send fewer, or again later"
             return [JobEnded(job, model, 0.0, BusyError.code, text)]
@@ -425,16 +431,17 @@ class Gateway:
         job = JobSubmitted(event.job, submission.model, event.section, left, digest=digest)
         return [CancelTimer(f"submission:{event.job}"), *self.requester.handle(job, now)]
 
-    def _publish_result(self, event: ResultRendered, now: float) -> list[Action]:
-        submission = self._submissions.pop(event.job, None)
+    def _tell(self, job: str, payload: bytes, now: float) -> list[Action]:
+        """Publish a result, and acknowledge its submission."""
+        submission = self._submissions.pop(job, None)
         if submission is None:
             return []
-        told = self._results(submission, event.payload)
+        told = self._results(submission, payload)
         # Only now is it acknowledged: an unacknowledged submission is what a standby inherits.
         if (packet := submission.acknowledgement) is not None:
-            before = self._answered.answers(packet, submission.checksum, submission.told_as)
+            before = self._answered.answers(packet, submission.checksum, submission.told_as, payload)
             told = [before, *told, *self._answered.answered(packet), Acknowledge(packet)]
-        log = Log("debug", f"{submission.model}: result published", event.job)
+        log = Log("debug", f"{submission.model}: result published", job)
         return [*told, log, *self._make_way(now)]
 
     def _make_way(self, now: float) -> list[Action]:

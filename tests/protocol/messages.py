@@ -214,7 +214,8 @@ JSON_MESSAGES: dict[str, Any] = {
         since=1_700_000_000.5,
     ),
     "answered": Answered(
-        (AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0)), (ToldSubmission(12, 1, "b-7-3"),)
+        (AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0)),
+        (ToldSubmission(12, 1, "b-7-3"), ToldSubmission(13, 2, "b-7-4", "{}")),
     ),
     "holder": Holder("online", "pi-4b", "b-1f", 3),
     "plan-failure": PlanFailure(

@@ -12,6 +12,7 @@ from edgemesh.protocol.activation import Hop, Reply, encode_reply
 from edgemesh.protocol.answered import Answered
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.limits import TEXT_CHARS
 from edgemesh.roles.actions import (
     Acknowledge,
     Action,
@@ -66,12 +67,18 @@ def heir(actions: Sequence[Action], boot: str = "b-8") -> DrivenGateway:
     return driven
 
 
+TOO_LONG = b"x" * (TEXT_CHARS + 1)
+"""A result that does not fit into the record."""
+
+
 class DrivenGateway(Driven):
     """Decodes and renders at once unless told otherwise; checks that each submission is acknowledged once."""
 
     def __init__(self, role: Gateway) -> None:
         super().__init__(role)
         self.decodes = True
+        self.result = b"fine"
+        """What a result is rendered as."""
 
     def submit(self, number: int, at: float, model: str = "face", **fields: Any) -> list[Action]:
         """Submission ``number`` arrives; its payload is decoded."""
@@ -87,7 +94,7 @@ class DrivenGateway(Driven):
             if isinstance(action, DecodeInput) and self.decodes:
                 outcome += self.take(InputDecoded(action.job, b"tensors"))
             elif isinstance(action, RenderResult):
-                payload = (action.ended.code or "fine").encode()
+                payload = self.result if action.ended.code is None else action.ended.code.encode()
                 outcome += self.take(ResultRendered(action.job, payload))
         return outcome
 
@@ -333,10 +340,26 @@ def test_what_the_holder_before_answered_is_acknowledged_without_a_second_result
 
 
 @pytest.mark.parametrize("packets", [1, 2])
-def test_a_result_that_may_be_out_comes_again_under_the_same_job_id(
+def test_a_result_that_may_be_out_is_told_again_as_it_is(gateway: DrivenGateway, packets: int) -> None:
+    """The connection ends between the record and the acknowledgement: nobody knows where."""
+    gateway.submit(1, at=1.0, response_topic="my/answers", correlation=b"42")
+    taken = only(Publish, gateway.answer("b-7-1", at=1.2))
+    out = [(action.topic, action.payload, action.correlation) for action in to_apps(taken)]
+
+    successor = heir(taken[:packets])
+    successor.submit(1, at=0.1, duplicate=True, response_topic="my/answers", correlation=b"42")
+    told = successor.follow(successor.take(own_state("b-8"), at=0.2))
+
+    assert [(action.topic, action.payload, action.correlation) for action in to_apps(told)] == out
+    assert only(Acknowledge, told) == [Acknowledge(1)]
+    assert not only(DecodeInput, successor.done)
+
+
+@pytest.mark.parametrize("packets", [1, 2])
+def test_a_result_too_long_for_the_record_comes_again_under_the_same_job_id(
     gateway: DrivenGateway, packets: int
 ) -> None:
-    """The connection ends between the record and the acknowledgement: nobody knows where."""
+    gateway.result = TOO_LONG
     gateway.submit(1, at=1.0)
     taken = only(Publish, gateway.answer("b-7-1", at=1.2))[:packets]
     assert [bool(to_apps([action])) for action in taken] == [False, True][:packets]
@@ -352,6 +375,7 @@ def test_a_result_that_may_be_out_comes_again_under_the_same_job_id(
 
 
 def test_a_result_that_may_be_out_keeps_its_job_id_through_several_holders(gateway: DrivenGateway) -> None:
+    gateway.result = TOO_LONG
     gateway.submit(1, at=1.0)
     second = heir(only(Publish, gateway.answer("b-7-1", at=1.2))[:1])
     second.submit(1, at=0.1, duplicate=True)
