@@ -78,13 +78,18 @@ class AnswerPace:
             if under_way(device) and len(self._last) < _DEVICES:
                 self._last[device] = self._silent_since[device] = now
 
-    def seconds(self, devices: Iterable[str], under_way: Callable[[str], int], now: float) -> float:
+    def seconds(
+        self, devices: Iterable[str], under_way: Callable[[str], int], now: float, heard: float
+    ) -> float:
         """Until a job over ``devices`` that is sent now is answered; 0 where that is not known.
 
         What was slow may be fast again, and only a job can show it: over a device with none it is 0, too.
         Where no answer comes there is no pace, but a job takes at least as long as nothing has been heard: or
         nothing would ever be too much for the slowest. The one that it is at has had that time already. Where
         none was sent for a while either, that nothing is heard may mean that it was lost on its way.
+
+        What was answered until ``heard`` has arrived. Later answers may have come to the broker and wait
+        there behind what others send us: that silence is not the device's.
         """
         longest = 0.0
         for device in devices:
@@ -93,7 +98,7 @@ class AnswerPace:
                 continue
             pace = self._paces.get(device)
             known = pace.seconds if pace is not None and not pace.is_old(now) else 0.0
-            silent = now - self._silent_since.get(device, now)
+            silent = max(0.0, heard - self._silent_since.get(device, heard))
             if now - self._sent_at.get(device, now) >= _UNTRIED_SECONDS:
                 silent = 0.0
             longest = max(longest, known * (ahead + 1), silent * ahead)

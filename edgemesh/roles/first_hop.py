@@ -14,6 +14,15 @@ _RECEIPT_SECONDS = 0.2
 _PEERS = 4096
 
 
+def attempt_of(token: str) -> tuple[str, int] | None:
+    """Job and attempt of a message that has the ``token``; None for those that are of no job."""
+    kind, _, rest = token.partition(":")
+    if kind not in ("work", "sent"):
+        return None
+    job, attempt, _ = rest.rsplit(":", 2)
+    return job, int(attempt)
+
+
 class FirstHop:
     """Stamps routes on jobs, and asks for transfer receipts at a bounded rate."""
 

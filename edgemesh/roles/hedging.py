@@ -22,9 +22,10 @@ _HEDGE_PATIENCE = 0.25
 then, and the copy would keep a slow device busy for nothing."""
 _OVERTAKE_FACTOR = 1.5
 """A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
-_SILENT_SECONDS = 8.0
-"""With more time left than this, a job of which all copies came to nothing is sent again when half of it has
-passed: a broker that came back throws away what comes before the devices have subscribed again."""
+_SILENT_SECONDS, _SILENT_FACTOR = 8.0, 4.0
+"""A job of which all copies seem to come to nothing is sent again after so long, and so many times as long as
+it should take, if it has time: a broker that came back throws away what comes before the devices have
+subscribed again. Each time it waits twice as long, but never beyond half of what is left."""
 
 
 class Hedging:
@@ -50,7 +51,7 @@ class Hedging:
             job.hedge_at = self._overdue_at(job, choice, now)
             job.halfway = False
         elif job.deadline - now > _SILENT_SECONDS:
-            job.hedge_at = (now + job.deadline) / 2.0
+            job.hedge_at = self._again_at(job, now)
 
     def answered(self, job: OpenJob, attempt: int, choice: ChosenRoute, now: float) -> None:
         """The job's result came over ``choice``."""
@@ -66,6 +67,7 @@ class Hedging:
         job.hedge_at = None
         other = self._routes.untried(job, fresh)
         if job.hedges >= _HEDGES:
+            job.silences += 1
             return other is not None or not self._routes.stays_here(job)
         crowded = self._crowded_until(job)
         if now < crowded:
@@ -88,12 +90,13 @@ class Hedging:
             # is tried once more in time; what never left this device cannot be lost.
             job.halfway = True
             if not self._routes.stays_here(job):
-                job.hedge_at = (now + job.deadline) / 2.0
+                job.hedge_at = self._again_at(job, now)
             return False
-        if now < job.half_time and not self._jobs.take_hedge():
+        enough = min(job.half_time, job.last_sent[0] + self._patience(job))
+        if now < enough and not self._jobs.take_hedge():
             # Ever less often: hundreds of late jobs must not wake up three times a second each. Halfway to
-            # its deadline a job has waited long enough to be sent again whatever it costs.
-            job.hedge_at = min(job.half_time, now + max(_HEDGE_SECONDS, (now - job.began) / 2.0))
+            # its deadline, or when it seems lost, a job is sent again whatever it costs.
+            job.hedge_at = min(enough, now + max(_HEDGE_SECONDS, (now - job.began) / 2.0))
             return False
         job.hedges = _HEDGES if job.halfway else job.hedges + 1
         return True
@@ -128,6 +131,15 @@ class Hedging:
         if alone >= job.deadline:
             alone = middle  # by that prediction it is lost anyway, and predictions err
         return min(at, max(job.half_time, alone, look))
+
+    def _again_at(self, job: OpenJob, now: float) -> float:
+        """When what is sent now is taken for lost; halfway to the deadline at last."""
+        return min(now + self._patience(job), (now + job.deadline) / 2.0)
+
+    def _patience(self, job: OpenJob) -> float:
+        """Seconds after which what was sent over the last route is lost rather than late."""
+        expected = self._expected(job.last) if job.last is not None else 0.0
+        return float(max(_SILENT_SECONDS * 2**job.silences, _SILENT_FACTOR * expected))
 
     def _crowded_until(self, job: OpenJob) -> float:
         """Until when it may wait for those that were under way before it and still are.

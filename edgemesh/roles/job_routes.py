@@ -22,6 +22,9 @@ class JobRoutes:
         self._here = here
         self._bench = Bench()
         self._pace = AnswerPace()
+        self._heard = float("-inf")
+        """When a job was sent last that the broker has acknowledged since: messages and acknowledgements come
+        in one line, so what was answered until then has arrived."""
 
     def fresh(self, job: OpenJob, now: float) -> list[ChosenRoute]:
         """Routes over devices that the job has not failed on, best first."""
@@ -51,7 +54,8 @@ class JobRoutes:
         """
         if job.submitted.stream is not None:
             return False
-        expected = self._pace.seconds(choice.devices, self._jobs.count_over, now)
+        heard = now if self.is_here(choice) else self._heard
+        expected = self._pace.seconds(choice.devices, self._jobs.count_over, now, heard)
         return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
 
     def overrun_all(self, job: OpenJob, now: float) -> bool:
@@ -78,6 +82,10 @@ class JobRoutes:
     def sent(self, choice: ChosenRoute, now: float) -> None:
         """A job is about to be sent."""
         self._pace.sent(choice.devices, self._jobs.count_over, now)
+
+    def acknowledged(self, sent: float) -> None:
+        """The broker has a job that was ``sent`` then."""
+        self._heard = max(self._heard, sent)
 
     def answered(self, choice: ChosenRoute, sent: float, now: float) -> None:
         """The result of a job that was ``sent`` came over the route."""

@@ -28,6 +28,8 @@ class OpenJob:
     hedge_at: float | None = None
     halfway: bool = False
     """Whether ``hedge_at`` stands for sending again on the same route, for want of another."""
+    silences: int = 0
+    """How often on this connection it was sent again as nothing was heard of it."""
     retry_at: float | None = None
     expected_at: float = 0.0
     """When the last attempt would be home if all went as predicted."""
@@ -64,6 +66,12 @@ class OpenJob:
     def epoch(self) -> tuple[int, int]:
         """Of the assignment whose route was tried last; zeros where that came from none."""
         return self.last.epoch if self.last is not None else (0, 0)
+
+    def sent_at(self, attempt: int) -> float | None:
+        """When an attempt was sent; None where that is not known any more."""
+        if attempt == 0 and self.attempts:
+            return self.first_sent[0]
+        return self.last_sent[0] if attempt and attempt == self.attempts - 1 else None
 
     @property
     def half_time(self) -> float:

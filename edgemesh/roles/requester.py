@@ -40,9 +40,10 @@ from edgemesh.roles.events import (
     JobCancelled,
     JobSubmitted,
     MessageReceived,
+    PublishAcknowledged,
     TimerFired,
 )
-from edgemesh.roles.first_hop import FirstHop
+from edgemesh.roles.first_hop import FirstHop, attempt_of
 from edgemesh.roles.frames import Frames
 from edgemesh.roles.hedging import Hedging
 from edgemesh.roles.job_routes import JobRoutes
@@ -65,6 +66,7 @@ _ASK_SECONDS = 2.0
 _AWAY_SECONDS = 5.0
 """Between looks for a local route while the broker is away; its return is an event of its own."""
 _FIRST_BACKOFF = 0.05
+_LAST_ATTEMPTS = 6
 _SWEEP_SECONDS = 1.0
 _TIMER = "plans-in-force"
 
@@ -115,6 +117,8 @@ class Requester:
             return [] if job is None else self._due(job, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._ask_again()
+        if isinstance(event, PublishAcknowledged):
+            return self._acknowledged(event.token)
         if isinstance(event, Connected):
             return self._reconnected(now)
         if isinstance(event, Disconnected):
@@ -123,6 +127,16 @@ class Requester:
         if isinstance(event, JobCancelled) and (job := self._jobs.find(event.job)) is not None:
             self._jobs.remove(event.job)
             return [CancelTimer(f"job:{event.job}"), *self._frame_ended(job, now)]
+        return []
+
+    def _acknowledged(self, token: str) -> list[Action]:
+        """The broker has an attempt of ours, unless the token is of something else."""
+        job_and_attempt = attempt_of(token)
+        job = self._jobs.find(job_and_attempt[0]) if job_and_attempt is not None else None
+        if job is not None and job_and_attempt is not None:
+            sent = job.sent_at(job_and_attempt[1])
+            if sent is not None:
+                self._job_routes.acknowledged(sent)
         return []
 
     def disconnected(self) -> None:
@@ -206,6 +220,7 @@ class Requester:
         if self._lost_connection:
             # All of them before any is sent: what is under way tells which routes are busy.
             for job in self._jobs:
+                job.silences = 0
                 if job.attempts < MAX_ATTEMPTS:  # else its last one is all that there will be
                     self._job_routes.leave_only_here(job)
         self._lost_connection = False
@@ -298,7 +313,7 @@ class Requester:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
         job.retry_at = None
         job.fell_back = self._connected_at is None  # here, for want of a broker: a plan may be much faster
-        if job.attempts >= MAX_ATTEMPTS:
+        if job.attempts >= MAX_ATTEMPTS or job.failures >= _FAILURES:
             # Hedges and lost connections cost attempts, too: what is under way may still come home.
             return [self._timer(job)] if job.open else self._given_up(job, now)
         submitted = job.submitted
@@ -343,7 +358,7 @@ class Requester:
             job.retry_at = now + _AWAY_SECONDS
             return []
         if job.avoid:
-            job.retry_at = now + self._backoff(job)
+            job.retry_at = now + self._backoff(job, now)
             job.avoid.clear()
             return []
         known = model in self.view.manifests
@@ -439,12 +454,19 @@ class Requester:
                 # Wherever it could run, seconds of work wait: to ask again would be more load and no help.
                 return self._given_up(job, now)
             job.avoid.clear()
-            job.retry_at = now + self._backoff(job)
+            job.retry_at = now + self._backoff(job, now)
             return [self._timer(job)]
         return self._send(job, now)
 
-    def _backoff(self, job: OpenJob) -> float:
-        return float(min(1.0, _FIRST_BACKOFF * 2 ** min(job.attempts, 6)))
+    def _backoff(self, job: OpenJob, now: float) -> float:
+        """Seconds until a job is tried again that was refused everywhere: ever longer, the longer it takes.
+
+        The last attempts share the time that is left: a job with an hour can wait for what takes half of it.
+        """
+        soon = max(min(1.0, _FIRST_BACKOFF * 2 ** min(job.attempts, 6)), (now - job.began) / 4.0)
+        left = MAX_ATTEMPTS - job.attempts
+        share = (job.deadline - now) / (left + 1) if left <= _LAST_ATTEMPTS else 0.0
+        return float(max(soon, share))
 
     def _due(self, job: OpenJob, now: float) -> list[Action]:
         if now >= job.deadline:
@@ -468,6 +490,7 @@ class Requester:
             return [self._timer(job)]
         fresh = self._job_routes.fresh(job, now)
         if not fresh:
+            job.avoid.clear()  # what is under way may be lost, and what others answered be over by then
             job.hedge_at = now + _ASK_SECONDS
             return [*self._ask_for_plan(job, now), self._timer(job)]
         return self._send(job, now) if self.hedging.is_due(job, fresh, now) else [self._timer(job)]

@@ -74,7 +74,7 @@ class ModelledConnection:
         """When it began or ended last, or a fault of its link did."""
         self._life = 0
         """Counts connections: what an earlier one sent does not arrive in a later one."""
-        self._unacknowledged: dict[int, Publish] = {}
+        self._unacknowledged: dict[int, tuple[Publish, str | None]] = {}
         self._sent = 0
         self._by_hand: dict[int, bool] = {}
         """Packets to acknowledge by hand, in the order of their arrival, and whether each is answered."""
@@ -83,14 +83,17 @@ class ModelledConnection:
 
     # --- the client's side -------------------------------------------------------------------------------
 
-    def publish(self, action: Publish) -> None:
-        """Send, or keep until the broker is back (QoS 1 only, and what is to be sent again)."""
+    def publish(self, action: Publish, response_topic: str | None = None) -> None:
+        """Send, or keep until the broker is back (QoS 1 only, and what is to be sent again).
+
+        ``response_topic`` is where an app wants its answer.
+        """
         if action.qos:
             self._sent += 1
             if action.resend:
-                self._unacknowledged[self._sent] = action
+                self._unacknowledged[self._sent] = action, response_topic
         if self.connected:
-            self._carry_up(action, self._sent if action.qos else 0)
+            self._carry_up(action, response_topic, self._sent if action.qos else 0)
 
     def subscribe(self, topic_filter: str, qos: int) -> None:
         """Receive what matches from now on."""
@@ -214,8 +217,8 @@ class ModelledConnection:
             way.clear(self._clock.now)  # what waited in the sockets of the one before is lost with them
         life = self._life
         self._clock.call_later(self.link.latency, self._if_alive, life, self._callbacks.on_connected)
-        for number, action in list(self._unacknowledged.items()):
-            self._carry_up(action, number)
+        for number, (action, response_topic) in list(self._unacknowledged.items()):
+            self._carry_up(action, response_topic, number)
 
     def ended(self, reason: str, *, taken_over: bool = False) -> None:
         """The broker closed the connection."""
@@ -235,9 +238,7 @@ class ModelledConnection:
 
     def carry_down(self, message: Message, packet: int) -> None:
         """A PUBLISH on its way to this client."""
-        link = self.link
-        at = self._down.arrival(self._clock.now, message.nbytes, link.rate_down, link.latency, link.noise())
-        self._clock.call_at(at, self._if_alive, self._life, lambda: self._arrived(message, packet))
+        self._later_down(message.nbytes, lambda: self._arrived(message, packet))
 
     def carry_late(self, message: Message, packet: int) -> None:
         """The same for a message that others have overtaken at the broker."""
@@ -263,8 +264,8 @@ class ModelledConnection:
 
     # --- under way ---------------------------------------------------------------------------------------
 
-    def _carry_up(self, action: Publish, number: int) -> None:
-        message = _message(action, self.client_id, self._clock.now)
+    def _carry_up(self, action: Publish, response_topic: str | None, number: int) -> None:
+        message = _message(action, self.client_id, self._clock.now, response_topic)
 
         def arrived() -> None:
             self._at_broker(message, number, action.token)
@@ -297,8 +298,7 @@ class ModelledConnection:
                 self._faults.loses_acknowledgement_of = None
                 self.lose()
                 return
-            back = self._clock.now + self.link.latency
-            self._clock.call_at(back, self._if_alive, self._life, lambda: self._acknowledged(number, token))
+            self._later_down(0, lambda: self._acknowledged(number, token))
 
     def _acknowledged(self, number: int, token: str | None) -> None:
         self._unacknowledged.pop(number, None)
@@ -309,6 +309,11 @@ class ModelledConnection:
         link = self.link
         at = self._up.arrival(self._clock.now, nbytes, link.rate_up, link.latency, link.noise())
         self._clock.call_at(at, self._if_life, self._life, then)
+
+    def _later_down(self, nbytes: int, then: Callable[[], None]) -> None:
+        link = self.link
+        at = self._down.arrival(self._clock.now, nbytes, link.rate_down, link.latency, link.noise())
+        self._clock.call_at(at, self._if_alive, self._life, then)
 
     def _if_life(self, life: int, then: Callable[[], None]) -> None:
         if self._faults.cut:
@@ -324,7 +329,7 @@ class ModelledConnection:
             self._faults.at_process(then)
 
 
-def _message(action: Publish, client_id: str, now: float) -> Message:
+def _message(action: Publish, client_id: str, now: float, response_topic: str | None = None) -> Message:
     expiry = action.expiry
     if expiry is None or math.isnan(expiry) or expiry == math.inf:  # as ``transport/messages.py``
         expires_at = None
@@ -337,7 +342,8 @@ def _message(action: Publish, client_id: str, now: float) -> Message:
         action.retain,
         expires_at,
         action.content_type,
-        correlation=action.correlation,
+        response_topic,
+        action.correlation,
         publisher=client_id,
         nbytes=modelled_bytes(action.payload),
     )

@@ -291,12 +291,19 @@ class App:
         self.connection = ModelledConnection(mesh.clock, mesh.broker, client_id, callbacks, Link())
 
     def submit(
-        self, text: str, model: str = "face", *, expiry: float = 30.0, response_topic: str | None = None
+        self,
+        text: str,
+        model: str = "face",
+        *,
+        expiry: float = 30.0,
+        response_topic: str | None = None,
+        nbytes: int = -1,
     ) -> None:
-        """Publish an input on ``submit/<model>``."""
+        """Publish an input on ``submit/<model>``; ``nbytes`` is what it counts as on a link."""
         topic = self._mesh.topics.build("submit", model=model)
         now = self._mesh.clock.now
-        message = Message(topic, text.encode(), 1, False, now + expiry, None, response_topic, text.encode())
+        name = text.encode()
+        message = Message(topic, name, 1, False, now + expiry, None, response_topic, name, nbytes=nbytes)
         self._mesh.clock.call_later(0.0005, self._mesh.broker.publish, self.connection, message)
 
     def _connected(self) -> None:

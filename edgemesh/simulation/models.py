@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from edgemesh.protocol.manifest import Boundary, Manifest, TensorSpec, Unit
+from edgemesh.protocol.manifest import Boundary, Format, Manifest, TensorSpec, Unit
 
 _HASH = 32
 
@@ -16,16 +16,21 @@ def made_up_model(
     cut_bytes: Sequence[int] = (48_000, 64_000, 16_000, 4_000, 256),
     content_bytes: int = 200_000,
     chunk_bytes: int = 64_000,
+    version: str = "",
+    kind: Format = "tflite",
 ) -> tuple[Manifest, bytes]:
-    """Manifest and content of a model with one unit between each two of ``cut_bytes``."""
-    seed = hashlib.sha256(name.encode()).digest()
+    """Manifest and content of a model with one unit between each two of ``cut_bytes``.
+
+    Each ``version`` has other content under the same name.
+    """
+    seed = hashlib.sha256(f"{name}{version}".encode()).digest()
     content = (seed * (content_bytes // _HASH + 1))[:content_bytes]
     chunks = [content[at : at + chunk_bytes] for at in range(0, content_bytes, chunk_bytes)]
     units = len(cut_bytes) - 1
     manifest = Manifest(
         name,
         hashlib.sha256(content).hexdigest(),
-        "tflite",
+        kind,
         content_bytes,
         tuple(Unit(f"unit{i}", 1, 1_000_000, content_bytes // units, 100_000) for i in range(units)),
         tuple(_boundary(cut, nbytes) for cut, nbytes in enumerate(cut_bytes)),
@@ -60,8 +65,8 @@ def hashed_outputs(
 
 
 def input_of(manifest: Manifest, text: str) -> bytes:
-    """An input section that differs by ``text``."""
-    return section_at(manifest, 0, text.encode()[:_HASH])
+    """The input section that ``text`` is for this content, and for no other: inputs are prepared for one."""
+    return section_at(manifest, 0, hashlib.sha256(f"{manifest.digest} {text}".encode()).digest())
 
 
 def result_of(manifest: Manifest, text: str) -> bytes:

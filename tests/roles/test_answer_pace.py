@@ -34,8 +34,8 @@ class Asker:
         """A job ends without a result."""
         self.under_way[device] -= 1
 
-    def seconds(self, *devices: str, at: float) -> float:
-        return self.pace.seconds(devices, self.under_way.__getitem__, at)
+    def seconds(self, *devices: str, at: float, heard: float | None = None) -> float:
+        return self.pace.seconds(devices, self.under_way.__getitem__, at, at if heard is None else heard)
 
 
 def answered_every(gap: float, device: str = "one", *, jobs: int = 8) -> Asker:
@@ -83,6 +83,15 @@ def test_where_nothing_is_answered_a_job_takes_at_least_as_long_as_that() -> Non
     assert asker.seconds("one", at=2.0) == 0.0
     asker.pace.interrupted()
     assert asker.seconds("one", at=9.0) == 0.0
+
+
+def test_silence_counts_until_the_last_moment_of_which_all_answers_have_come() -> None:
+    asker = Asker()
+    asker.send("one", 3, at=1.0)
+
+    assert asker.seconds("one", at=9.0, heard=1.0) == 0.0
+    assert asker.seconds("one", at=9.0, heard=float("-inf")) == 0.0
+    assert asker.seconds("one", at=9.0, heard=5.0) == pytest.approx(12.0)
 
 
 def test_time_in_which_nothing_was_under_way_is_no_gap() -> None:

@@ -154,7 +154,7 @@ def test_jobs_leave_a_loaded_device_for_an_idle_one_whose_link_only_probes_have_
     mesh.devices["desktop"].link.rate_up = mesh.devices["desktop"].link.rate_down = 4e6
     jobs(mesh, 30.0)
     assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["laptop"]
-    mesh.devices["laptop"].speed.unit_seconds *= 1.6
+    mesh.devices["laptop"].speed.unit_seconds *= 1.8
     jobs(mesh, 0.5 + 3.0)
 
     assert [hop.device for hop in routes(mesh, "pi-4b")[-1]] == ["desktop"]

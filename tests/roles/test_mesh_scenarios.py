@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import Publish, RunUnits
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
@@ -117,7 +120,7 @@ def test_an_app_without_edgemesh_gets_its_result_on_the_result_and_the_response_
     assert topics == ["edgemesh/v1/home/result/face", "my/answers"]
     for received in app.received:
         assert received.result.code is None, received.result
-        assert received.result.outputs == {"value": result_of(FACE, "photo")[:32].hex()}
+        assert received.result.outputs["value"] == result_of(FACE, "photo")[:32].hex()
         mine = received.message.topic == "my/answers"
         assert received.message.correlation == (b"photo" if mine else None)
         assert received.message.content_type == ("application/json" if mine else None)
@@ -371,9 +374,7 @@ def test_an_input_that_kills_executors_does_not_go_round_the_whole_mesh(mesh: Me
     client = mesh.add_client("laptop-client")
     mesh.run(30.0)
     for node in mesh.devices.values():
-        node.executor.deadly = lambda action: (
-            isinstance(action, RunUnits) and bytes(action.section[:6]) == b"poison"
-        )
+        node.executor.deadly = lambda a: isinstance(a, RunUnits) and a.run.startswith("poison")
     mesh.submit(client, FACE, "poison")
     mesh.run(30.0)
     assert [ended.code for ended in client.ended] == ["run-failed"]
@@ -416,3 +417,47 @@ def test_a_holder_that_dies_while_it_serves_is_replaced_by_another(mesh: Mesh) -
     mesh.run(2.0)
     mesh.devices["desktop"].cut_power()
     mesh.run_until(lambda: large.digest in mesh.devices["pi-zero"].disk.whole, within=60.0)
+
+
+def test_photographs_that_fill_the_gateways_link_for_seconds_do_not_make_idle_devices_busy() -> None:
+    """Answers wait behind what comes in: that silence is not the devices'."""
+    mesh = Mesh()
+    mesh.add_device("desktop", Speed(0.002))
+    mesh.add_device("pi-4b", Speed(0.01))
+    mesh.add_gateway("laptop", Link(0.002, 2.5e6, 2.5e6))
+    mesh.add_decider("server")
+    mesh.run(1.0)
+    mesh.add_model(FACE, CONTENT, "desktop")
+    mesh.run_until(mesh.ready, within=30.0)
+    app = mesh.add_app("edgemesh/v1/home/result/face")
+    mesh.run(5.0)
+
+    for number in range(40):
+        app.submit(f"photo {number}", nbytes=500_000)
+    mesh.run(20.0)
+
+    assert [received.result.code for received in app.received] == [None] * 40
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_manifest_that_was_replaced_does_not_come_back_with_a_broker_that_forgot(older: bool) -> None:
+    """Were it believed, all devices would delete the content that took its place."""
+    mesh = home(Mesh())
+    mesh.run(20.0)
+    mesh.broker.save()
+    away = mesh.devices["pi-zero"].shell.connection
+    assert away is not None
+    away.cut()
+    mesh.run(30.0)
+    new, content = made_up_model(version="2")
+    mesh.add_model(replace(new, revision=2), content, "desktop")
+    mesh.run(30.0)
+
+    mesh.broker.restart(wiped=not older, older=older, pause=1.0)
+    mesh.run(0.5)
+    away.mend()
+    mesh.run(60.0)
+
+    retained = decode_json(Manifest, mesh.broker.retained["edgemesh/v1/home/model/face"].payload)
+    assert retained.digest == new.digest
+    assert all(set(node.role.content.held) == {new.digest} for node in mesh.devices.values())

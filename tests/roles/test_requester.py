@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
-from edgemesh.roles.actions import Action, JobEnded
-from edgemesh.roles.events import Connected, Disconnected, JobCancelled
+from edgemesh.roles.actions import Action, JobEnded, Publish
+from edgemesh.roles.events import Connected, Disconnected, JobCancelled, PublishAcknowledged
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
 from edgemesh.roles.routes import ChosenRoute
@@ -294,6 +295,30 @@ def test_a_frame_of_a_stream_is_sent_however_much_is_under_way(asker: DrivenRequ
     assert works(asker.take(submitted("frame", left=0.3, stream="camera")))
 
 
+def test_silence_is_a_devices_own_only_as_far_as_answers_are_known_to_arrive(asker: DrivenRequester) -> None:
+    """An acknowledgement comes behind all that the broker had for us: what fills our link holds up both."""
+    asker.take(assignment(Hop("one", 4)))
+    asker.take(submitted("first", left=60.0), at=1.0)
+
+    second = asker.take(submitted("second", left=5.0), at=6.0)
+    assert works(second)  # nothing has come for 5 s, the acknowledgement of the first one neither
+    (token,) = [action.token for action in second if isinstance(action, Publish)]
+    assert token is not None
+    asker.take(PublishAcknowledged(token), at=6.1)
+
+    assert ends(asker.take(submitted("third", left=5.0), at=6.2)) == [("third", "busy")]
+
+
+@pytest.mark.parametrize("token", ["answered:17", "work:nobody:0:0", "sent:first:3:0", "probe:1"])
+def test_other_acknowledgements_say_nothing_of_silence(asker: DrivenRequester, token: str) -> None:
+    asker.take(assignment(Hop("one", 4)))
+    asker.take(submitted("first", left=60.0), at=1.0)
+
+    assert asker.take(PublishAcknowledged(token), at=6.0) == []
+
+    assert works(asker.take(submitted("second", left=5.0)))
+
+
 def frames_sent(actions: list[Action]) -> list[str]:
     return [activation.job for _, activation in works(actions)]
 
@@ -452,16 +477,80 @@ def test_a_copy_that_takes_long_itself_is_made_later(asker: DrivenRequester) -> 
     assert device == "two"
 
 
-def test_a_job_is_hedged_twice_and_then_only_as_its_time_runs_out(planned: DrivenRequester) -> None:
-    planned.take(submitted(left=30.0), at=1.0)
-    beat(planned, 15.0, "one", "two")
+def test_a_job_is_hedged_twice_and_then_ever_more_rarely(planned: DrivenRequester) -> None:
+    planned.take(submitted(left=3600.0), at=1.0)
+    beat(planned, 9.0, "one", "two")
     assert len(works(planned.done)) == 3
     assert {header.route for _, header in works(planned.done)} == {ROUTE, *FALLBACKS.values()}
 
     # A broker may have thrown all of them away, and the devices be there again since.
-    assert len(works(beat(planned, 17.0, "one", "two"))) == 1
-    assert len(works(beat(planned, 24.5, "one", "two"))) == 1
-    assert works(beat(planned, 30.9, "one", "two")) == []
+    assert [len(works(beat(planned, until, "one", "two"))) for until in (11.0, 27.0, 60.0)] == [1, 1, 1]
+    assert len(works(beat(planned, 600.0, "one", "two"))) == 3
+
+
+def test_a_job_of_which_nothing_is_heard_is_sent_again_halfway_to_its_deadline(
+    planned: DrivenRequester,
+) -> None:
+    planned.take(submitted(left=10.0), at=1.0)
+    beat(planned, 5.9, "one", "two")
+    assert len(works(planned.done)) == 3
+
+    assert len(works(beat(planned, 10.9, "one", "two"))) <= 2
+
+
+def test_a_lost_copy_does_not_keep_a_job_from_devices_that_answered_with_an_error(
+    planned: DrivenRequester,
+) -> None:
+    """They did not hold the model then, and do now."""
+    planned.take(submitted(left=60.0), at=1.0)
+    beat(planned, 3.0, "one", "two")  # attempt 0 is lost, and all of them are under way
+    sent_so_far = len(works(planned.done))
+    for attempt, device in ((1, "one"), (2, "two")):
+        planned.take(reply(attempt=attempt, code="unknown-model", device=device))
+
+    assert works(beat(planned, 25.0, "one", "two")) and sent_so_far == 3
+
+
+def test_a_job_that_seems_lost_is_sent_again_though_no_hedge_is_left(planned: DrivenRequester) -> None:
+    """Or one with an hour would wait for half of it after others had used up what late jobs may cost."""
+    for number in range(12):
+        planned.take(submitted(f"j-{number}", left=3600.0), at=1.0)
+
+    beat(planned, 40.0, "one", "two")
+
+    again = Counter(header.job for _, header in works(planned.done))
+    assert min(again.values()) >= 2 and max(again.values()) <= 6
+
+
+def test_a_job_with_an_hour_saves_attempts_for_what_takes_longer(planned: DrivenRequester) -> None:
+    planned.take(submitted(left=3600.0), at=1.0)
+    times: list[float] = []
+    while planned.now < 3590.0 and not ends(planned.done):
+        attempt = len(works(planned.done)) - 1
+        times.append(planned.now)
+        planned.take(reply(attempt=attempt, code="unknown-model", device=("one", "two")[attempt % 2]))
+        while len(works(planned.done)) == attempt + 1 and not ends(planned.done):
+            beat(planned, planned.now + 1.0, "one", "two")
+
+    assert len([at for at in times if at < 5.0]) >= 4
+    assert len(works(planned.done)) == MAX_ATTEMPTS and times[-1] > 1800.0
+
+
+def test_a_job_that_failed_three_times_is_not_sent_again_while_a_copy_is_lost(
+    planned: DrivenRequester,
+) -> None:
+    """An input that kills executors must not go round while the mesh waits for a copy that never arrived."""
+    planned.take(submitted(left=600.0), at=1.0)
+    beat(planned, 3.0, "one", "two")
+    for attempt, device in ((1, "one"), (2, "two")):
+        planned.take(reply(attempt=attempt, code="run-failed", device=device))
+    beat(planned, 40.0, "one", "two")
+    planned.take(reply(attempt=3, code="run-failed", device="one"))
+    sent_so_far = len(works(planned.done))
+
+    beat(planned, 300.0, "one", "two")
+
+    assert len(works(planned.done)) == sent_so_far
 
 
 def test_a_job_whose_activation_is_still_on_its_way_to_the_broker_is_not_hedged(
