@@ -25,6 +25,9 @@ ABSENT_MESSAGES = 1000
 MOST_IN_FLIGHT = 65_535
 """What MQTT 5 allows."""
 
+MOST_SLASHES = 200
+"""Mosquitto ends the connection of whoever publishes on a topic of more levels (measured)."""
+
 _matches = lru_cache(65_536)(topic_matches)
 """Clients come back with the same subscriptions, again and again."""
 
@@ -210,6 +213,9 @@ class Broker:
         """A PUBLISH arrived; whether its sender may be told that the broker has it."""
         if self._session(connection) is None:
             return False
+        if message.topic.count("/") > MOST_SLASHES:
+            connection.lose()
+            return False
         if self.on_publish is not None:
             self.on_publish(connection, message)
         if message.qos and self.keeps_log:
@@ -262,6 +268,13 @@ class Broker:
     def unacknowledged(self, client_id: str) -> int:
         """Messages that the client id has not acknowledged yet."""
         return len(self._sessions[client_id].unacknowledged)
+
+    def under_way(self, client_id: str) -> list[Message] | None:
+        """What a client has and has not acknowledged yet; None where it is not connected."""
+        session = self._sessions.get(client_id)
+        if session is None or session.connection is None:
+            return None
+        return list(session.unacknowledged.values())
 
     def waiting(self, client_id: str) -> list[Message]:
         """What is kept for a client id until it comes back."""

@@ -173,6 +173,8 @@ class Executor:
         self._deliver = deliver
         self._urgent: deque[RunUnits] = deque()
         self._patient: deque[ExecutorAction] = deque()
+        self._at: ExecutorAction | None = None
+        """What it is at."""
         self._loading_seconds = 0.0
         """What loading took before the run under way."""
         self._loaded: set[tuple[str, int, int]] = set()
@@ -206,8 +208,9 @@ class Executor:
         self._loaded.clear()
         self._fresh = True
         self._busy, self._was_run, self._ahead = True, False, None
+        at, self._at = self._at, None
         self._clock.call_later(_RESTART_SECONDS, self._restarted, self._life)
-        self._deliver(ExecutorLost(text))
+        self._deliver(ExecutorLost(text, at.digest if at is not None else None))
 
     def stop(self) -> None:
         """The machine is gone."""
@@ -226,7 +229,7 @@ class Executor:
         action, self._ahead = self._ahead or self._taken(), None
         if action is None:
             return
-        self._busy, self._was_run = True, isinstance(action, RunUnits)
+        self._busy, self._was_run, self._at = True, isinstance(action, RunUnits), action
         partition = (action.digest, action.start, action.stop)
         seconds = 0.0001
         too_late = isinstance(action, RunUnits) and self._clock.now > action.until
@@ -283,7 +286,7 @@ class Executor:
         if self.deadly(action):
             self.kill()
             return
-        self._busy = False
+        self._busy, self._at = False, None
         self._started_at = None
         self.busy_seconds += seconds
         self.effort_seconds += seconds * self._effort

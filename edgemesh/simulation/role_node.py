@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.result import ResultMessage, encode_result
 from edgemesh.roles.actions import Action, DecodeInput, JobEnded, Publish, RenderResult
 from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
 from edgemesh.roles.gateway import Gateway
 from edgemesh.roles.standby import Standby
 from edgemesh.simulation.links import Link
-from edgemesh.simulation.models import section_at
+from edgemesh.simulation.models import input_of
+from edgemesh.simulation.sections import without_stand_in
 from edgemesh.simulation.shell import ModelledShell
 
 if TYPE_CHECKING:
@@ -124,16 +126,16 @@ class RoleNode:
         )
 
     def _decode(self, action: DecodeInput) -> None:
-        payload = bytes(action.payload)
+        payload = without_stand_in(action.payload)
         event: InputDecoded | InputRefused
         if len(payload) > 32:
             event = InputRefused(action.job, "bad-input", "no input of this model")
         else:
-            event = InputDecoded(action.job, section_at(action.manifest, 0, payload))
+            event = InputDecoded(action.job, input_of(action.manifest, payload.decode()))
         self.shell.deliver_later(_DECODE_SECONDS, event)
 
     def _render(self, action: RenderResult) -> None:
-        self.shell.deliver_later(0.0, ResultRendered(action.job, rendered(action.ended)))
+        self.shell.deliver_later(0.0, ResultRendered(action.job, rendered(action.ended, action.manifest)))
 
 
 class _Watched:
@@ -148,9 +150,12 @@ class _Watched:
         return actions
 
 
-def rendered(ended: JobEnded) -> bytes:
-    """The JSON of an end; its only output is the value in the section, in hexadecimal."""
-    outputs = {"value": bytes(ended.section[:32]).hex()} if ended.code is None else {}
+def rendered(ended: JobEnded, manifest: Manifest | None) -> bytes:
+    """The JSON of an end: the value in the section, in hexadecimal, and by which content it was rendered."""
+    outputs: dict[str, str] = {}
+    if ended.code is None:
+        assert manifest is not None
+        outputs = {"value": bytes(ended.section[:32]).hex(), "content": manifest.digest}
     return encode_result(
         ResultMessage(
             ended.job,

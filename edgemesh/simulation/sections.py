@@ -34,6 +34,13 @@ def modelled_bytes(payload: bytes | memoryview) -> int:
     return size - _STAND_IN.size + int(nbytes) if mark == _MARK else size
 
 
+def without_stand_in(payload: bytes | memoryview) -> bytes:
+    """What is in front of the stand-in; all of it where there is none."""
+    size = len(payload)
+    is_there = size >= _STAND_IN.size and payload[size - _STAND_IN.size :][: len(_MARK)] == _MARK
+    return bytes(payload[: size - _STAND_IN.size] if is_there else payload)
+
+
 def section_bytes(boundary: Boundary, codec: str = "raw") -> int:
     """Bytes of the tensors at a cut under a codec, as sent."""
     lossy = _FLOAT_BYTES[codec.removesuffix("+zstd")]

@@ -13,15 +13,18 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.roles.actions import Acknowledge, CancelTimer, Publish, SetTimer, Subscribe
+from edgemesh.roles.answer_pace import AnswerPace
 from edgemesh.roles.answered import AnsweredRecord
+from edgemesh.roles.broker_memory import BrokerMemory
 from edgemesh.roles.client import ClientRole
+from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device
 from edgemesh.roles.events import Connected, ExecutorLost, RunFailed, TimerFired
 from edgemesh.roles.gateway import Gateway
 from edgemesh.roles.hedging import Hedging
 from edgemesh.roles.mesh_view import MeshView
-from edgemesh.roles.open_jobs import OpenJobs
+from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import RouteChooser
 from edgemesh.roles.standby import RoleTaken, Standby
@@ -180,7 +183,7 @@ def says_itself_once(patch: Patch) -> None:
     connected = Device._connected
 
     def only_once(self: Any, event: Any, now: float) -> Any:
-        again = self._was_connected
+        again = self._memory._was_connected
         actions = connected(self, event, now)
         return [a for a in actions if not (again and isinstance(a, Publish) and a.retain)]
 
@@ -192,7 +195,7 @@ def subscribes_once(patch: Patch) -> None:
     connected = Device._connected
 
     def only_once(self: Any, event: Any, now: float) -> Any:
-        again = self._was_connected
+        again = self._memory._was_connected
         actions = connected(self, event, now)
         return [a for a in actions if not (again and isinstance(a, Subscribe))]
 
@@ -238,7 +241,7 @@ def record_not_read(patch: Patch) -> None:
 
 def told_anew(patch: Patch) -> None:
     """A gateway answers under a new job id what the one before may have answered."""
-    patch.setattr(AnsweredRecord, "told_as", lambda self, packet, checksum: None)
+    patch.setattr(AnsweredRecord, "told", lambda self, packet, checksum: None)
 
 
 def record_by_content(patch: Patch) -> None:
@@ -353,6 +356,55 @@ def run_ahead_forgotten(patch: Patch) -> None:
     patch.setattr(Worker, "handle", forgets)
 
 
+def inputs_go_to_other_content(patch: Patch) -> None:
+    """An input is sent to whatever has the model's name by then."""
+    patch.setattr(OpenJob, "fits", lambda self, digest: True)
+
+
+def retained_submissions_answered_again(patch: Patch) -> None:
+    """A submission that is retained is answered with each connection."""
+
+    def unwanted(self: Any, event: Any) -> Any:
+        return self._submitted(event, self._quiet_since)
+
+    patch.setattr(Gateway, "_unwanted", unwanted)
+
+
+def answers_anywhere(patch: Patch) -> None:
+    """A gateway publishes on whatever topic an app names."""
+    patch.setattr(Gateway, "_allowed", lambda self, topic: topic)
+
+
+def own_link_taken_for_silence(patch: Patch) -> None:
+    """What waits behind photographs at the gateway's own link is taken for what no device has answered."""
+    seconds = AnswerPace.seconds
+
+    def to_now(self: Any, devices: Any, under_way: Any, now: float, heard: float) -> float:
+        return seconds(self, devices, under_way, now, now)
+
+    patch.setattr(AnswerPace, "seconds", to_now)
+
+
+def older_manifest_believed(patch: Patch) -> None:
+    """The manifest that came last is the one."""
+    patch.setattr(BrokerMemory, "older_manifest", lambda self, event: None)
+
+
+def content_dropped_before_the_new_is_here(patch: Patch) -> None:
+    """Content that was replaced goes at once."""
+    patch.setattr(ContentKeeper, "replaced", lambda self, digest, manifest: self.drop(digest))
+
+
+def result_computed_again(patch: Patch) -> None:
+    """A result that may be out is computed again, and may end in an error now."""
+    patch.setattr("edgemesh.roles.answered.TEXT_CHARS", 0)
+
+
+def half_an_hour_of_patience(patch: Patch) -> None:
+    """A job of which all copies were lost waits for half of its time, however much that is."""
+    patch.setattr(Hedging, "_again_at", lambda self, job, now: (now + job.deadline) / 2.0)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -386,5 +438,13 @@ BUGS: dict[str, Bug] = {
         (planning_fails_for_devices, 0),
         (two_copies_are_all, 367),
         (run_ahead_forgotten, 28),
+        (inputs_go_to_other_content, 0),
+        (retained_submissions_answered_again, 0),
+        (answers_anywhere, 0),
+        (own_link_taken_for_silence, 0),
+        (older_manifest_believed, 0),
+        (content_dropped_before_the_new_is_here, 0),
+        (result_computed_again, 0),
+        (half_an_hour_of_patience, 0),
     )
 }

@@ -12,6 +12,7 @@ from edgemesh.errors import DeadlineError, DecodeError, EdgemeshError
 from edgemesh.protocol.activation import Activation, decode_activation, decode_reply
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.roles.actions import JobEnded, Publish, RunUnits
 from edgemesh.roles.client import ClientRole
@@ -24,7 +25,8 @@ from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.schedules import APP, Deed, Schedule
 from edgemesh.simulation.faults.submissions import Submissions
-from edgemesh.simulation.faults.world import FACE, World
+from edgemesh.simulation.faults.words import Words
+from edgemesh.simulation.faults.world import ANSWERS, World, is_deadly
 from edgemesh.simulation.models import result_of
 from edgemesh.simulation.shell import ModelledShell
 
@@ -32,6 +34,8 @@ _LONGEST_TASK = 6.0
 """Predicted seconds of the last job that a queue takes: all units of the slowest device at its slowest."""
 _CALM_HEDGES = 0.05
 _HEDGES_PER_JOB = 3
+_MANY_ATTEMPTS = 10
+"""A job with an hour that was sent so often in the time of the faults has time before it is sent again."""
 _ROUNDING = 1e-6
 _WILL_SECONDS = 16.5
 """One and a half keep-alives, and a little."""
@@ -52,6 +56,8 @@ class _Job:
     deed: Deed
     shell: ModelledShell
     deadline: float
+    manifest: Manifest | None
+    """By which its input was prepared; None where nobody knew the model."""
     sent: int = 0
     """Times that its input was published for a device."""
     stale: float = 0.0
@@ -72,7 +78,8 @@ class Rules:
         self._prompt = not any(deed.kind in _DELAYS for deed in schedule.deeds)
         self._jobs: dict[str, _Job] = {}
         self._over: set[str] = set()
-        self._submissions = Submissions(world, self.broken)
+        self._words = Words(world, self.broken)
+        self._submissions = Submissions(world, self._words, self.broken)
         self._obeyed: dict[tuple[str, str], Assignment] = {}
         """Requester and model to the assignment it obeyed last."""
         self._eras: dict[Assignment, int] = {}
@@ -117,6 +124,7 @@ class Rules:
 
     def _run_begins(self, name: str, action: RunUnits) -> None:
         """Nothing is begun after its deadline; where links are slow the device cannot know better."""
+        self._words.busy_at = self._world.mesh.clock.now
         job = self._jobs.get(action.run.rpartition("-")[0])
         late = self._world.mesh.clock.now - job.deadline - job.stale if job is not None else 0.0
         if self._prompt and late > _LATE_SECONDS:
@@ -166,14 +174,14 @@ class Rules:
             if now - silent_since > _SILENCE_SECONDS:
                 self.broken("the dead are left out", f"{header.job} goes to {hop.device}", header.job)
 
-    def _submitted(self, deed: Deed) -> None:
+    def _submitted(self, deed: Deed, manifest: Manifest | None) -> None:
         if deed.target == APP:
             self._submissions.submitted(deed)
             return
         mesh = self._world.mesh
         shell = mesh.clients.get(deed.target) or mesh.devices[deed.target].shell
         deadline = mesh.clock.now + deed.seconds
-        self._jobs[deed.name] = _Job(deed, shell, deadline)
+        self._jobs[deed.name] = _Job(deed, shell, deadline, manifest)
         mesh.clock.call_at(deadline + _ROUNDING, self._deadline_passed, deed.name)
 
     def _job_ended(self, shell: ModelledShell, ended: JobEnded) -> None:
@@ -186,11 +194,10 @@ class Rules:
         late = self._world.mesh.clock.now - max(job.deadline, resumed_at)
         if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
-        right = result_of(FACE, ended.job)
-        if ended.code is None and len(ended.section) == len(right) and bytes(ended.section) != right:
-            self.broken("right output", f"{ended.job} has a wrong result", ended.job)
+        cut_short = self._output_is_cut_short(job, ended)
+        self._words.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at
-        if ended.code == DeadlineError.code and repaired_at is not None:
+        if ended.code == DeadlineError.code and repaired_at is not None and not is_deadly(ended.job):
             # A broker that keeps three messages goes on dropping those of a burst.
             well = job.deadline - max(repaired_at, job.dropped_at)
             if well > _SERVES_SECONDS:
@@ -199,8 +206,19 @@ class Rules:
         if ended.attempts > MAX_ATTEMPTS:
             self.broken("bounded attempts", f"{ended.job} took {ended.attempts} attempts", ended.job)
         # What was cut short is no tensor: whoever asked gets the decoder's error.
-        cut_short = ended.code is None and len(ended.section) != len(right)
         self.ended[DecodeError.code if cut_short else ended.code] += 1
+
+    def _output_is_cut_short(self, job: _Job, ended: JobEnded) -> bool:
+        if ended.code is not None:
+            return False
+        if job.manifest is None:
+            self.broken("right output", f"{ended.job} has a result of a model that nobody has", ended.job)
+            return False
+        right = result_of(job.manifest, ended.job)
+        whole = len(ended.section) == len(right)
+        if whole and bytes(ended.section) != right:
+            self.broken("right output", f"{ended.job} has a wrong result", ended.job)
+        return not whole
 
     def _deadline_passed(self, name: str) -> None:
         job = self._jobs[name]
@@ -216,6 +234,9 @@ class Rules:
     # --- what is published -------------------------------------------------------------------------------
 
     def _on_publish(self, connection: ModelledConnection, message: Message) -> None:
+        if message.topic.startswith(ANSWERS):
+            self._submissions.answered_there(message)
+            return
         topic = self._world.topics.parse(message.topic)
         if topic.kind == "work":
             self._work(connection, message)
@@ -224,7 +245,9 @@ class Rules:
         elif topic.kind == "result":
             result = decode_json(ResultMessage, message.payload)
             self._submissions.answered(message, result)
-        elif topic.kind == "assignment" and message.payload and connection is not self._world.app:
+        elif topic.kind == "assignment" and not message.payload:
+            self._cleared(topic.names["model"])
+        elif topic.kind == "assignment" and connection is not self._world.app:
             self._assignment(connection, message.topic, decode_json(Assignment, message.payload))
         self._look()
 
@@ -270,6 +293,11 @@ class Rules:
         if boots and leader != boots[0]:
             text = f"{leader} and {boots[0]} both published assignments in term {told.term}"
             self.broken("one leader per term", text, told.model)
+
+    def _cleared(self, model: str) -> None:
+        """The model was removed: who hears of it again begins anew, and nobody can send it anything."""
+        for key in [key for key in self._obeyed if key[1] == model]:
+            del self._obeyed[key]
 
     # --- what can be looked at between two events --------------------------------------------------------
 
@@ -341,7 +369,7 @@ class Rules:
             if not node.role.worker.idle:
                 self.broken("settles", f"{node.role.worker.jobs} jobs never leave {name}", name)
         for name, job in self._jobs.items():
-            if name not in self._over and job.shell.alive:
+            if name not in self._over and job.shell.alive and job.sent < _MANY_ATTEMPTS:
                 self.broken("one end per job", f"{name} never ended", name)
         self._submissions.check_end()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from edgemesh.simulation.broker import ABSENT_MESSAGES, MOST_IN_FLIGHT
+from edgemesh.simulation.links import Link
 
 DEVICES = ("pi-zero", "pi-4b", "desktop")
 HOLDERS = ("laptop:decision", "laptop:gateway-0", "server:decision", "server:gateway-0")
@@ -22,6 +23,12 @@ _SHARE_OF_KINDS = 0.3
 _CALM_SHARE = 0.04
 _JOBS_PER_SECOND = 0.7
 _BURST = 60
+_SHARE_OF_USES = 0.12
+_GATEWAY_RATES = (Link.rate_down, Link.rate_down, 2.5e6)
+"""A hundred megabits, or a wireless link."""
+_PHOTOGRAPHS = (10, 40)
+_PHOTOGRAPH_BYTES, _SMALL_BYTES = (1e5, 6e5), (3e3, 2e4)
+_HOUR = 3600.0
 _IN_FLIGHT = (MOST_IN_FLIGHT, 20, 3)
 _KEPT = (ABSENT_MESSAGES, ABSENT_MESSAGES, ABSENT_MESSAGES, 3)
 
@@ -39,6 +46,7 @@ class Deed:
     """How strong it is, where that differs."""
     name: str = ""
     """Of a job or a submission."""
+    model: str = "face"
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,26 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+USES: dict[str, float] = {
+    "photographs": 40.0,
+    "hour-long": 15.0,
+    "retained-submission": 20.0,
+    "answer-topic": 4.0,
+    "poison-topic": 20.0,
+    "unknown-model": 10.0,
+    "no-device": 15.0,
+    "second-name": 15.0,
+    "forget-name": 20.0,
+    "replace-model": 25.0,
+    "deadly-input": 25.0,
+}
+"""What people do besides, and after how many seconds on average they do it again. None of it is a fault."""
+_UNCALM = frozenset({"replace-model", "deadly-input"})
+"""What makes jobs go elsewhere."""
+_MODELS = {"unknown-model": "nothing", "no-device": "nowhere", "second-name": "twin"}
+"""The model that a use asks for."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """All that a run depends on."""
@@ -90,6 +118,8 @@ class Schedule:
     """Messages that the broker keeps for a client that is absent or slow."""
     in_flight: int = MOST_IN_FLIGHT
     """Messages that a client may have unacknowledged."""
+    gateway_rate: float = Link.rate_down
+    """Bytes per second of the gateways' links."""
 
 
 def schedule_of(seed: int) -> Schedule:
@@ -104,7 +134,14 @@ def schedule_of(seed: int) -> Schedule:
     saves_every = random.choice((2.0, 10.0, 30.0))
     kept = random.choice(_KEPT)
     in_flight = random.choice(_IN_FLIGHT)
-    return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight)
+    # From a source of its own: a new kind of use leaves what there was of each seed as it is.
+    more = Random(f"uses {seed}")
+    gateway_rate = more.choice(_GATEWAY_RATES)
+    light = "slow-link" in kinds
+    used = [use for use in USES if more.random() < _SHARE_OF_USES and not (calm and use in _UNCALM)]
+    deeds += [deed for use in used for deed in _times(more, use, length, light)]
+    deeds.sort(key=lambda deed: deed.at)
+    return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
 
 
 def _work(random: Random, length: float) -> list[Deed]:
@@ -145,3 +182,41 @@ def _burst(random: Random, deed: Deed, number: int) -> list[Deed]:
         Deed(deed.at, "job", deed.target, random.choice(_DEADLINES), name=f"b-{number}-{i}")
         for i in range(random.randrange(_BURST // 4, _BURST))
     ]
+
+
+def _times(random: Random, use: str, length: float, light: bool) -> list[Deed]:
+    """One use again and again; ``light`` where links may be too slow for photographs."""
+    deeds: list[Deed] = []
+    at, number = 0.0, 0
+    while (at := at + random.expovariate(1.0 / USES[use])) < length:
+        deeds += _use(random, use, at, f"{use}-{number}", light)
+        number += 1
+    return deeds
+
+
+def _use(random: Random, use: str, at: float, name: str, light: bool) -> list[Deed]:
+    seconds, model = random.choice(_DEADLINES[1:]), _MODELS.get(use, "face")
+    client = random.choice((*CLIENTS, "pi-4b"))
+    device = random.choice(DEVICES)
+    if use == "photographs":
+        nbytes = random.uniform(*(_SMALL_BYTES if light else _PHOTOGRAPH_BYTES))
+        count = random.randrange(*_PHOTOGRAPHS)
+        return [Deed(at, "submission", APP, seconds, nbytes, f"{name}-{i}") for i in range(count)]
+    if use == "hour-long":
+        return [
+            Deed(at, "job", client, _HOUR, name=name),
+            Deed(at, "submission", APP, _HOUR, name=f"{name}-app"),
+        ]
+    if use == "deadly-input":
+        return [Deed(at, "job", client, _DEADLINES[-2], name=name)]
+    if use in ("replace-model", "forget-name"):
+        return [Deed(at, use, device)]
+    if use in _MODELS:
+        given = [Deed(at, f"add-{model}", device)] if use != "unknown-model" else []
+        later = at + random.uniform(0.0, 5.0)
+        return [
+            *given,
+            Deed(later, "job", client, seconds, name=name, model=model),
+            Deed(later, "submission", APP, seconds, name=f"{name}-app", model=model),
+        ]
+    return [Deed(at, use, APP, seconds, name=name)]

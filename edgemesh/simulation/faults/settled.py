@@ -13,7 +13,7 @@ from edgemesh.simulation.faults.world import World
 _SETTLE_SECONDS = 45.0
 """A silent holder is noticed after 16 s, a half-open connection after 15 s; then come plans and profiles."""
 _OPERATOR_SECONDS = 10.0
-"""After the repair, until somebody adds a model that the mesh has lost."""
+"""After the repair, until somebody looks after what the mesh cannot mend."""
 _STAYS_SECONDS = 17
 """What was settled for so long stays so: whatever silence still goes unnoticed is noticed within it."""
 _JOB_SECONDS = 10.0
@@ -28,8 +28,8 @@ def settle(world: World, rules: Rules, *, patient: bool) -> None:
     whole = 0
     for second in range(1, int(_OPERATOR_SECONDS + _SETTLE_SECONDS) + 1):
         world.pace.run(1.0)
-        added = second == _OPERATOR_SECONDS and world.add_model_again()
-        whole = 0 if patient or added or not _is_whole(world, rules) else whole + 1
+        operated = second == _OPERATOR_SECONDS and world.operate()
+        whole = 0 if patient or operated or not _is_whole(world, rules) else whole + 1
         if whole >= _STAYS_SECONDS:
             return
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.faults.schedules import Deed
-from edgemesh.simulation.faults.world import FACE, World
-from edgemesh.simulation.models import result_of
+from edgemesh.simulation.faults.words import Words
+from edgemesh.simulation.faults.world import ANSWERS, World
 
 GATEWAY = "home-gateway-0"
+_UNACKNOWLEDGED_SECONDS = 5.0
+"""After its answer, until a submission is surely acknowledged where nothing is in its way."""
 _LOSS_SECONDS = 20.0
 """After the broker lost its store, until a gateway surely has subscribed again."""
 
@@ -19,25 +22,29 @@ _LOSS_SECONDS = 20.0
 class Submissions:
     """What apps published and what came of it."""
 
-    def __init__(self, world: World, broken: Callable[[str, str, str], None]) -> None:
+    def __init__(self, world: World, words: Words, broken: Callable[[str, str, str], None]) -> None:
         self.results: Counter[str] = Counter()
         """Of each, without those that came again under the same job id."""
         self.told_again = 0
         """Results that came again, under the same job id: their gateway's connection ended between record and
         acknowledgement (``roles/answered.py``)."""
-        self._told: set[tuple[str, str]] = set()
-        """Submissions and the job ids of their results."""
+        self._told: dict[tuple[str, str], ResultMessage] = {}
+        """Submissions and the job ids of their results, and what they said first."""
+        self._elsewhere: dict[str, ResultMessage] = {}
+        """By job: what everybody read of a result that its app wanted on a topic of its own."""
+        self._answered_at: dict[str, float] = {}
         self._world = world
+        self._words = words
         self._broken = broken
         self._accepted: Counter[str] = Counter()
         """Times that the broker took it: an app that never saw its PUBACK publishes again."""
         self._accepted_at: dict[str, float] = {}
-        self._ends: dict[str, float] = {}
+        self._deeds: dict[str, Deed] = {}
         self._excused: set[str] = set()
 
     def submitted(self, deed: Deed) -> None:
         """An app wants a result within ``deed.seconds``."""
-        self._ends[deed.name] = deed.seconds
+        self._deeds[deed.name] = deed
 
     def accepted(self, message: Message) -> None:
         """The broker has it."""
@@ -50,16 +57,37 @@ class Submissions:
 
     def answered(self, message: Message, result: ResultMessage) -> None:
         """A gateway published a result."""
-        name = _name(message)
-        again = (name, result.job) in self._told
-        self._told.add((name, result.job))
+        if message.correlation is None:
+            self._elsewhere[result.job] = result
+        else:
+            self._answered(_name(message), result)
+
+    def answered_there(self, message: Message) -> None:
+        """A gateway published a result on the topic that an app had asked for."""
+        name, result = _name(message), decode_json(ResultMessage, message.payload)
+        if message.topic != ANSWERS + name or self._elsewhere.get(result.job) != result:
+            self._broken("answers come where they are wanted", f"{message.topic} has another answer", name)
+        self._answered(name, result)
+
+    def _answered(self, name: str, result: ResultMessage) -> None:
+        first = self._told.setdefault((name, result.job), result)
+        again = first is not result
         self.told_again += again
         self.results[name] += not again
-        if result.code is None and result.outputs["value"] != result_of(FACE, name)[:32].hex():
+        self._answered_at.setdefault(name, self._world.mesh.clock.now)
+        if result.code is None and not self._is_right(name, result):
             self._broken("right output", f"{name} has a wrong result", name)
+        if again and not _agree(first, result):
+            text = f"{name} was told {first.code or 'a result'}, then {result.code or 'a result'}"
+            self._broken("what is told again is the same", text, name)
+        self._words.ended(self._deeds[name], result.code)
         if self.results[name] > self._accepted[name] and not self._memory_was_lost(name):
             text = f"{name} was taken {self._accepted[name]} times and has {self.results[name]} results"
             self._broken("one result per submission", text, name)
+
+    def _is_right(self, name: str, result: ResultMessage) -> bool:
+        right = self._world.catalogue.right(result.model, result.outputs["content"], name)
+        return right is not None and result.outputs["value"] == right[:32].hex()
 
     def _memory_was_lost(self, name: str) -> bool:
         since = self._accepted_at.get(name, 0.0) - _LOSS_SECONDS
@@ -67,9 +95,16 @@ class Submissions:
 
     def _expires(self, name: str) -> None:
         """What waits for a gateway until its deadline is dropped by the broker."""
-        waiting = self._world.mesh.broker.waiting(GATEWAY)
-        if any(_name(message) == name for message in waiting if message.correlation):
-            self._excused.add(name)
+        broker = self._world.mesh.broker
+        if any(_name(message) == name for message in broker.waiting(GATEWAY) if message.correlation):
+            under_way = broker.under_way(GATEWAY)
+            if under_way is None or any(self._is_open(message) for message in under_way):
+                self._excused.add(name)
+
+    def _is_open(self, message: Message) -> bool:
+        """Whether a gateway has reason not to have acknowledged it."""
+        answered_at = self._answered_at.get(_name(message), float("inf"))
+        return self._world.mesh.clock.now - answered_at < _UNACKNOWLEDGED_SECONDS
 
     def dropped(self, client_id: str, message: Message) -> None:
         """The broker drops what is too much for an absent or slow gateway, and tells nobody."""
@@ -81,6 +116,11 @@ class Submissions:
         for name in self._accepted:
             if not self.results[name] and name not in self._excused and not self._memory_was_lost(name):
                 self._broken("one result per submission", f"{name} never had a result", name)
+
+
+def _agree(one: ResultMessage, other: ResultMessage) -> bool:
+    """Whether two results of one job say the same."""
+    return (one.code, one.outputs) == (other.code, other.outputs)
 
 
 def _name(message: Message) -> str:

@@ -11,7 +11,7 @@ from edgemesh.protocol.jsontext import decode_json
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.schedules import Deed
-from edgemesh.simulation.faults.world import World
+from edgemesh.simulation.faults.world import ANSWERS, World
 
 _UNTOLD = frozenset({"heartbeat", "resources", "link", "receipt", "probe", "chunk", "chunk-request"})
 
@@ -49,6 +49,9 @@ class Trace:
         self.lines.append(f"{self._world.mesh.clock.now - self._world.began:9.4f}  {text}")
 
     def _published(self, connection: ModelledConnection, message: Message) -> None:
+        if message.topic.startswith(ANSWERS):
+            self._add(f"{connection.client_id} answers on {message.topic}")
+            return
         topic = self._world.topics.parse(message.topic)
         if topic.kind in _UNTOLD:
             return

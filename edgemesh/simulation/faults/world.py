@@ -10,25 +10,31 @@ from random import Random
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Publish
+from edgemesh.roles.actions import Publish, RunUnits
+from edgemesh.roles.client import ClientRole
+from edgemesh.roles.device import Device
+from edgemesh.roles.events import JobSubmitted
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
+from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
-from edgemesh.simulation.faults.schedules import APP, DEVICES, HOLDERS, Deed, Schedule
+from edgemesh.simulation.faults.schedules import APP, DEVICES, FAULTS, HOLDERS, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import DeviceNode, Hardware, Mesh
-from edgemesh.simulation.models import after_units, made_up_model, section_at
+from edgemesh.simulation.models import after_units, section_at
 from edgemesh.simulation.role_node import RoleNode
+from edgemesh.simulation.sections import stand_in
 from edgemesh.simulation.shell import ModelledShell
 
-FACE, CONTENT = made_up_model(
-    cut_bytes=(4800, 6400, 1600, 400, 256), content_bytes=40_000, chunk_bytes=16_000
-)
 UNIT_SECONDS = dict(zip(DEVICES, (0.1, 0.02, 0.005), strict=True))
 _READY_SECONDS = 30.0
+_POISON = "a" + "/b" * 250
+"""A topic for which Mosquitto ends the connection of whoever publishes on it."""
+ANSWERS = "answers/"
+"""Of an app, before the name of the submission."""
 
 
 class World:
@@ -43,7 +49,13 @@ class World:
         """Is told of each new life of a device."""
         self.on_died: Callable[[str], None] = lambda target: None
         """Is told of each node that is about to end."""
-        self.submitted: Callable[[Deed], None] = lambda deed: None
+        self.submitted: Callable[[Deed, Manifest | None], None] = lambda deed, manifest: None
+        """Is told of each job, and by which manifest its input was prepared, where somebody knew one."""
+        self.catalogue = Catalogue()
+        self.disturbed_until = mesh.clock.now
+        """When the last fault so far is over."""
+        self.models_changed_at = mesh.clock.now
+        """When one was added, replaced or removed last."""
         self._spoilers = Spoilers(mesh, self.random)
         self._links: dict[str, Link] = {}
         self._saves_every = schedule.saves_every
@@ -54,6 +66,7 @@ class World:
         """When each client that was stopped last went on."""
         self._order = Order(mesh.broker, self.random)
         self._in_flight = schedule.in_flight
+        self._gateway_rate = schedule.gateway_rate
         self.pace = Pace(mesh.clock)
         self.app = ModelledConnection(
             mesh.clock, mesh.broker, "app", Callbacks(_nothing, _nothing, _ignore, _ignore), Link()
@@ -66,13 +79,13 @@ class World:
         for name in DEVICES:
             speed = Speed(UNIT_SECONDS[name], jitter=0.1)
             hardware = Hardware(speed, self._link(name), outputs=_checked_outputs)
-            mesh.start_device(DeviceNode(mesh, name, hardware))
+            mesh.start_device(DeviceNode(mesh, name, hardware)).executor.deadly = _kills
         for key in HOLDERS:
             name, role = key.split(":")
             add = mesh.add_gateway if role == "gateway-0" else mesh.add_decider
             add(name, self._link(key))
         self.pace.run(1.0)
-        mesh.add_model(FACE, CONTENT, "desktop")
+        mesh.add_model(self.catalogue.face, self.catalogue.content, "desktop")
         if not self.pace.run(_READY_SECONDS, mesh.ready):
             text = f"no plan and no device ready for it after {_READY_SECONDS:.0f} s"
             raise RuleBrokenError(0.0, "begins", text)
@@ -114,7 +127,11 @@ class World:
         return connection
 
     def _link(self, target: str) -> Link:
-        return self._links.setdefault(target, Link(_latency(target)))
+        rate = self._rate(target)
+        return self._links.setdefault(target, Link(_latency(target), rate, rate))
+
+    def _rate(self, target: str) -> float:
+        return self._gateway_rate if "gateway" in target else Link.rate_up
 
     # --- deeds -------------------------------------------------------------------------------------------
 
@@ -125,6 +142,8 @@ class World:
 
     def do(self, deed: Deed) -> None:
         """Do it now."""
+        if deed.kind in FAULTS:
+            self.disturbed_until = max(self.disturbed_until, self.mesh.clock.now + deed.seconds)
         _DEEDS[deed.kind](self, deed)
 
     def repair(self) -> None:
@@ -134,6 +153,7 @@ class World:
         # What a slow link took on is under way for as long as that said it would take.
         under_way = (connection.clear_at for connection in linked if connection.connected)
         self.repaired_at = max((mesh.clock.now, *under_way))
+        self.disturbed_until = self.repaired_at
         self._spoilers.end()
         self._order.end()
         for target in (*DEVICES, *HOLDERS, *mesh.clients, APP):
@@ -158,16 +178,34 @@ class World:
         }
         return self.reached + Counter(told)
 
-    def add_model_again(self) -> bool:
-        """``edgemesh model add``, where no device can say the manifest again; whether that was so.
+    def operate(self) -> bool:
+        """What an operator does where the mesh cannot help itself; whether there was anything to do."""
+        operated = any([self._add_model_again(), *(self._unbench(name) for name in DEVICES)])
+        if operated:
+            self.repaired_at = self.mesh.clock.now
+        return operated
+
+    def _add_model_again(self) -> bool:
+        """``edgemesh model add``, where no device can say the manifest again.
 
         A broker that lost its store while every holder of the content was away, too, leaves nobody who knows
         what the content on their disks is called.
         """
-        lost = self.topics.build("model", model=FACE.name) not in self.mesh.broker.retained
+        face = self.catalogue.face
+        lost = self.topics.build("model", model=face.name) not in self.mesh.broker.retained
         if lost:
-            self.mesh.add_model(FACE, CONTENT, "desktop")
+            self.mesh.add_model(face, self.catalogue.content, "desktop")
         return lost
+
+    def _unbench(self, name: str) -> bool:
+        """Restart a device that leaves a model out for a while."""
+        node = self.mesh.devices[name]
+        benched = bool(node.role.crash_bench.benched)
+        if benched:
+            self.on_died(name)
+            node.stop()
+            self._revive(name)
+        return benched
 
     def _later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
         self.mesh.clock.call_later(seconds, call, *arguments)
@@ -175,16 +213,55 @@ class World:
     def job(self, deed: Deed) -> None:
         """A job at a client or at a device's own requester."""
         shell = self._shell(deed.target)
-        if shell.alive and not shell.paused:
-            self.submitted(deed)
-            self.mesh.submit(shell, FACE, deed.name, left=deed.seconds)
+        if not shell.alive or shell.paused:
+            return
+        role = shell.role
+        assert isinstance(role, (ClientRole, Device))
+        manifest = role.view.manifests.get(deed.model)
+        if manifest is None and deed.model == self.catalogue.face.name:
+            manifest = self.catalogue.face  # the program knows it from before
+        self.submitted(deed, manifest)
+        if manifest is None:
+            shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds))
+        else:
+            self.mesh.submit(shell, manifest, deed.name, left=deed.seconds)
 
     def submission(self, deed: Deed) -> None:
-        """An app publishes an input."""
-        self.submitted(deed)
-        topic = self.topics.build("submit", model=FACE.name)
+        """An app publishes an input; ``amount`` is its bytes."""
+        self.submitted(deed, None)
+        topic = self.topics.build("submit", model=deed.model)
         name = deed.name.encode()
-        self.app.publish(Publish(topic, name, qos=1, expiry=deed.seconds, correlation=name))
+        payload = name + stand_in(int(deed.amount)) if deed.amount else name
+        retain, response_topic = deed.kind == "retained-submission", _RESPONSE_TOPICS.get(deed.kind)
+        if response_topic == ANSWERS:
+            response_topic += deed.name
+        message = Publish(topic, payload, 1, retain, deed.seconds, correlation=name)
+        self.app.publish(message, response_topic)
+
+    def add_model(self, deed: Deed) -> None:
+        """Somebody adds a model at a device: a second name, one that nothing can run, or other content."""
+        self.models_changed_at = self.mesh.clock.now
+        shell = self._shell(deed.target)
+        if not shell.alive or shell.paused or shell.connection is None or not shell.connection.connected:
+            return
+        disk = self.mesh.devices[deed.target].disk
+        if deed.kind == "add-twin":
+            known = disk.whole.get(self.catalogue.face.digest)
+            if known is not None:
+                shell.carry_out([self.mesh.manifest_message(self.catalogue.twin(self.catalogue.face))])
+            return
+        manifest, content = (
+            self.catalogue.next_face() if deed.kind == "replace-model" else self.catalogue.nowhere()
+        )
+        self.mesh.add_model(manifest, content, deed.target)
+
+    def forget_name(self, deed: Deed) -> None:
+        """Somebody removes the second name."""
+        self.models_changed_at = self.mesh.clock.now
+        shell = self._shell(deed.target)
+        if shell.alive and not shell.paused:
+            topic = self.topics.build("model", model="twin")
+            shell.carry_out([Publish(topic, b"", qos=1, retain=True)])
 
     def crash(self, deed: Deed) -> None:
         """The process is killed; its machine's kernel closes the connection."""
@@ -211,6 +288,7 @@ class World:
         node = self._node(target) if target not in self.mesh.clients else None
         if isinstance(node, DeviceNode) and not node.shell.alive:
             node.restart()
+            node.executor.deadly = _kills
             self.on_started(node.shell)
         elif isinstance(node, RoleNode) and not node.alive:
             node.restart()
@@ -268,7 +346,7 @@ class World:
     def _restore_link(self, target: str) -> None:
         link = self._links[target]
         link.latency = _latency(target)
-        link.rate_up, link.rate_down = Link.rate_up, Link.rate_down
+        link.rate_up = link.rate_down = self._rate(target)
 
     def slow_device(self, deed: Deed) -> None:
         """Its units take longer for a while."""
@@ -313,6 +391,13 @@ class World:
 _DEEDS: dict[str, Callable[[World, Deed], None]] = {
     "job": World.job,
     "submission": World.submission,
+    "retained-submission": World.submission,
+    "answer-topic": World.submission,
+    "poison-topic": World.submission,
+    "add-twin": World.add_model,
+    "add-nowhere": World.add_model,
+    "replace-model": World.add_model,
+    "forget-name": World.forget_name,
     "crash": World.crash,
     "power-cut": World.power_cut,
     "stop": World.stop,
@@ -334,6 +419,10 @@ _DEEDS: dict[str, Callable[[World, Deed], None]] = {
 }
 
 
+_RESPONSE_TOPICS = {"answer-topic": ANSWERS, "poison-topic": _POISON}
+"""Where an app wants its answer, by deed."""
+
+
 def _checked_outputs(
     manifest: Manifest, start: int, stop: int, section: bytes | memoryview, codec: str
 ) -> bytes:
@@ -342,6 +431,15 @@ def _checked_outputs(
     if len(section) != wanted:
         raise DecodeError(f"a section of {len(section)} bytes at cut {start} instead of {wanted}")
     return after_units(manifest, start, stop, section)
+
+
+def is_deadly(job: str) -> bool:
+    """Whether whoever runs the job dies of it."""
+    return job.startswith("deadly-input")
+
+
+def _kills(action: object) -> bool:
+    return isinstance(action, RunUnits) and is_deadly(action.run)
 
 
 def _latency(target: str) -> float:

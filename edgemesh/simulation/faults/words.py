@@ -1,0 +1,57 @@
+"""Words: the code that a job ends with says what was so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgemesh.errors import BusyError, NoRouteError, ReplacedError, UnknownModelError
+from edgemesh.simulation.faults.schedules import Deed
+from edgemesh.simulation.faults.world import World
+
+_QUIET_SECONDS = 20.0
+"""After the last fault, or the last change of a model: what anybody says by then is not of before."""
+_IDLE_SECONDS = 1.0
+_RULE = "errors are true"
+
+
+class Words:
+    """Looks at ends of jobs and submissions."""
+
+    def __init__(self, world: World, broken: Callable[[str, str, str], None]) -> None:
+        self.busy_at = world.mesh.clock.now
+        """When a run began last, anywhere."""
+        self._world = world
+        self._broken = broken
+
+    def ended(self, deed: Deed, code: str | None) -> None:
+        """A job, or a submission, ended with ``code``; None for a result."""
+        catalogue = self._world.catalogue
+        if code is None:
+            if deed.model in ("nothing", "nowhere"):
+                self._broken(_RULE, f"{deed.name} has a result of {deed.model}, which nobody runs", deed.name)
+            return
+        if code == ReplacedError.code and not catalogue.replaced:
+            self._broken(_RULE, f"{deed.name} ended in {code}, and nothing was", deed.name)
+        if not self._quiet:
+            return
+        if deed.model == "nothing" and code != UnknownModelError.code:
+            self._broken(_RULE, f"{deed.name} of a model that nobody added ended in {code}", deed.name)
+        if deed.model != catalogue.face.name:
+            return
+        if code == UnknownModelError.code:
+            self._broken(_RULE, f"{deed.name} of a model that everybody knows ended in {code}", deed.name)
+        if code in (BusyError.code, NoRouteError.code) and self._idle:
+            text = f"{deed.name} ended in {code} although all devices are there and idle"
+            self._broken(_RULE, text, deed.name)
+
+    @property
+    def _quiet(self) -> bool:
+        world = self._world
+        return world.mesh.clock.now - max(world.disturbed_until, world.models_changed_at) > _QUIET_SECONDS
+
+    @property
+    def _idle(self) -> bool:
+        if self._world.mesh.clock.now - self.busy_at < _IDLE_SECONDS:
+            return False
+        roles = [node.role for node in self._world.mesh.devices.values()]
+        return all(role.worker.idle and not role.crash_bench.benched for role in roles)
