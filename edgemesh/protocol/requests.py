@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.activation import CodecName, Cut, check_units
-from edgemesh.protocol.fields import Check, Fraction, Id
+from edgemesh.protocol.fields import Check, Count, Fraction, Id
 
 Factor = Annotated[float, Check("between 0 and 1,000,000", lambda x: 0.0 <= x <= 1e6)]
 """A weight or price: planning multiplies and adds them up."""
@@ -29,6 +29,10 @@ class PlanRequest:
     requester: Id
     model: Id
     origin: Id
+    term: Count = 0
+    """With ``sequence`` the epoch of the assignment that the requester knows: one of a leader that the broker
+    has forgotten is above all that is published since."""
+    sequence: Count = 0
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,11 @@ class Decider:
         if key[0] not in self.view.manifests or not (key[1] == APP_ORIGIN or self.view.about(key[1])):
             return self._soon(now)
         self._keep_planned(*key)
+        published = self.view.assignments.get(key)
+        if published is not None and (request.term, request.sequence) > published.epoch:
+            # One term at a time: whoever asks may say anything.
+            self._leads.rise_above(min(request.term, self._leads.term))
+            self.plans.renew(key, f"{request.requester} knows epoch {request.term}.{request.sequence}")
         # A job waits for the first plan of an origin; what cannot be planned is not tried more often.
         known = key in self.plans.in_force or key in self._failures
         return self._soon(now) if known else self._at_once(now)

@@ -39,6 +39,8 @@ class MeshView:
         self.assignments: dict[tuple[str, str], Assignment] = {}
         self._earlier: set[tuple[str, str]] = set()
         """Assignments known from an earlier connection only."""
+        self._earlier_models: set[str] = set()
+        """The same of manifests, by name."""
 
     def learn(self, event: MessageReceived, now: float) -> bool:
         """Take in a message; True when it was of a kind kept here. Raises DecodeError."""
@@ -99,11 +101,12 @@ class MeshView:
         """The broker is back: silence counts from here on, and its retained messages are the truth.
 
         Should it have lost them, a new leader may begin with any epoch; the first assignment of each key is
-        believed, as a newcomer would.
+        believed, as a newcomer would, and so is the first manifest of each name.
         """
         for view in self.devices.values():
             view.heard_at = now
         self._earlier = set(self.assignments)
+        self._earlier_models = set(self.manifests)
 
     def is_earlier(self, model: str, origin: str) -> bool:
         """Whether the assignment is known from an earlier connection only: the broker may have lost it."""
@@ -148,7 +151,11 @@ class MeshView:
             raise DecodeError(f"manifest of {manifest.name} under the topic of {model}")
         if model not in self.manifests and len(self.manifests) >= _MODELS:
             raise DecodeError(f"more than {_MODELS} models; {model} is not taken in")
-        self.manifests[model] = manifest
+        known = self.manifests.get(model)
+        # A lower revision was retained, and comes after the live one: across publishers no order is promised.
+        if known is None or model in self._earlier_models or manifest.revision >= known.revision:
+            self._earlier_models.discard(model)
+            self.manifests[model] = manifest
 
     def _learn_assignment(self, model: str, origin: str, event: MessageReceived) -> None:
         key = (model, origin)
@@ -161,7 +168,21 @@ class MeshView:
             raise DecodeError(f"assignment of {assignment.model}/{assignment.origin} under {model}/{origin}")
         known = self.assignments.get(key)
         # A lower epoch is from a leader that was replaced: obeyed by nobody.
-        if known is None or key in self._earlier or assignment.epoch > known.epoch:
+        newer = known is None or key in self._earlier or assignment.epoch > known.epoch
+        if newer or (known is not None and self._is_of_today(assignment, known)):
             self._earlier.discard(key)
             if known != assignment:
                 self.assignments[key] = assignment
+
+    def _is_of_today(self, came: Assignment, known: Assignment) -> bool:
+        """Whether only the one that came is for the model's content, under the same epoch.
+
+        A broker that went back in time has leaders begin with epochs that others have had, and a message of
+        then may have been on its way since.
+        """
+        manifest = self.manifests.get(came.model)
+        return (
+            came.epoch == known.epoch
+            and manifest is not None
+            and came.digest == manifest.digest != known.digest
+        )

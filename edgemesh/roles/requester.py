@@ -381,7 +381,9 @@ class Requester:
         return [self._plan_request(model)]
 
     def _plan_request(self, model: str) -> Publish:
-        request = PlanRequest(self.requester, model, self._origin)
+        known = self.view.assignments.get((model, self._origin))
+        epoch = known.epoch if known is not None else (0, 0)
+        request = PlanRequest(self.requester, model, self._origin, *epoch)
         return Publish(self._topics.build("request", verb="plan"), encode_json(request), qos=1, expiry=30.0)
 
     def _reply(self, event: MessageReceived, now: float) -> list[Action]:

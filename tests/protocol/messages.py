@@ -239,7 +239,7 @@ JSON_MESSAGES: dict[str, Any] = {
         prices=(Price("cloud", 0.00001, 0.09),),
         changed_by="eva@desk",
     ),
-    "plan-request": PlanRequest("r-1", "face", "app"),
+    "plan-request": PlanRequest("r-1", "face", "app", 3, 7),
     "plan-response": PlanResponse("r-1", "face", "app", False, "no device holds model face", soon=True),
     "what-if-request": WhatIfRequest(
         requester="r-1",

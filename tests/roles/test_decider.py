@@ -19,6 +19,7 @@ from edgemesh.protocol.topics import TOPICS as ROWS
 from edgemesh.roles.actions import Action, Publish
 from edgemesh.roles.decider import REPLAN_SECONDS, Decider
 from edgemesh.roles.events import Connected, Disconnected
+from edgemesh.roles.leadership import LAST_TERM
 from tests.roles.build import (
     DIGEST,
     FACE,
@@ -291,6 +292,44 @@ def test_answers_a_request_after_planning_it_and_keeps_it_planned(planned: Drive
     assert answers(done) == [PlanResponse("asker", "face", "slow", True, "an assignment is in force")]
     planned.take(state("fast", "offline"))
     assert {plan.origin for plan in plans(beat(planned, 8.0))} == {"app", "slow"}
+
+
+def heard_itself(planned: DrivenDecider) -> Assignment:
+    """The assignment in force comes back to whoever published it."""
+    plan = plans(planned.done)[-1]
+    planned.take(message("assignment", plan, model="face", origin="app"))
+    return plan
+
+
+def test_leads_above_what_a_requester_knows_of_a_leader_that_the_broker_forgot(
+    planned: DrivenDecider,
+) -> None:
+    """Or whatever it publishes would be older than that, and nobody who knows it would go by it."""
+    known = heard_itself(planned).epoch
+    later = PlanRequest("asker", "face", "app", known[0] + 2, 1)
+    for second in (2.0, 4.0, 6.0):
+        planned.take(message("request", later, verb="plan"), at=second)
+        beat(planned, second + 1.5)
+        heard_itself(planned)
+
+    assert plans(planned.done)[-1].epoch > (later.term, later.sequence)
+
+
+def test_a_requester_that_makes_up_a_term_raises_it_by_one(planned: DrivenDecider) -> None:
+    known = heard_itself(planned).epoch
+    request = PlanRequest("asker", "face", "app", LAST_TERM, 1)
+
+    planned.take(message("request", request, verb="plan"), at=2.0)
+
+    assert plans(beat(planned, 4.0))[-1].term == known[0] + 1
+
+
+def test_a_requester_that_knows_what_is_in_force_changes_nothing(planned: DrivenDecider) -> None:
+    known = heard_itself(planned).epoch
+
+    planned.take(message("request", PlanRequest("asker", "face", "app", *known), verb="plan"), at=2.0)
+
+    assert plans(beat(planned, 4.0)) == []
 
 
 def test_a_request_for_an_unknown_model_or_origin_is_answered_with_the_reason(planned: DrivenDecider) -> None:

@@ -378,6 +378,11 @@ class Rules:
         return self._submissions.results
 
     @property
+    def codes(self) -> Mapping[str, str | None]:
+        """The code that each submission ended with; None for a result."""
+        return self._submissions.codes
+
+    @property
     def told_again(self) -> int:
         """Results that plain apps got again, under the same job id."""
         return self._submissions.told_again

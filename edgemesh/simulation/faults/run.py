@@ -48,8 +48,9 @@ def played(schedule: Schedule, watch: Callable[[World], None] = lambda world: No
         world.pace.run(schedule.length)
         world.repair()
         rules.check_calm()
-        settle(world, rules, patient=schedule.seed % _PATIENT == 0)
-        check_settled(world, rules)
+        patient = schedule.seed % _PATIENT == 0
+        settle(world, rules, patient=patient)
+        check_settled(world, rules, patient=patient)
     except RuleBrokenError as error:
         broken = error
     steps = world.mesh.clock.happened

@@ -19,6 +19,7 @@ _STAYS_SECONDS = 17
 _JOB_SECONDS = 10.0
 _AFTER_SECONDS = 2.0
 """After the last job ended, for an end or a result that comes twice."""
+_PHOTOGRAPHS, _PHOTOGRAPH_BYTES, _PHOTOGRAPHS_SECONDS = 30, 4e5, 30.0
 _ROLES = {"decision": ("decision", {}), "gateway-0": ("gateway", {"slot": "0"})}
 """Role to its topic."""
 
@@ -34,10 +35,15 @@ def settle(world: World, rules: Rules, *, patient: bool) -> None:
             return
 
 
-def check_settled(world: World, rules: Rules) -> None:
-    """Raise RuleBrokenError where a job never ended, retained state is not true or a new job fails."""
+def check_settled(world: World, rules: Rules, *, patient: bool) -> None:
+    """Raise RuleBrokenError where a job never ended, retained state is not true or a new job fails.
+
+    If ``patient`` photographs are published, too, more at once than the gateway's link takes in a second.
+    """
     _check_whole(world, rules)
     _check_new_jobs(world, rules)
+    if patient:
+        _check_photographs(world, rules)
 
 
 def _is_whole(world: World, rules: Rules) -> bool:
@@ -100,3 +106,15 @@ def _check_new_jobs(world: World, rules: Rules) -> None:
     if rules.ended[None] != wanted or not rules.results()["last-app"]:
         codes = {str(code): count for code, count in rules.ended.items()}
         rules.broken("settles", f"new jobs fail: {codes}, app {rules.results()['last-app']}", "last-app")
+
+
+def _check_photographs(world: World, rules: Rules) -> None:
+    names = [f"last-photograph-{number}" for number in range(_PHOTOGRAPHS)]
+    for name in names:
+        world.do(Deed(0.0, "submission", APP, _PHOTOGRAPHS_SECONDS, _PHOTOGRAPH_BYTES, name))
+    codes = rules.codes
+    world.pace.run(_PHOTOGRAPHS_SECONDS, lambda: all(name in codes for name in names))
+    wrong = [f"{name}: {codes.get(name, 'no answer')}" for name in names if codes.get(name, "") is not None]
+    if wrong:
+        text = f"{len(wrong)} of {len(names)} photographs have no result ({wrong[0]})"
+        rules.broken("settles", text, wrong[0].partition(":")[0])

@@ -25,6 +25,8 @@ class Submissions:
     def __init__(self, world: World, words: Words, broken: Callable[[str, str, str], None]) -> None:
         self.results: Counter[str] = Counter()
         """Of each, without those that came again under the same job id."""
+        self.codes: dict[str, str | None] = {}
+        """What each ended with first; None for a result."""
         self.told_again = 0
         """Results that came again, under the same job id: their gateway's connection ended between record and
         acknowledgement (``roles/answered.py``)."""
@@ -74,6 +76,7 @@ class Submissions:
         again = first is not result
         self.told_again += again
         self.results[name] += not again
+        self.codes.setdefault(name, result.code)
         self._answered_at.setdefault(name, self._world.mesh.clock.now)
         if result.code is None and not self._is_right(name, result):
             self._broken("right output", f"{name} has a wrong result", name)
