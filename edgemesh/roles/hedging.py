@@ -101,6 +101,10 @@ class Hedging:
         job.hedges = _HEDGES if job.halfway else job.hedges + 1
         return True
 
+    def seems_lost(self, job: OpenJob, now: float) -> bool:
+        """Whether all that was sent of a job is lost rather than late."""
+        return now >= job.last_sent[0] + self._patience(job)
+
     def overtakes(self, job: OpenJob, now: float) -> bool:
         """Whether the best untried route is home much earlier than the fallback that the job is on.
 

@@ -319,7 +319,7 @@ class Requester:
         submitted = job.submitted
         choice = self._choice(job, now)
         if choice is None:
-            if (manifest := self.view.manifests.get(submitted.model)) and not job.fits(manifest.digest):
+            if self._is_replaced(job):
                 return [self._timer(job)] if job.open else self._replaced(job, now)
             asked = self._ask(job, now)
             return [*asked, self._timer(job)] if submitted.job in self._jobs else asked
@@ -492,6 +492,8 @@ class Requester:
             return [self._timer(job)]
         fresh = self._job_routes.fresh(job, now)
         if not fresh:
+            if self._is_replaced(job) and self.hedging.seems_lost(job, now):
+                return self._replaced(job, now)
             job.avoid.clear()  # what is under way may be lost, and what others answered be over by then
             job.hedge_at = now + _ASK_SECONDS
             return [*self._ask_for_plan(job, now), self._timer(job)]
@@ -499,6 +501,10 @@ class Requester:
 
     def _timer(self, job: OpenJob) -> Action:
         return SetTimer(f"job:{job.submitted.job}", job.next_look)
+
+    def _is_replaced(self, job: OpenJob) -> bool:
+        manifest = self.view.manifests.get(job.submitted.model)
+        return manifest is not None and not job.fits(manifest.digest)
 
     def _replaced(self, job: OpenJob, now: float) -> list[Action]:
         text = f"{job.submitted.model} got other content while the job was under way: submit it again"

@@ -259,6 +259,8 @@ def test_a_model_that_is_removed_while_it_is_replaced_leaves_nothing_behind(hold
 def test_a_broker_that_takes_a_replacement_back_finds_the_content_of_before(holding: DrivenDevice) -> None:
     """It was killed before it had written the new manifest, and nobody holds the new content yet."""
     holding.take(message("model", NEWER, model="face"))
+    holding.take(Disconnected())
+    holding.take(Connected())
 
     actions = holding.take(message("model", FACE, model="face"))
 

@@ -147,3 +147,16 @@ def test_a_deadline_that_is_out_of_reach_is_one_of_a_day(asker: DrivenRequester,
 
 def test_a_deadline_that_is_no_number_has_passed(asker: DrivenRequester) -> None:
     assert ends(asker.take(submitted(left=math.nan), at=1.0)) == [("j-1", "deadline")]
+
+
+def test_a_job_whose_copies_are_lost_ends_in_replaced_before_its_deadline(
+    asker: DrivenRequester,
+) -> None:
+    asker.take(submitted(left=600.0, digest=DIGEST), at=1.0)
+    asker.take(REPLACED)
+    asker.take(plan_of_other())
+    for second in range(2, 40):
+        asker.pass_until(float(second))
+        asker.take(heartbeat("one"))
+
+    assert ends(asker.done) == [("j-1", "replaced")]

@@ -19,7 +19,7 @@ _STAYS_SECONDS = 17
 _JOB_SECONDS = 10.0
 _AFTER_SECONDS = 2.0
 """After the last job ended, for an end or a result that comes twice."""
-_PHOTOGRAPHS, _PHOTOGRAPH_BYTES, _PHOTOGRAPHS_SECONDS = 30, 4e5, 30.0
+_PHOTOGRAPHS, _PHOTOGRAPH_BYTES, _PHOTOGRAPHS_SECONDS = 60, 4e5, 30.0
 _ROLES = {"decision": ("decision", {}), "gateway-0": ("gateway", {"slot": "0"})}
 """Role to its topic."""
 

@@ -31,6 +31,8 @@ from edgemesh.simulation.shell import ModelledShell
 
 UNIT_SECONDS = dict(zip(DEVICES, (0.1, 0.02, 0.005), strict=True))
 _READY_SECONDS = 30.0
+_AT_BROKER = 1e9
+"""Bytes per second of an app on the broker's own machine: what it publishes at once is there at once."""
 _POISON = "a" + "/b" * 250
 """A topic for which Mosquitto ends the connection of whoever publishes on it."""
 ANSWERS = "answers/"
@@ -68,9 +70,8 @@ class World:
         self._in_flight = schedule.in_flight
         self._gateway_rate = schedule.gateway_rate
         self.pace = Pace(mesh.clock)
-        self.app = ModelledConnection(
-            mesh.clock, mesh.broker, "app", Callbacks(_nothing, _nothing, _ignore, _ignore), Link()
-        )
+        callbacks = Callbacks(_nothing, _nothing, _ignore, _ignore)
+        self.app = ModelledConnection(mesh.clock, mesh.broker, "app", callbacks, Link(rate_up=_AT_BROKER))
         self.began = mesh.clock.now
 
     def build(self) -> None:
