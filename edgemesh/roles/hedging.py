@@ -103,7 +103,7 @@ class Hedging:
 
     def seems_lost(self, job: OpenJob, now: float) -> bool:
         """Whether all that was sent of a job is lost rather than late."""
-        return now >= job.last_sent[0] + self._patience(job)
+        return now >= self._again_at(job, job.last_sent[0])
 
     def overtakes(self, job: OpenJob, now: float) -> bool:
         """Whether the best untried route is home much earlier than the fallback that the job is on.
@@ -137,7 +137,7 @@ class Hedging:
         return min(at, max(job.half_time, alone, look))
 
     def _again_at(self, job: OpenJob, now: float) -> float:
-        """When what is sent now is taken for lost; halfway to the deadline at last."""
+        """When what is sent ``now`` is taken for lost; halfway to the deadline at last."""
         return min(now + self._patience(job), (now + job.deadline) / 2.0)
 
     def _patience(self, job: OpenJob) -> float:

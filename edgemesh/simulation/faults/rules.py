@@ -82,9 +82,11 @@ class Rules:
         self._submissions = Submissions(world, self._words, self.broken)
         self._obeyed: dict[tuple[str, str], Assignment] = {}
         """Requester and model to the assignment it obeyed last."""
-        self._eras: dict[Assignment, int] = {}
-        """Times that the broker had lost memory when it was published: after another one, a new leader may
-        begin below its epoch."""
+        self._cleared: Counter[str] = Counter()
+        """How often assignments of each model were cleared, as it was removed."""
+        self._eras: dict[Assignment, tuple[int, int]] = {}
+        """Times that the broker had lost memory, and that the model was removed, when it was published: after
+        another one a new leader may begin below its epoch."""
         self._looked_at: dict[ModelledShell, int] = {}
         """Events that each role had seen when it was looked at last."""
         self._read: dict[ModelledShell, int] = {}
@@ -110,6 +112,9 @@ class Rules:
     @property
     def _losses(self) -> int:
         return len(self._world.mesh.broker.wiped_at)
+
+    def _era(self, model: str) -> tuple[int, int]:
+        return self._losses, self._cleared[model]
 
     def broken(self, rule: str, text: str, about: str = "") -> None:
         """Say that a rule does not hold."""
@@ -246,7 +251,7 @@ class Rules:
             result = decode_json(ResultMessage, message.payload)
             self._submissions.answered(message, result)
         elif topic.kind == "assignment" and not message.payload:
-            self._cleared(topic.names["model"])
+            self._cleared[topic.names["model"]] += 1
         elif topic.kind == "assignment" and connection is not self._world.app:
             self._assignment(connection, message.topic, decode_json(Assignment, message.payload))
         self._look()
@@ -286,18 +291,13 @@ class Rules:
                 return  # what was retained comes after what was published later: requesters ignore this plan
             self.broken("epochs grow", f"{told.epoch} was published after {last[0]}", told.model)
         self._published[topic] = told.epoch, era
-        self._eras.setdefault(told, era)
+        self._eras.setdefault(told, self._era(told.model))
         holders = self._world.mesh.holders
         boots = [node.boot for node in holders if node.shell.connection is connection]
         leader = self._leaders.setdefault((era, told.term), boots[0] if boots else "")
         if boots and leader != boots[0]:
             text = f"{leader} and {boots[0]} both published assignments in term {told.term}"
             self.broken("one leader per term", text, told.model)
-
-    def _cleared(self, model: str) -> None:
-        """The model was removed: who hears of it again begins anew, and nobody can send it anything."""
-        for key in [key for key in self._obeyed if key[1] == model]:
-            del self._obeyed[key]
 
     # --- what can be looked at between two events --------------------------------------------------------
 
@@ -349,7 +349,11 @@ class Rules:
             last = self._obeyed.get((name, model))
             if assignment is last:
                 continue
-            if last is not None and assignment.epoch < last.epoch and self._eras.get(last) == self._losses:
+            if (
+                last is not None
+                and assignment.epoch < last.epoch
+                and self._eras.get(last) == self._era(model)
+            ):
                 text = f"{name} follows {assignment.epoch} after {last.epoch}"
                 self.broken("no lower epoch is obeyed", text, name)
             self._obeyed[name, model] = assignment
