@@ -26,7 +26,7 @@ from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.schedules import APP, Deed, Schedule
 from edgemesh.simulation.faults.submissions import Submissions
 from edgemesh.simulation.faults.words import Words
-from edgemesh.simulation.faults.world import ANSWERS, World, is_deadly
+from edgemesh.simulation.faults.world import ANSWERS, FACE, World, is_deadly
 from edgemesh.simulation.models import result_of
 from edgemesh.simulation.shell import ModelledShell
 
@@ -202,7 +202,7 @@ class Rules:
         cut_short = self._output_is_cut_short(job, ended)
         self._words.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at
-        if ended.code == DeadlineError.code and repaired_at is not None and not is_deadly(ended.job):
+        if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
             # A broker that keeps three messages goes on dropping those of a burst.
             well = job.deadline - max(repaired_at, job.dropped_at)
             if well > _SERVES_SECONDS:
@@ -212,6 +212,11 @@ class Rules:
             self.broken("bounded attempts", f"{ended.job} took {ended.attempts} attempts", ended.job)
         # What was cut short is no tensor: whoever asked gets the decoder's error.
         self.ended[DecodeError.code if cut_short else ended.code] += 1
+
+    def _can_be_served(self, job: _Job) -> bool:
+        """Whether its input kills nobody, and is for what the name stands for of a model that can be run."""
+        replaced = job.manifest != self._world.catalogue.face
+        return job.deed.model == FACE and not replaced and not is_deadly(job.deed.name)
 
     def _output_is_cut_short(self, job: _Job, ended: JobEnded) -> bool:
         if ended.code is not None:

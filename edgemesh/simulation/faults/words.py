@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from edgemesh.errors import BusyError, NoRouteError, ReplacedError, UnknownModelError
 from edgemesh.simulation.faults.schedules import Deed
-from edgemesh.simulation.faults.world import World
+from edgemesh.simulation.faults.world import FACE, World
 
 _QUIET_SECONDS = 20.0
 """After the last fault, or the last change of a model: what anybody says by then is not of before."""
@@ -36,7 +36,7 @@ class Words:
             return
         if deed.model == "nothing" and code != UnknownModelError.code:
             self._broken(_RULE, f"{deed.name} of a model that nobody added ended in {code}", deed.name)
-        if deed.model != catalogue.face.name:
+        if deed.model != FACE:
             return
         if code == UnknownModelError.code:
             self._broken(_RULE, f"{deed.name} of a model that everybody knows ended in {code}", deed.name)

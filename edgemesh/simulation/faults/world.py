@@ -35,6 +35,8 @@ _AT_BROKER = 1e9
 """Bytes per second of an app on the broker's own machine: what it publishes at once is there at once."""
 _POISON = "a" + "/b" * 250
 """A topic for which Mosquitto ends the connection of whoever publishes on it."""
+FACE = "face"
+"""The model that is always there; others come and go."""
 ANSWERS = "answers/"
 """Of an app, before the name of the submission."""
 
@@ -219,7 +221,7 @@ class World:
         role = shell.role
         assert isinstance(role, (ClientRole, Device))
         manifest = role.view.manifests.get(deed.model)
-        if manifest is None and deed.model == self.catalogue.face.name:
+        if manifest is None and deed.model == FACE:
             manifest = self.catalogue.face  # the program knows it from before
         self.submitted(deed, manifest)
         if manifest is None:
