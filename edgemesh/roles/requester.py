@@ -131,12 +131,11 @@ class Requester:
 
     def _acknowledged(self, token: str) -> list[Action]:
         """The broker has an attempt of ours, unless the token is of something else."""
-        job_and_attempt = attempt_of(token)
-        job = self._jobs.find(job_and_attempt[0]) if job_and_attempt is not None else None
-        if job is not None and job_and_attempt is not None:
-            sent = job.sent_at(job_and_attempt[1])
-            if sent is not None:
-                self._job_routes.acknowledged(sent)
+        name, attempt = attempt_of(token) or ("", 0)
+        job = self._jobs.find(name)
+        sent = job.sent_at(attempt) if job is not None else None
+        if sent is not None:
+            self._job_routes.acknowledged(sent)
         return []
 
     def disconnected(self) -> None:

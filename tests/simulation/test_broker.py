@@ -8,7 +8,7 @@ from edgemesh.roles.actions import Publish
 from edgemesh.simulation.broker import Broker, Message
 from edgemesh.simulation.clock import VirtualClock
 from edgemesh.simulation.connection import KEEPALIVE, Callbacks, ModelledConnection
-from edgemesh.simulation.links import Link
+from edgemesh.simulation.links import PACKET_BYTES, Link
 
 
 class Client:
@@ -65,7 +65,8 @@ def test_a_message_takes_latency_and_rate_of_both_links_and_is_acknowledged_to_i
     clock.run_until(5.0)
     ((at, message, _),) = there.got
     assert round(at, 6) == round(1.0 + 0.5 + 0.1 + 1.0 + 0.01, 6) and message.topic == "a/b"
-    assert [(round(t, 4), token) for t, token in here.acknowledged] == [(1.7, "t")]
+    back = PACKET_BYTES / Link.rate_down
+    assert [(round(t, 7), token) for t, token in here.acknowledged] == [(round(1.7 + back, 7), "t")]
 
 
 def test_retained_messages_come_first_and_marked_and_an_empty_one_clears() -> None:
