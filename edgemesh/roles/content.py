@@ -160,8 +160,10 @@ class ContentKeeper:
             if other.digest == gone.digest and gone.digest in self.held:
                 self.held[gone.digest] = other
 
-    def replaced(self, digest: str, manifest: Manifest) -> list[Action]:
-        """Content lost its last name to ``manifest``: forget it when that one's is here."""
+    def lost_name(self, digest: str, manifest: Manifest | None) -> list[Action]:
+        """Content lost its last name, to ``manifest`` if there is one: forget it when that one's is here."""
+        if manifest is None:
+            return self.drop(digest)
         after = manifest.digest
         if digest in self.held and after not in self.held and self._wanted(manifest):
             self._outdated[digest] = after

@@ -299,10 +299,7 @@ class Device:
         actions: list[Action] = []
         if before is not None and (manifest is None or manifest.digest != before.digest):
             if all(m.digest != before.digest for m in self.view.manifests.values()):
-                if manifest is None:
-                    actions += self.content.drop(before.digest)
-                else:
-                    actions += self.content.replaced(before.digest, manifest)
+                actions += self.content.lost_name(before.digest, manifest)
                 self.crash_bench.forget(before.digest)
                 self.profiler.forget(before.digest)
                 topic = self._topic("profile", model=before.name)
