@@ -33,6 +33,7 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, CancelTimer, JobEnded, Publish, SetTimer
+from edgemesh.roles.attempts import MAX_ATTEMPTS, MAX_FAILURES, backoff, used_up
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -55,18 +56,13 @@ from edgemesh.roles.routes import ChosenRoute, RouteChooser
 _UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
 FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}
 """Errors that another device would answer as well."""
-MAX_ATTEMPTS = 16
 LONGEST_SECONDS = 86_400.0
 """A deadline further off is one of a day."""
-_FAILURES = 3
-"""Runs of one job that may fail: an input that kills executors must not go round the whole mesh."""
 _GRACE_SECONDS = 1.5
 """Until retained manifests and assignments have arrived after connecting."""
 _ASK_SECONDS = 2.0
 _AWAY_SECONDS = 5.0
 """Between looks for a local route while the broker is away; its return is an event of its own."""
-_FIRST_BACKOFF = 0.05
-_LAST_ATTEMPTS = 6
 _SWEEP_SECONDS = 1.0
 _TIMER = "plans-in-force"
 
@@ -312,8 +308,8 @@ class Requester:
         """Send the job over the best route it has not failed on, or see to it that there will be one."""
         job.retry_at = None
         job.fell_back = self._connected_at is None  # here, for want of a broker: a plan may be much faster
-        if job.attempts >= MAX_ATTEMPTS or job.failures >= _FAILURES:
-            # Hedges and lost connections cost attempts, too: what is under way may still come home.
+        if used_up(job):
+            # What is under way may still come home.
             return [self._timer(job)] if job.open else self._given_up(job, now)
         submitted = job.submitted
         choice = self._choice(job, now)
@@ -357,7 +353,7 @@ class Requester:
             job.retry_at = now + _AWAY_SECONDS
             return []
         if job.avoid:
-            job.retry_at = now + self._backoff(job, now)
+            job.retry_at = now + backoff(job, now)
             job.avoid.clear()
             return []
         known = model in self.view.manifests
@@ -438,7 +434,7 @@ class Requester:
         job.avoid.add(reply.device)
         if job.open:
             return failed  # another attempt is still under way
-        if code in FINAL_CODES or job.failures >= _FAILURES:
+        if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
         return [*failed, *self._retry(job, now)]
 
@@ -455,19 +451,9 @@ class Requester:
                 # Wherever it could run, seconds of work wait: to ask again would be more load and no help.
                 return self._given_up(job, now)
             job.avoid.clear()
-            job.retry_at = now + self._backoff(job, now)
+            job.retry_at = now + backoff(job, now)
             return [self._timer(job)]
         return self._send(job, now)
-
-    def _backoff(self, job: OpenJob, now: float) -> float:
-        """Seconds until a job is tried again that was refused everywhere: ever longer, the longer it takes.
-
-        The last attempts share the time that is left: a job with an hour can wait for what takes half of it.
-        """
-        soon = max(min(1.0, _FIRST_BACKOFF * 2 ** min(job.attempts, 6)), (now - job.began) / 4.0)
-        left = MAX_ATTEMPTS - job.attempts
-        share = (job.deadline - now) / (left + 1) if left <= _LAST_ATTEMPTS else 0.0
-        return float(max(soon, share))
 
     def _due(self, job: OpenJob, now: float) -> list[Action]:
         if now >= job.deadline:

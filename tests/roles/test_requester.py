@@ -12,9 +12,10 @@ from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.roles.actions import Action, JobEnded, Publish
+from edgemesh.roles.attempts import MAX_ATTEMPTS
 from edgemesh.roles.events import Connected, Disconnected, JobCancelled, PublishAcknowledged
 from edgemesh.roles.mesh_view import MeshView
-from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
+from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import ChosenRoute
 from tests.roles.build import (
     DIGEST,

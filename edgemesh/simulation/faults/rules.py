@@ -15,10 +15,11 @@ from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.roles.actions import JobEnded, Publish, RunUnits
+from edgemesh.roles.attempts import MAX_ATTEMPTS
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
 from edgemesh.roles.gateway import OPEN_SUBMISSIONS, Gateway
-from edgemesh.roles.requester import MAX_ATTEMPTS, Requester
+from edgemesh.roles.requester import Requester
 from edgemesh.roles.worker import QUEUE_JOBS, QUEUE_SECONDS
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
