@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.simulation.faults.schedules import NOWHERE, TWIN
 from edgemesh.simulation.models import made_up_model, result_of
 
 _CUT_BYTES = (4800, 6400, 1600, 400, 256)
@@ -34,12 +35,12 @@ class Catalogue:
 
     def nowhere(self) -> tuple[Manifest, bytes]:
         """A model that no device can run."""
-        manifest, content = made_up_model("nowhere", cut_bytes=_CUT_BYTES, content_bytes=1000, kind="torch")
+        manifest, content = made_up_model(NOWHERE, cut_bytes=_CUT_BYTES, content_bytes=1000, kind="torch")
         return self.add(manifest), content
 
     def twin(self, manifest: Manifest) -> Manifest:
         """A second name for the same content."""
-        return self.add(replace(manifest, name="twin"))
+        return self.add(replace(manifest, name=TWIN))
 
     @property
     def replaced(self) -> bool:

@@ -19,15 +19,16 @@ from edgemesh.roles.attempts import MAX_ATTEMPTS
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
 from edgemesh.roles.gateway import OPEN_SUBMISSIONS, Gateway
-from edgemesh.roles.requester import Requester
 from edgemesh.roles.worker import QUEUE_JOBS, QUEUE_SECONDS
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
-from edgemesh.simulation.faults.schedules import APP, Deed, Schedule
+from edgemesh.simulation.faults.epochs import Epochs
+from edgemesh.simulation.faults.people import ANSWERS, is_deadly
+from edgemesh.simulation.faults.schedules import APP, FACE, Deed, Schedule
 from edgemesh.simulation.faults.submissions import Submissions
 from edgemesh.simulation.faults.words import Words
-from edgemesh.simulation.faults.world import ANSWERS, FACE, World, is_deadly
+from edgemesh.simulation.faults.world import World
 from edgemesh.simulation.models import result_of
 from edgemesh.simulation.shell import ModelledShell
 
@@ -81,19 +82,11 @@ class Rules:
         self._over: set[str] = set()
         self._words = Words(world, self.broken)
         self._submissions = Submissions(world, self._words, self.broken)
-        self._obeyed: dict[tuple[str, str], Assignment] = {}
-        """Requester and model to the assignment it obeyed last."""
-        self._cleared: Counter[str] = Counter()
-        """How often assignments of each model were cleared, as it was removed."""
-        self._eras: dict[Assignment, tuple[int, int]] = {}
-        """Times that the broker had lost memory, and that the model was removed, when it was published: after
-        another one a new leader may begin below its epoch."""
+        self._epochs = Epochs(world, self.broken)
         self._looked_at: dict[ModelledShell, int] = {}
         """Events that each role had seen when it was looked at last."""
         self._read: dict[ModelledShell, int] = {}
         """Lines of each log that were read."""
-        self._published: dict[str, tuple[tuple[int, int], int]] = {}
-        self._leaders: dict[tuple[int, int], str] = {}
         self._dead: dict[str, float] = {}
         """When each device that is dead died."""
 
@@ -108,14 +101,7 @@ class Rules:
             self._attend(shell)
         world.on_started = self._started
         world.on_died = self._died
-        world.submitted = self._submitted
-
-    @property
-    def _losses(self) -> int:
-        return len(self._world.mesh.broker.wiped_at)
-
-    def _era(self, model: str) -> tuple[int, int]:
-        return self._losses, self._cleared[model]
+        world.people.submitted = self._submitted
 
     def broken(self, rule: str, text: str, about: str = "") -> None:
         """Say that a rule does not hold."""
@@ -257,9 +243,9 @@ class Rules:
             result = decode_json(ResultMessage, message.payload)
             self._submissions.answered(message, result)
         elif topic.kind == "assignment" and not message.payload:
-            self._cleared[topic.names["model"]] += 1
+            self._epochs.cleared(topic.names["model"])
         elif topic.kind == "assignment" and connection is not self._world.app:
-            self._assignment(connection, message.topic, decode_json(Assignment, message.payload))
+            self._epochs.published(connection, message.topic, decode_json(Assignment, message.payload))
         self._look()
 
     def _dropped(self, client_id: str, message: Message) -> None:
@@ -289,22 +275,6 @@ class Rules:
         if self._calm and job.sent > _HEDGES_PER_JOB:
             self.broken("few hedges in calm", f"{header.job} was sent {job.sent} times", header.job)
 
-    def _assignment(self, connection: ModelledConnection, topic: str, told: Assignment) -> None:
-        era = self._losses
-        last = self._published.get(topic)
-        if last is not None and last[1] == era and told.epoch <= last[0]:
-            if self._world.reads_late(connection):
-                return  # what was retained comes after what was published later: requesters ignore this plan
-            self.broken("epochs grow", f"{told.epoch} was published after {last[0]}", told.model)
-        self._published[topic] = told.epoch, era
-        self._eras.setdefault(told, self._era(told.model))
-        holders = self._world.mesh.holders
-        boots = [node.boot for node in holders if node.shell.connection is connection]
-        leader = self._leaders.setdefault((era, told.term), boots[0] if boots else "")
-        if boots and leader != boots[0]:
-            text = f"{leader} and {boots[0]} both published assignments in term {told.term}"
-            self.broken("one leader per term", text, told.model)
-
     # --- what can be looked at between two events --------------------------------------------------------
 
     def _look(self) -> None:
@@ -312,18 +282,18 @@ class Rules:
         for name, node in mesh.devices.items():
             if self._has_moved(node.shell):
                 self._queues(name, node.role)
-                self._obeys(name, node.role.requester)
+                self._epochs.obeys(name, node.role.requester)
         for name, shell in mesh.clients.items():
             if self._has_moved(shell):
                 role = shell.role
                 assert isinstance(role, ClientRole)
-                self._obeys(name, role.requester)
+                self._epochs.obeys(name, role.requester)
         for holder in mesh.holders:
             if not self._has_moved(holder.shell):
                 continue
             self._errors(holder.shell)
             if isinstance(holder.held, Gateway):
-                self._obeys(f"{holder.name} {holder.boot}", holder.held.requester)
+                self._epochs.obeys(f"{holder.name} {holder.boot}", holder.held.requester)
                 if holder.held.open_submissions > OPEN_SUBMISSIONS + 1:
                     self.broken("bounded queues", f"{holder.name} has too many open submissions", holder.name)
 
@@ -349,20 +319,6 @@ class Rules:
         if worker.waiting_seconds > QUEUE_SECONDS + _LONGEST_TASK:
             text = f"{worker.waiting_seconds:.1f} s of work wait at {name}"
             self.broken("bounded queues", text, name)
-
-    def _obeys(self, name: str, requester: Requester) -> None:
-        for model, assignment in requester.routes.obeyed.items():
-            last = self._obeyed.get((name, model))
-            if assignment is last:
-                continue
-            if (
-                last is not None
-                and assignment.epoch < last.epoch
-                and self._eras.get(last) == self._era(model)
-            ):
-                text = f"{name} follows {assignment.epoch} after {last.epoch}"
-                self.broken("no lower epoch is obeyed", text, name)
-            self._obeyed[name, model] = assignment
 
     # --- the end -----------------------------------------------------------------------------------------
 

@@ -13,6 +13,10 @@ DEVICES = ("pi-zero", "pi-4b", "desktop")
 HOLDERS = ("laptop:decision", "laptop:gateway-0", "server:decision", "server:gateway-0")
 CLIENTS = ("anywhere", "camera")
 APP = "app"
+FACE = "face"
+"""The model that is always there; others come and go."""
+TWIN, NOWHERE, NOTHING = "twin", "nowhere", "nothing"
+"""A second name of the same content, a model that no device can run, and one that nobody has."""
 _NODES = DEVICES + HOLDERS
 _LINKED = (*_NODES, *CLIENTS)
 
@@ -46,7 +50,7 @@ class Deed:
     """How strong it is, where that differs."""
     name: str = ""
     """Of a job or a submission."""
-    model: str = "face"
+    model: str = FACE
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ USES: dict[str, float] = {
 """What people do besides, and after how many seconds on average they do it again. None of it is a fault."""
 _UNCALM = frozenset({"replace-model", "deadly-input"})
 """What makes jobs go elsewhere."""
-_MODELS = {"unknown-model": "nothing", "no-device": "nowhere", "second-name": "twin"}
+_MODELS = {"unknown-model": NOTHING, "no-device": NOWHERE, "second-name": TWIN}
 """The model that a use asks for."""
 
 
@@ -195,7 +199,7 @@ def _times(random: Random, use: str, length: float, light: bool) -> list[Deed]:
 
 
 def _use(random: Random, use: str, at: float, name: str, light: bool) -> list[Deed]:
-    seconds, model = random.choice(_DEADLINES[1:]), _MODELS.get(use, "face")
+    seconds, model = random.choice(_DEADLINES[1:]), _MODELS.get(use, FACE)
     client = random.choice((*CLIENTS, "pi-4b"))
     device = random.choice(DEVICES)
     if use == "photographs":

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.simulation.broker import Message
+from edgemesh.simulation.faults.people import ANSWERS
 from edgemesh.simulation.faults.schedules import Deed
 from edgemesh.simulation.faults.words import Words
-from edgemesh.simulation.faults.world import ANSWERS, World
+from edgemesh.simulation.faults.world import World
 
 GATEWAY = "home-gateway-0"
 _UNACKNOWLEDGED_SECONDS = 5.0

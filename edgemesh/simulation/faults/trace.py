@@ -10,8 +10,9 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
+from edgemesh.simulation.faults.people import ANSWERS
 from edgemesh.simulation.faults.schedules import Deed
-from edgemesh.simulation.faults.world import ANSWERS, World
+from edgemesh.simulation.faults.world import World
 
 _UNTOLD = frozenset({"heartbeat", "resources", "link", "receipt", "probe", "chunk", "chunk-request"})
 

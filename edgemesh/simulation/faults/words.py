@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgemesh.errors import BusyError, NoRouteError, ReplacedError, UnknownModelError
-from edgemesh.simulation.faults.schedules import Deed
-from edgemesh.simulation.faults.world import FACE, World
+from edgemesh.simulation.faults.schedules import FACE, NOTHING, NOWHERE, Deed
+from edgemesh.simulation.faults.world import World
 
 _QUIET_SECONDS = 20.0
 """After the last fault, or the last change of a model: what anybody says by then is not of before."""
@@ -27,14 +27,14 @@ class Words:
         """A job, or a submission, ended with ``code``; None for a result."""
         catalogue = self._world.catalogue
         if code is None:
-            if deed.model in ("nothing", "nowhere"):
+            if deed.model in (NOTHING, NOWHERE):
                 self._broken(_RULE, f"{deed.name} has a result of {deed.model}, which nobody runs", deed.name)
             return
         if code == ReplacedError.code and not catalogue.replaced:
             self._broken(_RULE, f"{deed.name} ended in {code}, and nothing was", deed.name)
         if not self._quiet:
             return
-        if deed.model == "nothing" and code != UnknownModelError.code:
+        if deed.model == NOTHING and code != UnknownModelError.code:
             self._broken(_RULE, f"{deed.name} of a model that nobody added ended in {code}", deed.name)
         if deed.model != FACE:
             return
@@ -47,7 +47,9 @@ class Words:
     @property
     def _quiet(self) -> bool:
         world = self._world
-        return world.mesh.clock.now - max(world.disturbed_until, world.models_changed_at) > _QUIET_SECONDS
+        return (
+            world.mesh.clock.now - max(world.disturbed_until, world.people.models_changed_at) > _QUIET_SECONDS
+        )
 
     @property
     def _idle(self) -> bool:

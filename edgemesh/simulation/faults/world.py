@@ -10,15 +10,13 @@ from random import Random
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Publish, RunUnits
-from edgemesh.roles.client import ClientRole
-from edgemesh.roles.device import Device
-from edgemesh.roles.events import JobSubmitted
+from edgemesh.roles.actions import RunUnits
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
+from edgemesh.simulation.faults.people import People, is_deadly
 from edgemesh.simulation.faults.schedules import APP, DEVICES, FAULTS, HOLDERS, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
 from edgemesh.simulation.links import Link
@@ -26,19 +24,12 @@ from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import DeviceNode, Hardware, Mesh
 from edgemesh.simulation.models import after_units, section_at
 from edgemesh.simulation.role_node import RoleNode
-from edgemesh.simulation.sections import stand_in
 from edgemesh.simulation.shell import ModelledShell
 
 UNIT_SECONDS = dict(zip(DEVICES, (0.1, 0.02, 0.005), strict=True))
 _READY_SECONDS = 30.0
 _AT_BROKER = 1e9
 """Bytes per second of an app on the broker's own machine: what it publishes at once is there at once."""
-_POISON = "a" + "/b" * 250
-"""A topic for which Mosquitto ends the connection of whoever publishes on it."""
-FACE = "face"
-"""The model that is always there; others come and go."""
-ANSWERS = "answers/"
-"""Of an app, before the name of the submission."""
 
 
 class World:
@@ -53,13 +44,9 @@ class World:
         """Is told of each new life of a device."""
         self.on_died: Callable[[str], None] = lambda target: None
         """Is told of each node that is about to end."""
-        self.submitted: Callable[[Deed, Manifest | None], None] = lambda deed, manifest: None
-        """Is told of each job, and by which manifest its input was prepared, where somebody knew one."""
         self.catalogue = Catalogue()
         self.disturbed_until = mesh.clock.now
         """When the last fault so far is over."""
-        self.models_changed_at = mesh.clock.now
-        """When one was added, replaced or removed last."""
         self._spoilers = Spoilers(mesh, self.random)
         self._links: dict[str, Link] = {}
         self._saves_every = schedule.saves_every
@@ -74,6 +61,7 @@ class World:
         self.pace = Pace(mesh.clock)
         callbacks = Callbacks(_nothing, _nothing, _ignore, _ignore)
         self.app = ModelledConnection(mesh.clock, mesh.broker, "app", callbacks, Link(rate_up=_AT_BROKER))
+        self.people = People(mesh, self.catalogue, self.app)
         self.began = mesh.clock.now
 
     def build(self) -> None:
@@ -147,7 +135,10 @@ class World:
         """Do it now."""
         if deed.kind in FAULTS:
             self.disturbed_until = max(self.disturbed_until, self.mesh.clock.now + deed.seconds)
-        _DEEDS[deed.kind](self, deed)
+        if deed.kind in _DEEDS:
+            _DEEDS[deed.kind](self, deed)
+        else:
+            self.people.do(deed)
 
     def repair(self) -> None:
         """Undo everything that is still in force."""
@@ -212,59 +203,6 @@ class World:
 
     def _later(self, seconds: float, call: Callable[..., None], *arguments: object) -> None:
         self.mesh.clock.call_later(seconds, call, *arguments)
-
-    def job(self, deed: Deed) -> None:
-        """A job at a client or at a device's own requester."""
-        shell = self._shell(deed.target)
-        if not shell.alive or shell.paused:
-            return
-        role = shell.role
-        assert isinstance(role, (ClientRole, Device))
-        manifest = role.view.manifests.get(deed.model)
-        if manifest is None and deed.model == FACE:
-            manifest = self.catalogue.face  # the program knows it from before
-        self.submitted(deed, manifest)
-        if manifest is None:
-            shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds))
-        else:
-            self.mesh.submit(shell, manifest, deed.name, left=deed.seconds)
-
-    def submission(self, deed: Deed) -> None:
-        """An app publishes an input; ``amount`` is its bytes."""
-        self.submitted(deed, None)
-        topic = self.topics.build("submit", model=deed.model)
-        name = deed.name.encode()
-        payload = name + stand_in(int(deed.amount)) if deed.amount else name
-        retain, response_topic = deed.kind == "retained-submission", _RESPONSE_TOPICS.get(deed.kind)
-        if response_topic == ANSWERS:
-            response_topic += deed.name
-        message = Publish(topic, payload, 1, retain, deed.seconds, correlation=name)
-        self.app.publish(message, response_topic)
-
-    def add_model(self, deed: Deed) -> None:
-        """Somebody adds a model at a device: a second name, one that nothing can run, or other content."""
-        self.models_changed_at = self.mesh.clock.now
-        shell = self._shell(deed.target)
-        if not shell.alive or shell.paused or shell.connection is None or not shell.connection.connected:
-            return
-        disk = self.mesh.devices[deed.target].disk
-        if deed.kind == "add-twin":
-            known = disk.whole.get(self.catalogue.face.digest)
-            if known is not None:
-                shell.carry_out([self.mesh.manifest_message(self.catalogue.twin(self.catalogue.face))])
-            return
-        manifest, content = (
-            self.catalogue.next_face() if deed.kind == "replace-model" else self.catalogue.nowhere()
-        )
-        self.mesh.add_model(manifest, content, deed.target)
-
-    def forget_name(self, deed: Deed) -> None:
-        """Somebody removes the second name."""
-        self.models_changed_at = self.mesh.clock.now
-        shell = self._shell(deed.target)
-        if shell.alive and not shell.paused:
-            topic = self.topics.build("model", model="twin")
-            shell.carry_out([Publish(topic, b"", qos=1, retain=True)])
 
     def crash(self, deed: Deed) -> None:
         """The process is killed; its machine's kernel closes the connection."""
@@ -392,15 +330,6 @@ class World:
 
 
 _DEEDS: dict[str, Callable[[World, Deed], None]] = {
-    "job": World.job,
-    "submission": World.submission,
-    "retained-submission": World.submission,
-    "answer-topic": World.submission,
-    "poison-topic": World.submission,
-    "add-twin": World.add_model,
-    "add-nowhere": World.add_model,
-    "replace-model": World.add_model,
-    "forget-name": World.forget_name,
     "crash": World.crash,
     "power-cut": World.power_cut,
     "stop": World.stop,
@@ -422,10 +351,6 @@ _DEEDS: dict[str, Callable[[World, Deed], None]] = {
 }
 
 
-_RESPONSE_TOPICS = {"answer-topic": ANSWERS, "poison-topic": _POISON}
-"""Where an app wants its answer, by deed."""
-
-
 def _checked_outputs(
     manifest: Manifest, start: int, stop: int, section: bytes | memoryview, codec: str
 ) -> bytes:
@@ -434,11 +359,6 @@ def _checked_outputs(
     if len(section) != wanted:
         raise DecodeError(f"a section of {len(section)} bytes at cut {start} instead of {wanted}")
     return after_units(manifest, start, stop, section)
-
-
-def is_deadly(job: str) -> bool:
-    """Whether whoever runs the job dies of it."""
-    return job.startswith("deadly-input")
 
 
 def _kills(action: object) -> bool:

@@ -1,0 +1,116 @@
+"""People: what those who use a mesh ask of it, and do to its models. None of it is a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgemesh.protocol.manifest import Manifest
+from edgemesh.roles.actions import Publish
+from edgemesh.roles.client import ClientRole
+from edgemesh.roles.device import Device
+from edgemesh.roles.events import JobSubmitted
+from edgemesh.simulation.connection import ModelledConnection
+from edgemesh.simulation.faults.catalogue import Catalogue
+from edgemesh.simulation.faults.schedules import FACE, TWIN, Deed
+from edgemesh.simulation.mesh import Mesh
+from edgemesh.simulation.sections import stand_in
+from edgemesh.simulation.shell import ModelledShell
+
+ANSWERS = "answers/"
+"""Of an app, before the name of the submission."""
+_POISON = "a" + "/b" * 250
+"""A topic for which Mosquitto ends the connection of whoever publishes on it."""
+_RESPONSE_TOPICS = {"answer-topic": ANSWERS, "poison-topic": _POISON}
+"""Where an app wants its answer, by deed."""
+
+
+class People:
+    """Those who have programs at a mesh, and one app that only publishes."""
+
+    def __init__(self, mesh: Mesh, catalogue: Catalogue, app: ModelledConnection) -> None:
+        self.submitted: Callable[[Deed, Manifest | None], None] = lambda deed, manifest: None
+        """Is told of each job, and by which manifest its input was prepared, where somebody knew one."""
+        self.models_changed_at = mesh.clock.now
+        """When one was added, replaced or removed last."""
+        self._mesh = mesh
+        self._catalogue = catalogue
+        self._app = app
+
+    def do(self, deed: Deed) -> None:
+        """Do it now."""
+        _DEEDS[deed.kind](self, deed)
+
+    def _shell(self, target: str) -> ModelledShell:
+        clients = self._mesh.clients
+        return clients[target] if target in clients else self._mesh.devices[target].shell
+
+    def _job(self, deed: Deed) -> None:
+        """A job at a client or at a device's own requester."""
+        shell = self._shell(deed.target)
+        if not shell.alive or shell.paused:
+            return
+        role = shell.role
+        assert isinstance(role, (ClientRole, Device))
+        manifest = role.view.manifests.get(deed.model)
+        if manifest is None and deed.model == FACE:
+            manifest = self._catalogue.face  # the program knows it from before
+        self.submitted(deed, manifest)
+        if manifest is None:
+            shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds))
+        else:
+            self._mesh.submit(shell, manifest, deed.name, left=deed.seconds)
+
+    def _submission(self, deed: Deed) -> None:
+        """An app publishes an input; ``amount`` is its bytes."""
+        self.submitted(deed, None)
+        topic = self._mesh.topics.build("submit", model=deed.model)
+        name = deed.name.encode()
+        payload = name + stand_in(int(deed.amount)) if deed.amount else name
+        retain, response_topic = deed.kind == "retained-submission", _RESPONSE_TOPICS.get(deed.kind)
+        if response_topic == ANSWERS:
+            response_topic += deed.name
+        message = Publish(topic, payload, 1, retain, deed.seconds, correlation=name)
+        self._app.publish(message, response_topic)
+
+    def _add_model(self, deed: Deed) -> None:
+        """Somebody adds a model at a device: a second name, one that nothing can run, or other content."""
+        self.models_changed_at = self._mesh.clock.now
+        shell = self._shell(deed.target)
+        if not shell.alive or shell.paused or shell.connection is None or not shell.connection.connected:
+            return
+        disk = self._mesh.devices[deed.target].disk
+        if deed.kind == "add-twin":
+            known = disk.whole.get(self._catalogue.face.digest)
+            if known is not None:
+                shell.carry_out([self._mesh.manifest_message(self._catalogue.twin(self._catalogue.face))])
+            return
+        manifest, content = (
+            self._catalogue.next_face() if deed.kind == "replace-model" else self._catalogue.nowhere()
+        )
+        self._mesh.add_model(manifest, content, deed.target)
+
+    def _forget_name(self, deed: Deed) -> None:
+        """Somebody removes the second name."""
+        self.models_changed_at = self._mesh.clock.now
+        shell = self._shell(deed.target)
+        if shell.alive and not shell.paused:
+            topic = self._mesh.topics.build("model", model=TWIN)
+            shell.carry_out([Publish(topic, b"", qos=1, retain=True)])
+
+
+_DEEDS: dict[str, Callable[[People, Deed], None]] = {
+    "job": People._job,
+    "submission": People._submission,
+    "retained-submission": People._submission,
+    "answer-topic": People._submission,
+    "poison-topic": People._submission,
+    "add-twin": People._add_model,
+    "add-nowhere": People._add_model,
+    "replace-model": People._add_model,
+    "forget-name": People._forget_name,
+}
+
+
+def is_deadly(job: str) -> bool:
+    """Whether whoever runs the job dies of it."""
+    return job.startswith("deadly-input")
