@@ -114,6 +114,8 @@ class Gateway:
         """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
         """What came again, and when: the holder before may have answered it."""
+        self._untold: list[tuple[str, bytes]] = []
+        """Results that wait for the record of the holder before: one of ours would take its place."""
         self._refusals = Refusals()
 
     @property
@@ -205,6 +207,7 @@ class Gateway:
         self._answered = AnsweredRecord(self._topics.build("answered", slot=self._slot))
         self._heard_at = None
         self._held_back.clear()
+        self._untold.clear()
         self._other_slots.clear()
         inherited = [job for job, s in self._submissions.items() if s.acknowledgement is not None]
         cancelled: list[Action] = []
@@ -245,9 +248,12 @@ class Gateway:
         if event.acknowledgement is not None:
             actions.append(Acknowledge(event.acknowledgement))
         if event.topic.kind == "model":
-            waiting = [j for j, s in self._submissions.items() if s.waits_for == event.topic.names["model"]]
-            actions += [action for job in waiting for action in self._decode(job, now)]
+            actions += self._manifest_came(event.topic.names["model"], now)
         return [*actions, *self.requester.handle(event, now), *self.meter.handle(event, now)]
+
+    def _manifest_came(self, model: str, now: float) -> list[Action]:
+        waiting = [job for job, s in self._submissions.items() if s.waits_for == model and not s.ended]
+        return [action for job in waiting for action in self._decode(job, now)]
 
     def _recall(self, event: MessageReceived, now: float) -> list[Action]:
         """The record that the holder before has left, or the sign that there is none; states of slots."""
@@ -310,7 +316,8 @@ class Gateway:
         for event, since in again:
             left = None if event.expiry is None else max(0.0, event.expiry - (now - since))
             actions += self._submitted(replace(event, expiry=left), now)
-        return actions
+        untold, self._untold = self._untold, []
+        return [*actions, *(action for job, result in untold for action in self._tell(job, result, now))]
 
     # --- submissions -------------------------------------------------------------------------------------
 
@@ -433,9 +440,13 @@ class Gateway:
 
     def _tell(self, job: str, payload: bytes, now: float) -> list[Action]:
         """Publish a result, and acknowledge its submission."""
-        submission = self._submissions.pop(job, None)
+        submission = self._submissions.get(job)
         if submission is None:
             return []
+        if self._answered.recalling and submission.acknowledgement is not None:
+            self._untold.append((job, payload))
+            return []
+        del self._submissions[job]
         told = self._results(submission, payload)
         # Only now is it acknowledged: an unacknowledged submission is what a standby inherits.
         if (packet := submission.acknowledgement) is not None:

@@ -20,6 +20,9 @@ _HEDGE_SECONDS = 0.3
 _HEDGE_PATIENCE = 0.25
 """A copy that takes long itself is made after this share of its time: a job that is only late is home by
 then, and the copy would keep a slow device busy for nothing."""
+_LOOK_SECONDS = 2.0
+"""A job that may take long because of others is looked at after so long, and each time after twice as long:
+they may be home much earlier than they were predicted."""
 _OVERTAKE_FACTOR = 1.5
 """A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
 _SILENT_SECONDS, _SILENT_FACTOR = 8.0, 4.0
@@ -48,7 +51,8 @@ class Hedging:
         if job.submitted.route is not None:
             return
         if job.hedges < _HEDGES:
-            job.hedge_at = self._overdue_at(job, choice, now)
+            look_at = now + max(_LOOK_SECONDS, _late(self._alone(choice)))
+            job.hedge_at = min(self._overdue_at(job, choice), look_at)
             job.halfway = False
         elif job.deadline - now > _SILENT_SECONDS:
             job.hedge_at = self._again_at(job, now)
@@ -69,6 +73,9 @@ class Hedging:
         if job.hedges >= _HEDGES:
             job.silences += 1
             return other is not None or not self._routes.stays_here(job)
+        if job.last is not None and now < (overdue := self._overdue_at(job, job.last)):
+            job.hedge_at = min(overdue, now + max(_HEDGE_SECONDS, now - job.last_sent[0]))
+            return False
         crowded = self._crowded_until(job)
         if now < crowded:
             job.hedge_at = min(crowded, max((now + job.deadline) / 2.0, now + _HEDGE_SECONDS))
@@ -121,17 +128,22 @@ class Hedging:
         """Seconds that ``choice`` may take where the job before it over that route was late."""
         return self._promised(choice) * self._lateness.factor(choice)
 
-    def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
-        """When a job sent over ``choice`` has outlived its prediction.
+    def _alone(self, choice: ChosenRoute) -> float:
+        """The same with nothing else under way."""
+        return choice.predicted * self._lateness.factor(choice)
+
+    def _overdue_at(self, job: OpenJob, choice: ChosenRoute) -> float:
+        """When a job that was sent last over ``choice`` has outlived its prediction: earlier, when others
+        that were under way are home.
 
         Halfway to the deadline no margin and no earlier lateness counts any more. Where other jobs may take
         longer than that, it is the time to look how many of them are left.
         """
-        expected = self._expected(choice)
-        at = now + max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)
-        middle = (now + job.deadline) / 2.0
+        sent = job.last_sent[0]
+        at = sent + _late(min(job.expected_at - sent, self._expected(choice)))
+        middle = (sent + job.deadline) / 2.0
         look = min(self._crowded_until(job), middle)
-        alone = now + choice.predicted + _HEDGE_SECONDS
+        alone = sent + choice.predicted + _HEDGE_SECONDS
         if alone >= job.deadline:
             alone = middle  # by that prediction it is lost anyway, and predictions err
         return min(at, max(job.half_time, alone, look))
@@ -155,3 +167,8 @@ class Hedging:
         at, promised = job.last_sent
         home = at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS
         return min(home, (job.half_time + job.deadline) / 2.0)
+
+
+def _late(expected: float) -> float:
+    """Seconds after which a job is late that was expected to take so many."""
+    return max(_HEDGE_FACTOR * expected, expected + _HEDGE_SECONDS)

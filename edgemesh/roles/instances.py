@@ -140,16 +140,16 @@ def planning_instance(
 def may_become_plannable(manifest: Manifest, view: MeshView, estimates: MeshEstimates, now: float) -> bool:
     """Whether a device that could run the model is about to come back, or has only to fetch or measure it.
 
-    One that is offline did not say goodbye. After a restart of the broker all are that, until they have
-    connected again.
+    One that is offline, or silent before the broker says so, did not say goodbye. After a restart of the
+    broker all are that, until they have connected again.
     """
     for device, known in view.devices.items():
         about = known.about
         if about is None or manifest.format not in about.runtimes:
             continue
-        if known.state == "offline":
-            return True
-        if view.online(device, now) and not estimates.has_profile(device, manifest.digest):
+        if known.state == "stopped":
+            continue
+        if not view.online(device, now) or not estimates.has_profile(device, manifest.digest):
             return True
     return False
 

@@ -204,6 +204,8 @@ class Requester:
             return []
         actions: list[Action] = []
         for job in self._jobs.waiting(response.model):
+            if job.asked_at is None:
+                continue  # somebody else's question, or an old one: this job waits for something else
             job.error = (NoRouteError.code, response.reason)
             if not response.soon:
                 actions += self._end_error(job, NoRouteError.code, response.reason, now)

@@ -64,7 +64,11 @@ class WorkQueue:
         self.seconds = max(0.0, self.seconds - task.predicted) if self._tasks else 0.0
 
     def older_frames(self, header: Activation) -> list[Task]:
-        """Those of the same stream. A frame sent again may be the older one: it replaces none."""
+        """Those of the same stream at the same cut.
+
+        A frame sent again may be the older one: it replaces none. Nor does one whose route comes back to this
+        device: it began before those that wait for their first units.
+        """
         if header.stream is None or header.attempt > 0:
             return []
         return [
@@ -73,6 +77,7 @@ class WorkQueue:
             if task.header.stream == header.stream
             and task.header.requester == header.requester
             and task.header.job != header.job
+            and task.header.position == header.position
         ]
 
     def late(self, now: float) -> list[Task]:
