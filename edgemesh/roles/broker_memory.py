@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.presence import About
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Log, Publish
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.events import MessageReceived
+from edgemesh.roles.mesh_view import MeshView
 
 
 class BrokerMemory:
@@ -23,22 +25,39 @@ class BrokerMemory:
         self._was_connected = False
         self._asked = False
         """Whether it is not known yet if the broker still has what it retained."""
+        self._told: About | None = None
+        """What the broker retained of us when this connection began."""
 
     def connected(self) -> list[Action]:
         """A new connection: ask, by our own state, whether the broker still knows us."""
         # A connection that ended before the answer came may have covered up that the broker had lost it all.
         said = self._said() if self._asked else []
         self._asked, self._was_connected = self._was_connected and not said, True
+        self._told = None
         return said
 
     def will_came(self) -> None:
         """The Will of an earlier connection was published: nothing can be told from our own state."""
         self._asked = False
 
-    def own_state_came(self, *, retained: bool) -> list[Action]:
-        """Our state came back: live although an earlier one was retained, so the broker has lost it all."""
+    def own_about_came(self, told: About | None) -> None:
+        """What the broker retained of us came: it is what we said last, or what a killed broker still had."""
+        self._told = told
+
+    def own_state_came(self, view: MeshView, *, retained: bool) -> list[Action]:
+        """Our state came back: live although an earlier one was retained, so the broker has lost it all.
+
+        Live, it comes behind all that is retained. A model that the broker does not know of us either was
+        added since it wrote its store; one that it knows of us, and not itself, was removed.
+        """
         asked, self._asked = self._asked, False
-        return self._said() if asked and not retained else []
+        if asked and not retained:
+            return self._said()
+        if retained or self._told is None:
+            return []
+        known = {(held.name, held.digest) for held in self._told.models}
+        lost = [held for held in self._content.models if (held.name, held.digest) not in known]
+        return [self._manifest(held) for held in lost if view.is_earlier_model(held.name)]
 
     def older_manifest(self, event: MessageReceived) -> list[Action] | None:
         """What to say where a manifest is older than that of what is held; None where it is not.

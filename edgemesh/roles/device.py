@@ -283,8 +283,10 @@ class Device:
             actions += self._prepare(now)
         elif kind == "about":
             actions += self._others_hold(names["device"], now)
+            if event.retained and names["device"] == self.settings.device:
+                self._memory.own_about_came(self.view.devices[self.settings.device].about)
         elif kind == "state" and names["device"] == self.settings.device:
-            actions += self._memory.own_state_came(retained=event.retained)
+            actions += self._memory.own_state_came(self.view, retained=event.retained)
         return [*actions, *self.requester.handle(event, now)]
 
     # --- models ------------------------------------------------------------------------------------------
@@ -298,7 +300,10 @@ class Device:
         names = {(held.name, held.digest) for held in self.content.models}
         actions: list[Action] = []
         if before is not None and (manifest is None or manifest.digest != before.digest):
-            if all(m.digest != before.digest for m in self.view.manifests.values()):
+            other = next((m for m in self.view.manifests.values() if m.digest == before.digest), None)
+            if other is not None:
+                actions += self.profiler.renamed(other, before.name)
+            else:
                 actions += self.content.lost_name(before.digest, manifest)
                 self.crash_bench.forget(before.digest)
                 self.profiler.forget(before.digest)

@@ -410,7 +410,8 @@ class Gateway:
         submission = self._submissions.get(job)
         if submission is None:
             return []
-        read_at = (now if self._heard_at is None else self._heard_at) + _GRACE_SECONDS
+        heard_at = now if self._heard_at is None else self._heard_at
+        read_at = self.view.models_told_at(heard_at, _GRACE_SECONDS)
         if submission.waits_for is not None and now < min(read_at, submission.deadline):
             return [SetTimer(f"submission:{job}", min(read_at, submission.deadline))]
         if submission.waits_for is not None and now >= read_at:

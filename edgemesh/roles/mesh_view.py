@@ -13,6 +13,8 @@ from edgemesh.roles.events import MessageReceived
 
 _SILENT_SECONDS = 7.0
 """Three heartbeats missed: a device killed without a Will is noticed before 1.5 keep-alives pass."""
+_FIRST_DEVICE_SECONDS = 10.0
+"""Between two attempts to connect a device may wait 6 s."""
 _DEVICES = 4096
 _MODELS = 1024
 
@@ -41,10 +43,14 @@ class MeshView:
         """Assignments known from an earlier connection only."""
         self._earlier_models: set[str] = set()
         """The same of manifests, by name."""
+        self._first_heard_at = 0.0
+        """When the first device said anything."""
 
     def learn(self, event: MessageReceived, now: float) -> bool:
         """Take in a message; True when it was of a kind kept here. Raises DecodeError."""
         kind, names = event.topic.kind, event.topic.names
+        if not self.devices:
+            self._first_heard_at = now
         if kind == "state":
             self._learn_state(names["device"], event, now)
         elif kind == "about":
@@ -111,6 +117,20 @@ class MeshView:
     def is_earlier(self, model: str, origin: str) -> bool:
         """Whether the assignment is known from an earlier connection only: the broker may have lost it."""
         return (model, origin) in self._earlier
+
+    def is_earlier_model(self, model: str) -> bool:
+        """The same of the manifest."""
+        return model in self._earlier_models
+
+    def models_told_at(self, since: float, grace: float) -> float:
+        """When a model that nobody has told of does not exist, for one that listens ``since`` then.
+
+        What is retained takes a moment, ``grace`` seconds. Where not even a device has said anything the
+        broker may have lost its memory, and its devices be later than we are: they tell of models then.
+        """
+        if not self.devices:
+            return since + _FIRST_DEVICE_SECONDS
+        return max(since, self._first_heard_at) + grace
 
     def _device(self, device: str) -> DeviceView:
         if device not in self.devices and len(self.devices) >= _DEVICES:

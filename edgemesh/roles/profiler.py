@@ -165,6 +165,16 @@ class Profiler:
         self._names[manifest.digest] = manifest.name
         return [FindProfile(manifest)]
 
+    def renamed(self, manifest: Manifest, before: str) -> list[Action]:
+        """The name ``before`` stands for the content no longer, that of ``manifest`` does: tell it there."""
+        if self._names.get(manifest.digest) != before:
+            return []
+        self._names[manifest.digest] = manifest.name
+        if not self._connected or manifest.digest not in self.published:
+            return []
+        old = self._topics.build("profile", device=self._device, model=before)
+        return [self._publish(manifest.digest), Publish(old, b"", qos=1, retain=True)]
+
     def forget(self, digest: str) -> None:
         """The content is gone; when it comes back it is profiled anew."""
         self.profiles.pop(digest, None)

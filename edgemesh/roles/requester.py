@@ -61,6 +61,7 @@ LONGEST_SECONDS = 86_400.0
 _GRACE_SECONDS = 1.5
 """Until retained manifests and assignments have arrived after connecting."""
 _ASK_SECONDS = 2.0
+_SELDOM_SECONDS = 60.0
 _AWAY_SECONDS = 5.0
 """Between looks for a local route while the broker is away; its return is an event of its own."""
 _SWEEP_SECONDS = 1.0
@@ -96,6 +97,8 @@ class Requester:
         self._refusals = Refusals()
         self._connected_at: float | None = None
         self._lost_connection = False
+        self._asks_again = _GRACE_SECONDS
+        """Seconds until it is asked again who renews a plan that the broker does not know."""
 
     @property
     def open_jobs(self) -> int:
@@ -112,7 +115,7 @@ class Requester:
             job = self._jobs.find(event.name[4:])
             return [] if job is None else self._due(job, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
-            return self._ask_again()
+            return self._ask_again(now)
         if isinstance(event, PublishAcknowledged):
             return self._acknowledged(event.token)
         if isinstance(event, Connected):
@@ -231,16 +234,24 @@ class Requester:
                 job.overtakes = job.attempts
                 actions += self._send(job, now)
         if self.routes.obeyed:
+            self._asks_again = _GRACE_SECONDS
             actions.append(SetTimer(_TIMER, now + _GRACE_SECONDS))
         return actions
 
-    def _ask_again(self) -> list[Action]:
-        """A broker that came back without its store has no word of our plans: nobody would renew them."""
-        return [
+    def _ask_again(self, now: float) -> list[Action]:
+        """A broker that came back without its store has no word of our plans: nobody would renew them.
+
+        Who decides may be back later than we are; so we ask until somebody has, ever more seldom.
+        """
+        asked: list[Action] = [
             self._plan_request(model)
             for model in self.routes.obeyed
             if self.view.is_earlier(model, self._origin)
         ]
+        if not asked:
+            return []
+        self._asks_again = min(2.0 * self._asks_again, _SELDOM_SECONDS)
+        return [*asked, SetTimer(_TIMER, now + self._asks_again)]
 
     def _serve_locally(self, now: float) -> list[Action]:
         """The broker is away: what this device can do alone need not wait for it."""
@@ -359,7 +370,7 @@ class Requester:
             job.avoid.clear()
             return []
         known = model in self.view.manifests
-        if not known and now - self._connected_at >= _GRACE_SECONDS:
+        if not known and now >= self.view.models_told_at(self._connected_at, _GRACE_SECONDS):
             text = f"no model {model} in this mesh: add it with  edgemesh model add FILE --name {model}"
             return self._end_error(job, UnknownModelError.code, text, now)
         job.retry_at = now + (_ASK_SECONDS if known else 0.1)

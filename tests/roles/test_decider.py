@@ -354,6 +354,17 @@ def test_devices_that_did_not_say_goodbye_may_be_back_soon(
     assert not answer.planned and answer.soon == soon
 
 
+@pytest.mark.parametrize("seconds", [8.0, 12.0])
+def test_devices_that_are_silent_may_be_back_soon(planned: DrivenDecider, seconds: float) -> None:
+    """Their access point is away: the broker says so only after one and a half keep-alives."""
+    planned.pass_until(planned.now + seconds)
+
+    planned.take(message("request", PlanRequest("me", "face", "app"), verb="plan"))
+    (answer,) = answers(planned.pass_until(planned.now + 3.0))
+
+    assert not answer.planned and answer.soon
+
+
 def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> None:
     decider.take(manifest(), at=0.1)
     decider.take(state("fast"))

@@ -352,6 +352,46 @@ def test_says_nothing_again_when_the_broker_has_kept_its_memory(holding: DrivenD
     assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
 
 
+@pytest.mark.parametrize("known", [(), (DIGEST,)])
+def test_says_a_model_again_that_an_older_store_does_not_know(
+    holding: DrivenDevice, known: tuple[str, ...]
+) -> None:
+    """A broker that was killed soon after the model was added; where it knew of us that we hold it, it was
+    removed since."""
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    holding.take(message("state", b"offline", device="one", retained=True), at=2.1)
+    old = about("one", *known)
+    holding.take(replace(old, retained=True))
+
+    said = sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
+
+    assert [decode_json(Manifest, one.payload) for one in said] == ([] if known else [FACE])
+
+
+def test_says_no_model_again_that_came_with_the_connection(holding: DrivenDevice) -> None:
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    holding.take(message("state", b"offline", device="one", retained=True), at=2.1)
+    holding.take(replace(about("one"), retained=True))
+    holding.take(message("model", FACE, model="face", retained=True))
+
+    assert not sent("model", holding.take(message("state", b"online", device="one"), at=2.2))
+
+
+def test_a_profile_is_told_under_the_name_that_is_left(holding: DrivenDevice) -> None:
+    """Else a decision node would believe that the content was never measured here."""
+    holding.take(message("model", replace(FACE, name="beta"), model="beta"))
+
+    told = sent("profile", holding.take(message("model", b"", model="face")))
+
+    assert [(TOPICS.parse(a.topic).names["model"], bool(a.payload)) for a in told] == [
+        ("beta", True),
+        ("face", False),
+    ]
+    assert decode_json(Profile, told[0].payload).digest == DIGEST
+
+
 def test_a_connection_that_ended_too_soon_does_not_cover_up_a_broker_that_forgot(
     holding: DrivenDevice,
 ) -> None:

@@ -437,6 +437,55 @@ def test_what_comes_again_waits_for_a_slow_broker(gateway: DrivenGateway) -> Non
     assert not only(DecodeInput, successor.done)
 
 
+def test_a_result_that_is_there_before_the_record_does_not_take_its_place(gateway: DrivenGateway) -> None:
+    """A new submission's time is over while the record waits behind photographs, on a slow link."""
+    record = [a for a in only(Publish, behind_a_slow_one(gateway)) if a.topic == ANSWERED][-1]
+    successor = DrivenGateway(Gateway("0", "server", "b-8", 3, TOPICS))
+    successor.take(Connected(), at=0.0)
+    successor.submit(2, at=0.1, duplicate=True)
+    successor.submit(3, at=0.2, expiry=1.0)
+    early = successor.follow(successor.pass_until(3.0))
+    assert not only(Publish, [a for a in early if isinstance(a, Publish) and a.topic in (ANSWERED, RESULT)])
+
+    successor.take(manifest())
+    successor.take(message("answered", record.payload, slot="0", retained=True))
+    actions = successor.follow(successor.take(own_state("b-8"), at=3.1))
+
+    assert [a.payload for a in sent("result", actions)] == [b"deadline"]
+    assert only(Acknowledge, actions) == [Acknowledge(2), Acknowledge(3)]
+    successor.check()
+
+
+def test_results_that_wait_for_the_record_are_forgotten_with_the_connection() -> None:
+    driven = DrivenGateway(Gateway("0", "server", "b-8", 3, TOPICS))
+    driven.take(Connected(), at=0.0)
+    driven.submit(3, at=0.2, expiry=1.0)
+    driven.follow(driven.pass_until(3.0))
+    driven.take(Disconnected(), at=3.1)
+    driven.take(Connected(), at=3.2)
+
+    driven.follow(driven.take(own_state("b-8"), at=3.3))
+
+    assert not sent("result", driven.follow(driven.pass_until(5.0)))
+    assert driven.role.open_submissions == 0
+
+
+def test_a_submission_waits_for_its_model_where_no_device_has_said_anything_yet() -> None:
+    driven = DrivenGateway(Gateway("0", "server", "b-8", 3, TOPICS))
+    driven.take(Connected(), at=0.0)
+    driven.take(own_state("b-8"), at=0.1)
+    driven.submit(1, at=0.2)
+    assert not sent("result", driven.follow(driven.pass_until(6.0)))
+
+    driven.take(state("one"), at=6.0)
+    driven.take(about("one", DIGEST))
+    driven.follow(driven.take(manifest(), at=6.2))
+    assert works(driven.take(assignment(Hop("one", 4)), at=6.3))
+
+    driven.submit(2, at=7.0, model="ghost")
+    assert [a.payload for a in sent("result", driven.follow(driven.pass_until(9.0)))] == [b"unknown-model"]
+
+
 def test_what_comes_again_late_is_still_known_from_the_record(gateway: DrivenGateway) -> None:
     successor = heir(behind_a_slow_one(gateway))
     successor.take(own_state("b-8"), at=0.2)

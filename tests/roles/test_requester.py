@@ -801,6 +801,44 @@ def test_a_plan_that_is_impossible_ends_the_job_with_the_reason(asker: DrivenReq
     assert (ended.code, ended.text) == ("no-route", "no device has enough memory")
 
 
+def test_an_old_answer_about_plans_ends_no_job_that_did_not_ask(planned: DrivenRequester) -> None:
+    planned.take(submitted(), at=1.0)
+    for device, attempt in (("one", 0), ("two", 1)):
+        planned.take(reply(attempt=attempt, code="unknown-model", device=device), at=1.1)
+    old = PlanResponse("asker", "face", "app", False, "no device holds face")
+
+    assert ends(planned.take(message("response", old, verb="plan"), at=1.11)) == []
+    assert works(planned.pass_until(2.0))
+
+
+def test_asks_until_somebody_renews_a_plan_that_the_broker_has_lost(planned: DrivenRequester) -> None:
+    """Whoever decides may be back later than the requester, and hear none of its first questions."""
+    planned.take(submitted(), at=1.0)
+    planned.take(Disconnected(), at=2.0)
+    planned.take(Connected(), at=3.0)
+
+    asked = sent("request", beat(planned, 33.0, "one", "two"))
+    assert 3 <= len(asked) <= 6
+
+    planned.take(assignment(epoch=(1, 1)))
+    beat(planned, 64.0, "one", "two")
+    assert not sent("request", beat(planned, 200.0, "one", "two"))
+
+
+def test_a_job_does_not_wait_for_others_that_were_home_much_earlier_than_predicted(
+    asker: DrivenRequester,
+) -> None:
+    asker.take(assignment(Hop("one", 4), fallbacks={"one": (Hop("two", 4),)}, seconds=0.5))
+    for number in range(60):
+        asker.take(submitted(f"j-{number}", left=3600.0), at=1.0)
+    for number in range(59):
+        asker.take(reply(f"j-{number}", device="one"), at=3.0)
+
+    again = [(device, header.job) for device, header in works(beat(asker, 6.0, "one", "two"))]
+
+    assert again == [("two", "j-59")]
+
+
 def test_a_plan_that_will_be_possible_soon_is_waited_for(asker: DrivenRequester) -> None:
     asker.take(submitted(left=5.0), at=3.0)
     answer = PlanResponse("asker", "face", "app", False, "one is measuring it", soon=True)
@@ -822,6 +860,27 @@ def test_a_model_that_nobody_announces_is_unknown_after_a_moments_grace(asker: D
     assert ends(actions) == []  # its retained manifest may be on its way
     assert ends(asker.pass_until(2.0)) == [("j-1", "unknown-model")]
     assert ends(asker.take(submitted("j-2", model="ghost"), at=10.0)) == [("j-2", "unknown-model")]
+
+
+def test_models_are_waited_for_where_no_device_has_said_anything_yet() -> None:
+    """A broker that lost its memory hears of models from devices, which may be back later than we are."""
+    asker = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    asker.take(Connected(), at=0.0)
+    asker.take(submitted(left=30.0), at=1.0)
+    assert ends(asker.pass_until(6.0)) == []
+
+    asker.take(state("one"), at=6.0)
+    assert ends(asker.pass_until(6.5)) == []  # what it tells of is on its way
+    asker.take(manifest(), at=6.5)
+    assert ends(asker.pass_until(20.0)) == []
+
+
+def test_in_a_mesh_without_devices_a_model_is_unknown_in_the_end() -> None:
+    asker = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    asker.take(Connected(), at=0.0)
+    asker.take(submitted(left=30.0), at=1.0)
+
+    assert ends(asker.pass_until(10.2)) == [("j-1", "unknown-model")]
 
 
 def test_a_new_assignment_is_obeyed_when_its_devices_are_ready(planned: DrivenRequester) -> None:

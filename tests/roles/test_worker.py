@@ -251,6 +251,17 @@ def test_a_frame_sent_again_does_not_replace_a_newer_one(worker: DrivenWorker) -
     assert codes(worker.done) == []
 
 
+def test_a_frame_on_its_way_back_replaces_none_that_waits_for_its_first_units(worker: DrivenWorker) -> None:
+    route = (Hop("one", 1), Hop("two", 3), Hop("one", 4))
+    worker.take(activation("j-0"), at=1.0)
+    worker.take(activation("f-2", route=route, stream="camera"), at=1.0)
+    worker.take(activation("f-1", position=3, route=route, stream="camera", sender="two"), at=1.0)
+    assert codes(worker.done) == []
+
+    worker.take(activation("f-3", route=route, stream="camera"), at=1.0)
+    assert codes(worker.done) == [("f-2", "superseded")]
+
+
 def test_a_full_queue_takes_a_newer_frame_in_place_of_the_older(worker: DrivenWorker) -> None:
     worker.role.expect(DIGEST, 0, 2, 3.0)
     worker.take(activation("j-0"), at=1.0)

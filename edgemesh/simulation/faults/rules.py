@@ -87,6 +87,8 @@ class Rules:
         """Events that each role had seen when it was looked at last."""
         self._read: dict[ModelledShell, int] = {}
         """Lines of each log that were read."""
+        self._left_out_at = 0.0
+        """When a device was seen last that left out a model, as it had killed executors."""
         self._dead: dict[str, float] = {}
         """When each device that is dead died."""
 
@@ -191,7 +193,7 @@ class Rules:
         repaired_at = self._world.repaired_at
         if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
             # A broker that keeps three messages goes on dropping those of a burst.
-            well = job.deadline - max(repaired_at, job.dropped_at)
+            well = job.deadline - max(repaired_at, job.dropped_at, self._left_out_at)
             if well > _SERVES_SECONDS:
                 text = f"{ended.job} had no result although all was well for {well:.1f} s"
                 self.broken("what is repaired serves", text, ended.job)
@@ -280,6 +282,8 @@ class Rules:
     def _look(self) -> None:
         mesh = self._world.mesh
         for name, node in mesh.devices.items():
+            if node.role.crash_bench.benched:
+                self._left_out_at = mesh.clock.now
             if self._has_moved(node.shell):
                 self._queues(name, node.role)
                 self._epochs.obeys(name, node.role.requester)

@@ -187,6 +187,9 @@ class World:
         """
         face = self.catalogue.face
         lost = self.topics.build("model", model=face.name) not in self.mesh.broker.retained
+        roles = [node.role for node in self.mesh.devices.values() if node.shell.alive]
+        if lost and any(face.name == held.name for role in roles for held in role.content.models):
+            return False  # they know it, and have to say it themselves
         if lost:
             self.mesh.add_model(face, self.catalogue.content, "desktop")
         return lost
