@@ -100,6 +100,19 @@ USES: dict[str, float] = {
     "deadly-input": 25.0,
 }
 """What people do besides, and after how many seconds on average they do it again. None of it is a fault."""
+_LAPTOP, _SERVER = HOLDERS[:2], HOLDERS[2:]
+_TOGETHER: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
+    "access point": (("cut-link", DEVICES),),
+    "site": (("cut-link", _NODES),),
+    "fuse": (("power-cut", DEVICES), ("broker-older", ("broker",))),
+    "power station": (("power-cut", _NODES), ("broker-older", ("broker",))),
+    "switched off": (("stop", DEVICES),),
+    "laptop": (("power-cut", _LAPTOP),),
+    "server with its broker": (("crash", _SERVER), ("broker-wiped", ("broker",))),
+}
+"""What one cause does to several at once: who is cut off or ended, and what the broker does."""
+_SHARE_OF_TOGETHER = 0.15
+_TOGETHER_SECONDS = (2.0, 25.0)
 _UNCALM = frozenset({"replace-model", "deadly-input"})
 """What makes jobs go elsewhere."""
 _MODELS = {"unknown-model": NOTHING, "no-device": NOWHERE, "second-name": TWIN}
@@ -144,6 +157,8 @@ def schedule_of(seed: int) -> Schedule:
     light = "slow-link" in kinds
     used = [use for use in USES if more.random() < _SHARE_OF_USES and not (calm and use in _UNCALM)]
     deeds += [deed for use in used for deed in _times(more, use, length, light)]
+    if not calm:
+        deeds += _together(Random(f"together {seed}"), length)
     deeds.sort(key=lambda deed: deed.at)
     return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
 
@@ -178,6 +193,20 @@ def _faults(random: Random, length: float, kinds: Sequence[str]) -> list[Deed]:
         seconds = low + (high - low) * random.random() ** 2
         deed = Deed(at, kind, random.choice(fault.targets), seconds, random.uniform(*fault.amount))
         deeds += _burst(random, deed, len(deeds)) if kind == "burst" else [deed]
+    return deeds
+
+
+def _together(random: Random, length: float) -> list[Deed]:
+    if random.random() >= _SHARE_OF_TOGETHER:
+        return []
+    deeds: list[Deed] = []
+    for cause in random.sample(list(_TOGETHER), random.choice((1, 1, 2))):
+        at, seconds = random.uniform(0.0, length), random.uniform(*_TOGETHER_SECONDS)
+        for kind, targets in _TOGETHER[cause]:
+            longest = min(seconds, FAULTS[kind].seconds[1])
+            # Each comes back in its own time: what a restart takes differs.
+            sooner = 1.0 if kind == "cut-link" else 0.7
+            deeds += [Deed(at, kind, target, longest * random.uniform(sooner, 1.0)) for target in targets]
     return deeds
 
 
