@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.presence import ReadyPartition
@@ -13,6 +14,17 @@ _KEEP_SECONDS = 20.0
 """A partition no longer assigned stays loaded this long: jobs under way still carry the old route."""
 _LOSSES = 3
 """Times that the executor may die while it loads a partition before that one is blamed."""
+_PAUSE_SECONDS = 10.0
+"""Until a refused partition is tried again: what was short, memory most likely, may be there then."""
+_LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    text: str
+    """What the log was told."""
+    pause: float
+    """Seconds until the partition is tried again."""
 
 
 class Preparer:
@@ -24,6 +36,9 @@ class Preparer:
         self._wanted: set[ReadyPartition] = set()
         self._loading: set[ReadyPartition] = set()
         self._refused: set[ReadyPartition] = set()
+        """Not to be loaded now; a refusal ends after its pause, blame for the executor's death does not."""
+        self._refusals: dict[ReadyPartition, _Refusal] = {}
+        """The last one of each wanted partition that has not been loaded since."""
         self._leaving: set[ReadyPartition] = set()
         self._losses: dict[ReadyPartition, int] = {}
 
@@ -33,6 +48,7 @@ class Preparer:
         """What to load after assignments or content changed."""
         wanted = {p for a in assignments for p in self._partitions(a) if p.digest in held}
         self._refused &= wanted
+        self._refusals = {p: refusal for p, refusal in self._refusals.items() if p in wanted}
         self._losses = {p: losses for p, losses in self._losses.items() if p in wanted}
         self._wanted = wanted
         gone = self.ready - wanted - self._leaving
@@ -44,19 +60,24 @@ class Preparer:
             partition = ReadyPartition(event.digest, event.start, event.stop)
             self._loading.discard(partition)
             self._losses.pop(partition, None)
+            self._refusals.pop(partition, None)
             self.ready.add(partition)
             return [] if partition in self._wanted else [self._leave(partition, now)]
         elif isinstance(event, RangeRefused):
-            return self._range_refused(event)
+            return self._range_refused(event, now)
         elif isinstance(event, ExecutorLost):
             return self._lost(event)
         elif isinstance(event, TimerFired) and event.name.startswith("unload:"):
-            _, digest, start, stop = event.name.split(":")
-            partition = ReadyPartition(digest, int(start), int(stop))
+            partition = _partition_of(event)
             self._leaving.discard(partition)
             if partition not in self._wanted and partition in self.ready:
                 self.ready.discard(partition)
                 return [UnloadUnits(partition.digest, partition.start, partition.stop)]
+        elif isinstance(event, TimerFired) and event.name.startswith("load:"):
+            partition = _partition_of(event)
+            if partition in self._refusals:
+                self._refused.discard(partition)
+                return self._load()
         return []
 
     def _load(self) -> list[Action]:
@@ -66,7 +87,7 @@ class Preparer:
 
     def _leave(self, partition: ReadyPartition, now: float) -> SetTimer:
         self._leaving.add(partition)
-        return SetTimer(f"unload:{partition.digest}:{partition.start}:{partition.stop}", now + _KEEP_SECONDS)
+        return SetTimer(_timer("unload", partition), now + _KEEP_SECONDS)
 
     def _lost(self, event: ExecutorLost) -> list[Action]:
         """Load everything anew, but not for ever what the executor dies of."""
@@ -81,14 +102,22 @@ class Preparer:
         self._loading.clear()
         return [*logs, *self._load()]
 
-    def _range_refused(self, event: RangeRefused) -> list[Action]:
+    def _range_refused(self, event: RangeRefused, now: float) -> list[Action]:
         partition = ReadyPartition(event.digest, event.start, event.stop)
         if partition not in self._loading:
             return []
         self._loading.discard(partition)
+        if partition not in self._wanted:
+            return []
         self._refused.add(partition)
-        text = f"cannot load units {event.start} to {event.stop}: {event.text}"
-        return [Log("error", text, event.digest)]
+        before = self._refusals.get(partition)
+        pause = _PAUSE_SECONDS if before is None else min(_LONGEST_PAUSE, 2.0 * before.pause)
+        self._refusals[partition] = _Refusal(event.text, pause)
+        again = SetTimer(_timer("load", partition), now + pause)
+        if before is not None and before.text == event.text:
+            return [again]
+        text = f"cannot load units {event.start} to {event.stop}: {event.text}; tried again ever more seldom"
+        return [Log("error", text, event.digest), again]
 
     def _partitions(self, assignment: Assignment) -> list[ReadyPartition]:
         partitions, start = [], 0
@@ -101,3 +130,12 @@ class Preparer:
 
 def _order(partition: ReadyPartition) -> tuple[str, int, int]:
     return partition.digest, partition.start, partition.stop
+
+
+def _timer(what: str, partition: ReadyPartition) -> str:
+    return f"{what}:{partition.digest}:{partition.start}:{partition.stop}"
+
+
+def _partition_of(event: TimerFired) -> ReadyPartition:
+    _, digest, start, stop = event.name.split(":")
+    return ReadyPartition(digest, int(start), int(stop))

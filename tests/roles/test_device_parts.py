@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -118,6 +119,42 @@ def test_a_refused_partition_is_tried_again_when_it_was_assigned_anew() -> None:
     assert only(Log, preparer.take(RangeRefused(DIGEST, 0, 4, "no memory")))[0].level == "error"
     assert prepare(preparer, planned(Hop("me", 4))) == []
     prepare(preparer, planned(Hop("two", 4)))
+    assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
+
+
+def test_a_refused_partition_is_tried_again_ever_later_and_said_once() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    times = [0.0]
+    for _ in range(9):
+        preparer.take(RangeRefused(DIGEST, 0, 4, "no memory"))
+        assert only(LoadUnits, preparer.pass_until(min(preparer.timers.values()))) == [
+            LoadUnits(DIGEST, 0, 4)
+        ]
+        times.append(preparer.now)
+    gaps = [after - before for before, after in pairwise(times)]
+    assert gaps == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0, 600.0]
+    (log,) = only(Log, preparer.done)
+    assert log.level == "error" and "no memory; tried again" in log.text
+
+    preparer.take(RangeLoaded(DIGEST, 0, 4, 1))
+    assert preparer.role.ready == {ReadyPartition(DIGEST, 0, 4)}
+    assert not only(LoadUnits, preparer.pass_until(9000.0))
+
+
+def test_a_refused_partition_that_is_wanted_no_longer_is_not_tried_again() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    preparer.take(RangeRefused(DIGEST, 0, 4, "no memory"))
+    prepare(preparer, planned(Hop("two", 4)))
+    assert not only(LoadUnits, preparer.pass_until(3600.0))
+
+
+def test_a_refusal_that_comes_when_nobody_wants_the_partition_holds_nothing_up() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    prepare(preparer, planned(Hop("two", 4)))
+    assert preparer.take(RangeRefused(DIGEST, 0, 4, "no memory")) == []
     assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
 
 
