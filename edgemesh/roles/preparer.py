@@ -51,6 +51,9 @@ class Preparer:
         self._refusals = {p: refusal for p, refusal in self._refusals.items() if p in wanted}
         self._losses = {p: losses for p, losses in self._losses.items() if p in wanted}
         self._wanted = wanted
+        # With content that goes, the executor closes all that it has loaded of it, or is about to load.
+        self.ready = {p for p in self.ready if p.digest in held}
+        self._loading = {p for p in self._loading if p.digest in held}
         gone = self.ready - wanted - self._leaving
         return [*(self._leave(partition, now) for partition in sorted(gone, key=_order)), *self._load()]
 
@@ -58,6 +61,8 @@ class Preparer:
         """React to what the executor says and to partitions that may go."""
         if isinstance(event, RangeLoaded):
             partition = ReadyPartition(event.digest, event.start, event.stop)
+            if partition not in self._loading:
+                return []
             self._loading.discard(partition)
             self._losses.pop(partition, None)
             self._refusals.pop(partition, None)

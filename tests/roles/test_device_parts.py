@@ -158,6 +158,28 @@ def test_a_refusal_that_comes_when_nobody_wants_the_partition_holds_nothing_up()
     assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
 
 
+def test_what_was_loaded_of_content_that_is_gone_is_not_ready_when_it_comes_back() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    preparer.take(RangeLoaded(DIGEST, 0, 4, 1))
+    prepare(preparer, planned(Hop("me", 4)), held=())
+    assert preparer.role.ready == set()
+
+    assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
+    preparer.take(RangeLoaded(DIGEST, 0, 4, 1), at=5.0)
+    assert preparer.role.ready == {ReadyPartition(DIGEST, 0, 4)}
+    assert not only(UnloadUnits, preparer.pass_until(60.0))
+
+
+def test_content_that_goes_while_it_is_loaded_is_loaded_anew_when_it_comes_back() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    prepare(preparer, held=())
+    # The executor closes the content after this load.
+    assert preparer.take(RangeLoaded(DIGEST, 0, 4, 1)) == [] and preparer.role.ready == set()
+    assert prepare(preparer, planned(Hop("me", 4))) == [LoadUnits(DIGEST, 0, 4)]
+
+
 # --- profiler --------------------------------------------------------------------------------------------
 
 
