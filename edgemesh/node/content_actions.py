@@ -64,9 +64,12 @@ class ContentActions:
         if action.last:
             self._finish(action.manifest.digest, lambda: self._store.finish(action.manifest))
 
-    def _finish(self, digest: str, finish: Callable[[], bool]) -> None:
-        def finished(whole: bool) -> None:
-            self._deliver(ContentStored(digest) if whole else ContentDamaged(digest))
+    def _finish(self, digest: str, finish: Callable[[], bool | None]) -> None:
+        def finished(whole: bool | None) -> None:
+            if whole is False:
+                self._deliver(ContentDamaged(digest))
+            elif whole and self._store.has(digest):  # asked here, because it may have been dropped meanwhile
+                self._deliver(ContentStored(digest))
 
         self._in_thread(digest, finish, finished)
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 from pathlib import Path
 
 from edgemesh.errors import DecodeError
@@ -26,6 +27,8 @@ class ContentStore:
         self._profiles = directory / "profiles"
         self._verified: set[str] = set()
         """Digests of what this process wrote or hashed; a loss of power may have torn what is older."""
+        self._naming = threading.Lock()
+        """Content is hashed and named in a thread, and may be dropped meanwhile."""
         self._models.mkdir(parents=True, exist_ok=True)
         self._profiles.mkdir(parents=True, exist_ok=True)
 
@@ -60,7 +63,9 @@ class ContentStore:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        self._name(digest)
+        os.replace(self._part(digest), self.path(digest))
+        self._verified.add(digest)
+        self._sync_names()
 
     def partial_chunks(self, manifest: Manifest) -> frozenset[int]:
         """Chunks of an interrupted fetch that have their digest (one read of what is there)."""
@@ -83,16 +88,28 @@ class ContentStore:
             file.seek(index * manifest.chunk_bytes)
             file.write(data)
 
-    def finish(self, manifest: Manifest) -> bool:
-        """Verify the whole and move it to its place; False, and thrown away, when it is not the content."""
+    def finish(self, manifest: Manifest) -> bool | None:
+        """Verify the whole and move it to its place; False, and thrown away, when it is not the content.
+
+        None when it was dropped meanwhile: what is there now, if anything, is of a fetch with its own end.
+        """
         part = self._part(manifest.digest)
-        if file_digest(part) != manifest.digest:
-            part.unlink()
-            return False
+        # Open to the end, so that a new file cannot have the same inode.
         with part.open("rb") as file:
-            os.fsync(file.fileno())  # what was hashed may be in memory only
-        self._name(manifest.digest)
-        return True
+            is_right = file_digest(part) == manifest.digest
+            if is_right:
+                os.fsync(file.fileno())  # what was hashed may be in memory only
+            with self._naming:
+                if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                    return None
+                if is_right:
+                    os.replace(part, self.path(manifest.digest))
+                    self._verified.add(manifest.digest)
+                else:
+                    part.unlink()
+        if is_right:
+            self._sync_names()
+        return is_right
 
     def read_chunk(self, digest: str, index: int, chunk_bytes: int) -> bytes | None:
         """One chunk of whole content, or None when it is not there."""
@@ -105,9 +122,10 @@ class ContentStore:
 
     def drop(self, digest: str) -> None:
         """Delete content and what was begun of it."""
-        self._verified.discard(digest)
-        self.path(digest).unlink(missing_ok=True)
-        self._part(digest).unlink(missing_ok=True)
+        with self._naming:
+            self._verified.discard(digest)
+            self.path(digest).unlink(missing_ok=True)
+            self._part(digest).unlink(missing_ok=True)
 
     def profile(self, digest: str, runtime_version: str, threads: int) -> Profile | None:
         """The cached profile, if it was measured with this version and these threads."""
@@ -126,10 +144,8 @@ class ContentStore:
         except OSError as error:
             _log.warning("cannot keep the profile of %s: %s", profile.digest[:20], error.strerror)
 
-    def _name(self, digest: str) -> None:
-        """Give whole content on disk its name, so that it has it after a loss of power, too."""
-        os.replace(self._part(digest), self.path(digest))
-        self._verified.add(digest)
+    def _sync_names(self) -> None:
+        """Whole content is to have its name after a loss of power, too."""
         directory = os.open(self._models, os.O_RDONLY)
         try:
             os.fsync(directory)

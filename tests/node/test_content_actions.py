@@ -16,6 +16,7 @@ import pytest
 from edgemesh.node import content_store as content_store_module
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.roles.actions import DropContent, FindContent, StoreChunk
 from edgemesh.roles.events import ContentFound, ContentStored, ContentUnwritable, Event
@@ -166,6 +167,63 @@ def test_content_that_is_dropped_while_it_is_hashed_is_not_there(tmp_path: Path)
         handlers = actions.handlers()
         handlers[FindContent](FindContent(MODEL))
         handlers[DropContent](DropContent(MODEL.digest))
+        assert await events.get() == ContentFound(MODEL.digest, frozenset())
+
+    _tell(store, story)
+
+
+def test_a_fetch_that_begins_while_the_one_before_is_hashed_is_not_taken_for_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, hashing, go_on = ContentStore(tmp_path), threading.Event(), threading.Event()
+    hashed = content_store_module.file_digest
+
+    def slow(path: Path) -> str:
+        digest = hashed(path)
+        hashing.set()
+        assert go_on.wait(WAIT)
+        return digest
+
+    monkeypatch.setattr(content_store_module, "file_digest", slow)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        handlers = actions.handlers()
+        for index in range(3):
+            _keep(actions, index)
+        assert await asyncio.to_thread(hashing.wait, WAIT)
+        handlers[DropContent](DropContent(MODEL.digest))
+        handlers[FindContent](FindContent(MODEL))
+        assert await events.get() == ContentFound(MODEL.digest, frozenset())
+        _keep(actions, 0)
+        go_on.set()
+        for index in (1, 2):
+            _keep(actions, index)
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+    assert store.path(MODEL.digest).read_bytes() == CONTENT
+
+
+def test_content_that_is_dropped_before_its_end_is_told_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, finished = ContentStore(tmp_path), threading.Event()
+    finish = store.finish
+
+    def noted(manifest: Manifest) -> bool | None:
+        whole = finish(manifest)
+        finished.set()
+        return whole
+
+    monkeypatch.setattr(store, "finish", noted)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        handlers = actions.handlers()
+        for index in range(3):
+            _keep(actions, index)
+        assert finished.wait(WAIT)  # and the loop has not heard of it yet
+        handlers[DropContent](DropContent(MODEL.digest))
+        handlers[FindContent](FindContent(MODEL))
         assert await events.get() == ContentFound(MODEL.digest, frozenset())
 
     _tell(store, story)
