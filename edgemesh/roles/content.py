@@ -83,7 +83,8 @@ class ContentKeeper:
         self._outdated: dict[str, str] = {}
         """Digest of content without a name that stays until what took its name is here, and the digest of
         that: a broker that was killed may take the change back."""
-        self._hopeless: set[str] = set()
+        self._hopeless: dict[str, int] = {}
+        """Digest of what came damaged too often, and the revision of the manifest that it was fetched by."""
         self._connected = False
         self._refusals = Refusals()
 
@@ -143,7 +144,7 @@ class ContentKeeper:
         if digest in self.held:
             self._named[manifest.name] = self.held[digest] = manifest
             return []
-        if digest in self._hopeless or not self._wanted(manifest):
+        if manifest.revision <= self._hopeless.get(digest, -1) or not self._wanted(manifest):
             return []
         self._named[manifest.name] = manifest
         if digest in self._fetches:
@@ -183,7 +184,7 @@ class ContentKeeper:
 
     def _drop(self, digest: str) -> list[Action]:
         self._outdated.pop(digest, None)
-        self._hopeless.discard(digest)
+        self._hopeless.pop(digest, None)
         fetch, held = self._fetches.pop(digest, None), self.held.pop(digest, None)
         if fetch is None and held is None:
             return []
@@ -290,7 +291,7 @@ class ContentKeeper:
         fetch.first_asked.clear()
         if fetch.damaged >= _DAMAGED:
             del self._fetches[digest]
-            self._hopeless.add(digest)
+            self._hopeless[digest] = fetch.manifest.revision
             text = f"{fetch.manifest.name} does not have its digest although its chunks do: add it again"
             return [Log("error", text, digest)]
         log = Log("warning", f"{fetch.manifest.name} arrived damaged and is fetched again", digest)

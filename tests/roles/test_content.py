@@ -149,7 +149,12 @@ def test_damaged_content_is_fetched_again_but_not_for_ever(keeper: DrivenKeeper)
         keeper.take(ContentDamaged(DIGEST))
     assert only(Log, keeper.done)[-1].level == "error"
     assert keeper.role.reconsider(MODEL) == [] and DIGEST not in keeper.role.held
-    # A manifest of another digest is another chance.
+    # A manifest that is added later is another chance, and so is one of another digest.
+    added_again = replace(MODEL, revision=MODEL.revision + 1)
+    assert keeper.role.reconsider(added_again) == [FindContent(added_again)]
+    for _ in range(3):
+        keeper.take(ContentDamaged(DIGEST))
+    assert keeper.role.reconsider(added_again) == keeper.role.reconsider(MODEL) == []
     other = replace(MODEL, digest=hashlib.sha256(b"other").hexdigest())
     assert keeper.role.reconsider(other) == [FindContent(other)]
 
