@@ -166,12 +166,14 @@ class ContentKeeper:
         if manifest is None:
             return self.drop(digest)
         after = manifest.digest
-        if digest in self.held and after not in self.held and self._wanted(manifest):
-            self._outdated[digest] = after
-            return []
-        for before, awaited in self._outdated.items():
-            if awaited == digest:
-                self._outdated[before] = after
+        self._outdated.pop(after, None)  # it has a name again
+        if after not in self.held and self._wanted(manifest):
+            if digest in self.held:
+                self._outdated[digest] = after
+                return []
+            for before, awaited in self._outdated.items():
+                if awaited == digest:
+                    self._outdated[before] = after
         return self.drop(digest)
 
     def drop(self, digest: str) -> list[Action]:

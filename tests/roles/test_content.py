@@ -11,6 +11,7 @@ import pytest
 
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, encode_chunk
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import (
     Action,
     DropContent,
@@ -189,6 +190,43 @@ def test_a_removed_model_is_deleted_even_when_half_of_it_is_there(keeper: Driven
     assert keeper.role.drop(DIGEST) == [DropContent(DIGEST)]
     assert keeper.take(chunk(1), at=0.3) == [] and keeper.take(ContentStored(DIGEST), at=0.4) == []
     assert keeper.role.drop(DIGEST) == []
+
+
+def _named(name: str, letter: str) -> Manifest:
+    return replace(MODEL, name=name, digest=letter * 64)
+
+
+def _holding(*manifests: Manifest) -> ContentKeeper:
+    keeper = ContentKeeper("me", TOPICS, lambda manifest: manifest.format == "tflite")
+    for manifest in manifests:
+        keeper.reconsider(manifest)
+        keeper.handle(ContentStored(manifest.digest), 0.0)
+    return keeper
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [_named("face", "2"), replace(_named("face", "4"), format="torch")],
+    ids=["here", "unwanted"],
+)
+def test_replaced_content_goes_when_what_it_was_kept_for_is_not_to_arrive(instead: Manifest) -> None:
+    first, twin, awaited = _named("face", "1"), _named("twin", "2"), _named("face", "3")
+    keeper = _holding(first, twin)
+    assert keeper.lost_name(first.digest, awaited) == []
+    keeper.reconsider(awaited)
+    # Nobody had the awaited content yet, and its name is given to other content.
+    gone = [action.digest for action in only(DropContent, keeper.lost_name(awaited.digest, instead))]
+    keeper.reconsider(instead)
+    assert gone == [awaited.digest, first.digest] and list(keeper.held) == [twin.digest]
+
+
+def test_replaced_content_stays_when_its_name_comes_back_before_the_other_is_here() -> None:
+    first, awaited = _named("face", "1"), _named("face", "3")
+    keeper = _holding(first)
+    keeper.lost_name(first.digest, awaited)
+    keeper.reconsider(awaited)
+    keeper.lost_name(awaited.digest, first)
+    assert keeper.reconsider(first) == [] and list(keeper.held) == [first.digest]
 
 
 def test_serves_chunks_of_what_it_holds_and_nothing_else(keeper: DrivenKeeper) -> None:
