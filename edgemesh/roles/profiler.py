@@ -224,6 +224,8 @@ class Profiler:
                 return []
             manifest = self._queue.pop(0)
             earlier = self.profiles.get(manifest.digest)
+            if earlier is not None and len(earlier.seconds) != manifest.unit_count:
+                earlier = None  # the model was cut otherwise
             self._measuring = _Measuring(manifest, earlier, _ranges(manifest.unit_count))
         measuring = self._measuring
         wait = 0.0 if measuring.earlier is None else self._seconds_until_quiet(now)

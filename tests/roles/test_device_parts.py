@@ -255,6 +255,19 @@ def test_a_cached_profile_of_other_units_is_not_used(profiler: DrivenProfiler) -
     assert only(MeasureUnits, profiler.done) and not sent("profile", profiler.done)
 
 
+def test_a_model_that_is_cut_otherwise_meanwhile_is_measured_as_if_for_the_first_time(
+    profiler: DrivenProfiler,
+) -> None:
+    cached = Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4, runs=(MeasuredRun(0, 4, 0.04),))
+    profiler.take(ProfileFound(DIGEST, cached), at=0.1)
+    fewer = (*FACE.boundaries[:1], *FACE.boundaries[2:])
+    profiler.held[DIGEST] = replace(FACE, units=FACE.units[:3], boundaries=fewer)
+    profiler.pass_until(REFRESH_SECONDS + 1.0)
+    profiler.measure()
+    published = profiler.role.published[DIGEST]
+    assert len(published.seconds) == 3 and all(run.stop <= 3 for run in published.runs)
+
+
 def test_measures_only_while_nothing_else_runs(profiler: DrivenProfiler) -> None:
     profiler.idle = False
     profiler.take(ProfileFound(DIGEST, None), at=0.1)
