@@ -141,11 +141,14 @@ class ContentKeeper:
         digest = manifest.digest
         self.forget_name(manifest.name)
         self._outdated.pop(digest, None)
-        if digest in self.held:
+        held = self.held.get(digest)
+        if held is not None and held.boundaries == manifest.boundaries:
             self._named[manifest.name] = self.held[digest] = manifest
             return []
         if manifest.revision <= self._hopeless.get(digest, -1) or not self._wanted(manifest):
             return []
+        # Another edgemesh may cut the same content otherwise: then it is not held until it is open anew.
+        self.held.pop(digest, None)
         self._named[manifest.name] = manifest
         if digest in self._fetches:
             return []

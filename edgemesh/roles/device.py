@@ -315,6 +315,10 @@ class Device:
             actions += self.content.reconsider(manifest)
             if manifest.digest in self.content.held:
                 actions += self.profiler.add(manifest)  # it may be one that was replaced, and is back
+            elif manifest.digest in self.worker.held:  # it is cut otherwise, and to be opened anew
+                self.profiler.forget(manifest.digest)
+                self.worker.held = set(self.content.held)
+                actions += self._prepare(now)
         else:
             self.content.forget_name(event.topic.names["model"])
         if {(held.name, held.digest) for held in self.content.models} != names:

@@ -73,6 +73,9 @@ class ExecutorCore:
 
     def _open(self, header: dict[str, Any], body: memoryview) -> Answer:
         manifest = decode_json(Manifest, body)
+        known = self._manifests.get(manifest.digest)
+        if known is not None and known[1].boundaries != manifest.boundaries:
+            self._close({"digest": manifest.digest}, body)  # what is loaded is of other units
         self._manifests[manifest.digest] = (Path(header["path"]), manifest)
         return {}, []
 

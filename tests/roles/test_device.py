@@ -291,6 +291,25 @@ def test_two_names_of_one_content_do_not_delete_it(holding: DrivenDevice) -> Non
     assert not only(DropContent, holding.take(message("model", b"", model="copy")))
 
 
+def test_content_that_is_cut_otherwise_is_opened_loaded_and_measured_anew(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 2), Hop("two", 4)))
+    holding.take(RangeLoaded(DIGEST, 0, 2, 1))
+    fewer = (*FACE.boundaries[:1], *FACE.boundaries[2:])
+    otherwise = replace(FACE, units=FACE.units[:3], boundaries=fewer, revision=FACE.revision + 1)
+
+    actions = holding.take(message("model", otherwise, model="face"))
+    assert only(FindContent, actions) == [FindContent(otherwise)] and not only(DropContent, actions)
+    # What is open and loaded is of other units: nothing is run over it.
+    assert holding.role.preparer.ready == set() and holding.role.worker.held == set()
+    assert DIGEST not in holding.role.profiler.published
+
+    actions = holding.take(ContentStored(DIGEST))
+    assert only(LoadUnits, actions) == [LoadUnits(DIGEST, 0, 2)]
+    assert only(FindProfile, actions) == [FindProfile(otherwise)]
+    assert holding.role.content.held == {DIGEST: otherwise} and holding.role.worker.held == {DIGEST}
+    assert last_about(holding).models == (HeldModel("face", DIGEST),)
+
+
 def test_measures_only_while_no_job_runs(device: DrivenDevice) -> None:
     device.take(manifest())
     device.take(ContentStored(DIGEST))

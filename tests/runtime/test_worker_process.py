@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgemesh.protocol.jsontext import encode_json
 from edgemesh.runtime.worker_process import ExecutorCore
 from edgemesh.simulation.models import made_up_model
 
@@ -39,3 +41,13 @@ def test_a_measurement_runs_as_often_as_asked_after_one_to_warm_up(
 
     assert answer["seconds"] > 0.0
     assert least <= loaded.runs <= most
+
+
+def test_content_that_is_opened_with_other_cuts_has_nothing_loaded() -> None:
+    core = ExecutorCore(1)
+    fewer = (*FACE.boundaries[:1], *FACE.boundaries[2:])
+    otherwise = replace(FACE, units=FACE.units[:3], boundaries=fewer)
+    for manifest, loaded in ((FACE, 0), (replace(FACE, revision=7), 1), (otherwise, 0)):
+        core.answer({"do": "open", "path": "nowhere"}, memoryview(encode_json(manifest)))
+        assert len(core._ranges) == loaded
+        core._ranges[FACE.digest, 0, 2] = CountingRange()
