@@ -1,14 +1,16 @@
 """paho's client, set up for one session and spared most of the work on messages that are alike.
 
 Three of paho's private methods are overridden. A paho that no longer calls one of the two that decode works
-as before, only slower; without ``_create_socket`` no connection works.
+as before, only slower, and a refusal that it does not know ends its connections; without ``_create_socket`` no
+connection works.
 ``tests/transport/test_paho_client.py`` notices either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,6 +30,8 @@ _HEADS, _HEAD_BYTES = 256, 512
 """Heads that are kept, and bytes of each; jobs to one device have one topic and few different expiries."""
 _LARGE_BYTES = 16 << 10
 """A smaller payload is copied: that takes less than what a view costs its readers."""
+PACKET_TOO_LARGE: Final = 0x95
+_FAILURE = 0x80
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 
@@ -102,13 +106,14 @@ class PahoClient(paho.Client):
 
     def _handle_pubackcomp(self, cmd: Any) -> Any:
         packet = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) != 2:
-            return super()._handle_pubackcomp(cmd)
         # The packet id alone is a success (MQTT 5, 3.4.2.1), which paho would tell with two tables made anew.
+        reason = _SUCCESS if len(packet) == 2 else _unknown_refusal(packet[2]) if len(packet) > 2 else None
+        if cmd != "PUBACK" or reason is None:
+            return super()._handle_pubackcomp(cmd)
         with self._out_message_mutex:
             mid = packet[0] << 8 | packet[1]
             if mid in self._out_messages:
-                return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
+                return self._do_on_publish(mid, reason, _NO_PROPERTIES)
         return paho.MQTT_ERR_SUCCESS
 
     def _decoded(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
@@ -131,6 +136,26 @@ class PahoClient(paho.Client):
         if len(self._heads) >= _HEADS:
             del self._heads[next(iter(self._heads))]
         self._heads[head] = message
+
+
+@cache
+def _unknown_refusal(code: int) -> ReasonCode | None:
+    """What a PUBACK says with a reason that paho does not know there; None where paho knows it.
+
+    Mosquitto refuses what is larger than its ``message_size_limit`` with 0x95, which the standard has for
+    DISCONNECT alone (measured, 2.0.11). paho ends the connection over it and sends the message again with the
+    next one, for ever.
+    """
+    if code < _FAILURE or _named(PacketTypes.PUBACK, code) is not None:
+        return None
+    return _named(PacketTypes.DISCONNECT, code) or ReasonCode(PacketTypes.PUBACK, "Unspecified error")
+
+
+def _named(packet_type: int, code: int) -> ReasonCode | None:
+    try:
+        return ReasonCode(packet_type, identifier=code)
+    except (KeyError, ValueError):
+        return None
 
 
 def session_client(

@@ -229,6 +229,27 @@ def test_an_acknowledgement_says_what_it_says_with_paho_alone(make: Any) -> None
         assert reading.reads(framed(0x40, b"\x01")) == "closed"
 
 
+def test_a_refusal_with_any_reason_is_told_and_ends_no_connection() -> None:
+    told = []
+    with Reading(ours) as reading:
+        reading.client.on_publish = lambda client, userdata, mid, reason, properties: told.append(
+            (mid, str(reason), reason.is_failure)
+        )
+        sent = [reading.client.publish("topic", b"payload", 1) for _ in range(0x80, 0x100)]
+
+        for code, message in enumerate(sent, start=0x80):
+            assert reading.reads(framed(0x40, message.mid.to_bytes(2, "big") + bytes((code,)))) == "", code
+
+        assert all(message.is_published() for message in sent)
+        assert [mid for mid, _, failed in told if failed] == [message.mid for message in sent]
+        reasons = dict(zip(range(0x80, 0x100), (text for _, text, _ in told)))
+        assert (reasons[0x87], reasons[0x95], reasons[0xFF]) == (
+            "Not authorized",
+            "Packet too large",
+            "Unspecified error",
+        )
+
+
 def test_paho_is_spared_acknowledgements_of_success(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     original = paho.Client._handle_pubackcomp
@@ -243,7 +264,8 @@ def test_paho_is_spared_acknowledgements_of_success(monkeypatch: pytest.MonkeyPa
         assert sent.is_published()
     assert not decoded, (
         "this paho decodes each PUBACK in full: it no longer calls Client._handle_pubackcomp, which "
-        "PahoClient overrides; acknowledgements arrive all the same, a little slower"
+        "PahoClient overrides; acknowledgements arrive all the same, a little slower, but a refusal for size "
+        "ends the connection"
     )
 
 
