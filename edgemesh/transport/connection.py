@@ -19,15 +19,18 @@ from typing import Any, Final
 import paho.mqtt.client as paho
 
 from edgemesh.roles.actions import Publish
+from edgemesh.roles.too_large import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
-from edgemesh.transport.paho_client import CONNECT_SECONDS, PahoClient, session_client
+from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
+from edgemesh.transport.paho_client import CONNECT_SECONDS, PACKET_TOO_LARGE, PahoClient, session_client
 from edgemesh.transport.session import SessionSettings
 from edgemesh.transport.shaping import ShapedQueue
+from edgemesh.transport.unacknowledged import Unacknowledged
 from edgemesh.transport.whole_frames import WholeFrames
 
 _TAKEN_OVER = 0x8E
@@ -58,6 +61,9 @@ class Callbacks:
     on_refused: Callable[[str], None] = lambda text: None
     on_problem: Callable[[str], None] = lambda text: None
     """A sentence for the log."""
+    on_too_large: Callable[[Publish, int | None], None] = lambda message, limit: None
+    """The broker does not take a message of this size: it is lost. With the largest packet that the broker
+    takes; None where it refused the message without saying that."""
 
 
 class Connection:
@@ -79,8 +85,8 @@ class Connection:
         self._callbacks = callbacks
         self._session = session
         self._loop = loop
-        self._unacknowledged: dict[int, Publish] = {}
-        """Messages at QoS 1 by packet id."""
+        self._unacknowledged = Unacknowledged()
+        self._limit = PacketLimit()
         self._waiting = Outgoing()
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
@@ -188,8 +194,7 @@ class Connection:
         return client
 
     def _connect(self) -> None:
-        self._client.forget([mid for mid, message in self._unacknowledged.items() if not message.resend])
-        self._unacknowledged = {mid: sent for mid, sent in self._unacknowledged.items() if sent.resend}
+        self._client.forget(self._unacknowledged.forget_lost(self._loop.time()))
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         try:
             future = self._loop.run_in_executor(None, self._client.reconnect)
@@ -260,6 +265,11 @@ class Connection:
         self._due.clear()  # what a broken connection brought last is not known to this one
         # MQTT 5, 3.2.2.3.3; paho takes no notice of it.
         self._waiting.receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNACKNOWLEDGED)
+        self._limit.connected(getattr(properties, "MaximumPacketSize", None))
+        unfit = self._unacknowledged.take(self._limit.forbids)
+        self._client.forget(unfit)  # or paho would send it again once this returns
+        for message in unfit.values():
+            self._too_large(message)
         self._greeted = True
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -299,12 +309,23 @@ class Connection:
                 )
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
-        acknowledged = self._unacknowledged.pop(mid, None)
+        acknowledged = self._unacknowledged.pop(mid)
+        if reason.value == PACKET_TOO_LARGE and acknowledged is not None:
+            self._limit.refused(acknowledged)
+            self._too_large(acknowledged)
+            return
         if reason.is_failure:
             self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
             return
         if acknowledged is not None and acknowledged.token:
             self._inbox.append(acknowledged.token)
+
+    def _too_large(self, message: Publish) -> None:
+        limit = self._limit.of(message)
+        why = too_large("a message", packet_bytes(message), limit)
+        self._attempts.explain(f"{self.client_id} cannot send on {message.topic[:80]}: {why}")
+        # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
+        self._loop.call_soon(self._callbacks.on_too_large, message, limit)
 
     # --- socket ------------------------------------------------------------------------------------------
 
@@ -413,6 +434,9 @@ class Connection:
 
     def _hand_over(self, message: Publish) -> bool:
         """Have paho write it; False where it must be tried again."""
+        if self._limit.forbids(message):
+            self._too_large(message)
+            return True
         try:
             info = self._client.publish(
                 message.topic,
@@ -430,7 +454,7 @@ class Connection:
             self._attempts.explain(f"{self._address} does not acknowledge messages of {self.client_id}")
             return False
         if message.qos:
-            self._unacknowledged[info.mid] = message
+            self._unacknowledged.add(info.mid, message, self._loop.time())
         return True
 
     def _hand_over_waiting(self, *, idle: bool) -> bool:

@@ -1,8 +1,8 @@
 """paho's client, set up for one session and spared most of the work on messages that are alike.
 
 Three of paho's private methods are overridden. A paho that no longer calls one of the two that decode works
-as before, only slower, and a refusal that it does not know ends its connections; without ``_create_socket`` no
-connection works.
+as before, only slower, and a refusal that it does not know ends its connections; without ``_create_socket``
+no connection works.
 ``tests/transport/test_paho_client.py`` notices either.
 """
 

@@ -22,7 +22,7 @@ class RecordingBroker:
         self.reads = asyncio.Event()
         """Cleared, it reads nothing."""
         self.reads.set()
-        self._connack = connack
+        self.connack = connack
         self._writer: asyncio.StreamWriter | None = None
         self._changed = asyncio.Event()
 
@@ -72,7 +72,7 @@ class RecordingBroker:
     def _take(self, first: int, body: bytes) -> None:
         kind = first >> 4
         if kind == _CONNECT:
-            self.send(self._connack)
+            self.send(self.connack)
         elif kind == _PUBLISH:
             end = 2 + int.from_bytes(body[:2], "big")
             self.seen.append(body[2:end].decode())
