@@ -37,7 +37,7 @@ class VersionError(PeerError):
 
 
 class InputError(PeerError):
-    """The input of a job is not what its model takes (no image, wrong shape, wrong type)."""
+    """The input of a job is not what its model takes (no image, wrong shape, wrong type), or is too large."""
 
     code = "bad-input"
 

@@ -31,6 +31,7 @@ from edgemesh.roles.events import (
     ForeignMessageReceived,
     MessageReceived,
     PublishAcknowledged,
+    PublishRefused,
     TimerFired,
 )
 from edgemesh.roles.refusals import Refusals
@@ -115,6 +116,7 @@ class Shell:
             on_taken_over=on_taken_over,
             on_refused=on_refused,
             on_problem=_log.warning,
+            on_too_large=lambda message, limit: self.deliver(PublishRefused(message, limit)),
         )
         self.connection = Connection(address, client_id, callbacks, session, self._loop)
         self.connection.start()

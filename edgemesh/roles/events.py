@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.presence import Profile, Resources
 from edgemesh.protocol.topics import ParsedTopic
+from edgemesh.roles.actions import Publish
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ class PublishAcknowledged:
     """The broker has the message that was published with this token."""
 
     token: str
+
+
+@dataclass(frozen=True)
+class PublishRefused:
+    """The broker does not take a message of this size: nobody gets it."""
+
+    message: Publish
+    limit: int | None
+    """Bytes of the largest message that it takes; None where it did not say."""
 
 
 # --- executor ------------------------------------------------------------------------------------------
@@ -230,6 +240,7 @@ Event = (
     | ForeignMessageReceived
     | TimerFired
     | PublishAcknowledged
+    | PublishRefused
     | RunFinished
     | RunFailed
     | RangeLoaded

@@ -16,7 +16,14 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.link import LinkReport, Receipt, RunReport, Transfer, TransferKind
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, JobEnded, Publish, SetTimer, Subscribe
-from edgemesh.roles.events import Connected, Event, MessageReceived, PublishAcknowledged, TimerFired
+from edgemesh.roles.events import (
+    Connected,
+    Event,
+    MessageReceived,
+    PublishAcknowledged,
+    PublishRefused,
+    TimerFired,
+)
 from edgemesh.roles.job_reports import JobReports
 from edgemesh.roles.link_probe import LOST_SECONDS, PATIENCE_SECONDS, PROBE_BYTES, ProbePlan
 from edgemesh.roles.recent import RecentTransfers, sort_of
@@ -114,6 +121,9 @@ class Meter:
         """React to acknowledgements, receipts, probes coming back and the time to report."""
         if isinstance(event, PublishAcknowledged):
             return self._acknowledged(event.token, now)
+        if isinstance(event, PublishRefused):
+            self._sent.forget(event.message.token or "")
+            return []
         if isinstance(event, MessageReceived) and event.topic.kind == "receipt":
             try:
                 receipt = decode_json(Receipt, event.payload)

@@ -42,6 +42,7 @@ from edgemesh.roles.events import (
     JobSubmitted,
     MessageReceived,
     PublishAcknowledged,
+    PublishRefused,
     TimerFired,
 )
 from edgemesh.roles.first_hop import FirstHop, attempt_of
@@ -52,6 +53,7 @@ from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.routes import ChosenRoute, RouteChooser
+from edgemesh.roles.too_large import is_first_hop, too_large
 
 _UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
 FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}
@@ -118,6 +120,8 @@ class Requester:
             return self._ask_again(now)
         if isinstance(event, PublishAcknowledged):
             return self._acknowledged(event.token)
+        if isinstance(event, PublishRefused):
+            return self._input_refused(event, now)
         if isinstance(event, Connected):
             return self._reconnected(now)
         if isinstance(event, Disconnected):
@@ -136,6 +140,24 @@ class Requester:
         if sent is not None:
             self._job_routes.acknowledged(sent)
         return []
+
+    def _input_refused(self, event: PublishRefused, now: float) -> list[Action]:
+        """No device gets this input through the broker; here the whole model may be, too."""
+        message = event.message
+        name, attempt = attempt_of(message.token or "") or ("", 0)
+        job = self._jobs.find(name)
+        if job is None or not is_first_hop(message, self.requester):
+            return []
+        if self._jobs.close_attempt(job, attempt) is None:
+            return []
+        text = too_large("its input", len(message.payload), event.limit)
+        job.error = (InputError.code, text)
+        if job.open:
+            return []
+        local = self._local_route(job.submitted.model)
+        if local is not None and job.submitted.route is None and job.fits(local.digest):
+            return self._send(job, now, local)
+        return self._end_error(job, InputError.code, text, now)
 
     def disconnected(self) -> None:
         """The broker is away: silence of devices means nothing until it is back."""
@@ -317,15 +339,18 @@ class Requester:
         held.held = False
         return self._send(held, now)
 
-    def _send(self, job: OpenJob, now: float) -> list[Action]:
-        """Send the job over the best route it has not failed on, or see to it that there will be one."""
+    def _send(self, job: OpenJob, now: float, choice: ChosenRoute | None = None) -> list[Action]:
+        """Send the job over the best route it has not failed on, or see to it that there will be one.
+
+        Where there is only one ``choice``, over that.
+        """
         job.retry_at = None
         job.fell_back = self._connected_at is None  # here, for want of a broker: a plan may be much faster
         if used_up(job):
             # What is under way may still come home.
             return [self._timer(job)] if job.open else self._given_up(job, now)
         submitted = job.submitted
-        choice = self._choice(job, now)
+        choice = choice or self._choice(job, now)
         if choice is None:
             if self._is_replaced(job):
                 return [self._timer(job)] if job.open else self._replaced(job, now)
@@ -434,22 +459,30 @@ class Requester:
             return [*overtaken, *self._end(job, ended, now)]
         if route is None and not unread:
             return []  # of an attempt that was given up, or said twice (QoS 1)
-        return self._refused(job, reply, now)
+        return self._refused(job, reply, route, now)
 
-    def _refused(self, job: OpenJob, reply: Reply, now: float) -> list[Action]:
+    def _refused(self, job: OpenJob, reply: Reply, route: ChosenRoute | None, now: float) -> list[Action]:
         code, text = reply.code or "", reply.text or reply.code or ""
         if code in _UNREADABLE_CODES:
             self._jobs.close_attempts_over(job, reply.device)
         job.error = (code, text)
         cannot_run = code in (RunError.code, ModelError.code)
         failed = self._job_routes.failed(reply.device, now) if cannot_run else []
-        job.failures += cannot_run
-        job.avoid.add(reply.device)
+        job.avoid.add(self._to_avoid(job, reply, route))
+        job.failures += cannot_run or code == NoRouteError.code
         if job.open:
             return failed  # another attempt is still under way
         if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
         return [*failed, *self._retry(job, now)]
+
+    @staticmethod
+    def _to_avoid(job: OpenJob, reply: Reply, route: ChosenRoute | None) -> str:
+        """The device that answered; or, at first, the one that it could not pass the job on to."""
+        if reply.code == NoRouteError.code and route is not None and not job.failures:
+            following = (hop.device for hop in route.route if hop.stop > reply.position)
+            return next(following, reply.device)
+        return reply.device
 
     def _retry(self, job: OpenJob, now: float) -> list[Action]:
         """No attempt is under way any more: send another, wait a little, or give up."""

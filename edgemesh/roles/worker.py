@@ -42,11 +42,13 @@ from edgemesh.roles.events import (
     Event,
     ExecutorLost,
     MessageReceived,
+    PublishRefused,
     RunFailed,
     RunFinished,
     TimerFired,
 )
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.too_large import answer
 from edgemesh.roles.work_queue import Partition, Task, WorkQueue
 
 QUEUE_SECONDS = 5.0
@@ -149,6 +151,9 @@ class Worker:
         if isinstance(event, TimerFired) and event.name == _DEADLINE_TIMER:
             self._deadline_at = None
             return self._expired(now)
+        if isinstance(event, PublishRefused):
+            reply = answer(event.message, event.limit, self.device)
+            return [] if reply is None else [self._error(reply)]
         return []
 
     def _arrived(self, event: MessageReceived, now: float) -> list[Action]:
@@ -348,8 +353,7 @@ class Worker:
         if sender is not None:
             requester, job = sender
             reply = Reply(job, requester, 0, self.device, error.code, str(error)[:1000])
-            topic = self._addresses.of("reply", requester)
-            actions.append(Publish(topic, encode_reply(reply), qos=1, expiry=30.0))
+            actions.append(self._error(reply))
         return actions
 
     def _late(self, task: Task) -> EdgemeshError:
@@ -370,7 +374,10 @@ class Worker:
             header.position,
             header.timings,
         )
-        topic = self._addresses.of("reply", header.requester)
+        return self._error(reply)
+
+    def _error(self, reply: Reply) -> Publish:
+        topic = self._addresses.of("reply", reply.requester)
         return Publish(topic, encode_reply(reply), qos=1, expiry=30.0)
 
     def _predicted(self, partition: Partition) -> float:

@@ -322,8 +322,8 @@ class Connection:
 
     def _too_large(self, message: Publish) -> None:
         limit = self._limit.of(message)
-        why = too_large("a message", packet_bytes(message), limit)
-        self._attempts.explain(f"{self.client_id} cannot send on {message.topic[:80]}: {why}")
+        what = f"a message of {self.client_id} on {message.topic[:80]}"
+        self._attempts.explain(too_large(what, packet_bytes(message), limit))
         # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
         self._loop.call_soon(self._callbacks.on_too_large, message, limit)
 

@@ -34,7 +34,7 @@ def test_what_the_broker_does_not_take_is_told_and_ends_no_connection(
                 agent.publish("here", LARGE, token=token, bulk=True)
                 happened, sentence = await agent.next()
                 if token == "first":
-                    assert happened == "problem" and "home-pi cannot send on here" in sentence
+                    assert happened == "problem" and "a message of home-pi on here has" in sentence
                     assert "300,0" in sentence and ("200,000" in sentence) == (told is not None)
                     assert "raise max_packet_size or message_size_limit of the broker" in sentence
                     happened, sentence = await agent.next()
