@@ -168,11 +168,14 @@ class _Trial:
         self._topic = Topics(mesh).build("reply", requester=me)
         self._came: list[IncomingMessage] = []
         self._acknowledged: list[str] = []
+        self._too_large: list[int | None] = []
+        """Limits of the broker that something was beyond."""
         callbacks = Callbacks(
             on_connected=lambda: None,
             on_disconnected=lambda reason: None,
             on_message=self._came.append,
             on_acknowledged=self._acknowledged.append,
+            on_too_large=lambda message, limit: self._too_large.append(limit),
         )
         self._connection = Connection(address, f"{mesh}-{me}", callbacks, SessionSettings(), self._loop)
         self._connection.start()
@@ -182,9 +185,17 @@ class _Trial:
         await self._until(lambda: self._connection.connected)
         self._connection.subscribe(self._topic, 1)
         self._connection.publish(Publish(self._topic, bytes(_LARGE_BYTES), qos=1))
-        if await self._until(lambda: any(len(m.payload) == _LARGE_BYTES for m in self._came)):
+        await self._until(lambda: self._too_large or any(len(m.payload) == _LARGE_BYTES for m in self._came))
+        if any(len(m.payload) == _LARGE_BYTES for m in self._came):
             return Finding("payload", "ok", "1 MB passes")
-        mend = "raise  message_size_limit  (Mosquitto) or  max_payload_size  (rumqttd) in the broker's file"
+        mend = (
+            "raise  max_packet_size  or  message_size_limit  (Mosquitto) or  max_payload_size  (rumqttd) "
+            "in the broker's file"
+        )
+        if self._too_large:
+            limit = self._too_large[0]
+            most = "" if limit is None else f": it takes {limit:,} bytes at most"
+            return Finding("payload", "wrong", f"the broker refuses 1 MB{most}", mend)
         return Finding("payload", "wrong", f"1 MB does not pass within {_TRIAL_SECONDS:.0f} s", mend)
 
     async def retained(self) -> Finding:
@@ -204,7 +215,7 @@ class _Trial:
         """Disconnect."""
         await self._connection.close([])
 
-    async def _until(self, holds: Callable[[], bool]) -> bool:
+    async def _until(self, holds: Callable[[], object]) -> bool:
         ends = self._loop.time() + _TRIAL_SECONDS
         while not holds():
             if self._loop.time() > ends:
