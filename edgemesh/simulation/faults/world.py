@@ -182,17 +182,15 @@ class World:
     def _add_model_again(self) -> bool:
         """``edgemesh model add``, where no device can say the manifest again.
 
-        A broker that lost its store while every holder of the content was away, too, leaves nobody who knows
-        what the content on their disks is called.
+        A broker that lost its store, or wrote it before the model was replaced, while every holder of the
+        content was away, too, leaves nobody who knows what the content on their disks is called.
         """
         face = self.catalogue.face
-        lost = self.topics.build("model", model=face.name) not in self.mesh.broker.retained
         roles = [node.role for node in self.mesh.devices.values() if node.shell.alive]
-        if lost and any(face.name == held.name for role in roles for held in role.content.models):
-            return False  # they know it, and have to say it themselves
-        if lost:
-            self.mesh.add_model(face, self.catalogue.content, "desktop")
-        return lost
+        if any(face.name == held.name for role in roles for held in role.content.models):
+            return False  # it is there, or they know it, and have to say it themselves
+        self.mesh.add_model(face, self.catalogue.content, "desktop")
+        return True
 
     def _unbench(self, name: str) -> bool:
         """Restart a device that leaves a model out for a while."""
