@@ -17,7 +17,7 @@ from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
 from edgemesh.simulation.faults.people import People, is_deadly
-from edgemesh.simulation.faults.schedules import APP, DEVICES, FAULTS, HOLDERS, Deed, Schedule
+from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, FAULTS, HOLDERS, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
@@ -97,6 +97,17 @@ class World:
     def topics(self) -> Topics:
         """Topics of the mesh."""
         return self.mesh.topics
+
+    @property
+    def is_face_held(self) -> bool:
+        """Whether a device that lives holds the model and knows what it is called."""
+        roles = [node.role for node in self.mesh.devices.values() if node.shell.alive]
+        return any(held.name == FACE for role in roles for held in role.content.models)
+
+    @property
+    def is_face_told(self) -> bool:
+        """Whether the broker retains a manifest of the model."""
+        return self.topics.build("model", model=FACE) in self.mesh.broker.retained
 
     def holder(self, key: str) -> RoleNode:
         """The node under ``<name>:<role>``."""
@@ -186,9 +197,12 @@ class World:
         content was away, too, leaves nobody who knows what the content on their disks is called.
         """
         face = self.catalogue.face
-        roles = [node.role for node in self.mesh.devices.values() if node.shell.alive]
-        if any(face.name == held.name for role in roles for held in role.content.models):
+        if self.is_face_held:
             return False  # it is there, or they know it, and have to say it themselves
+        if self.is_face_told and not any(
+            face.digest in node.disk.whole for node in self.mesh.devices.values()
+        ):
+            return False  # an older manifest is there, and for it they have thrown the content away
         self.mesh.add_model(face, self.catalogue.content, "desktop")
         return True
 
