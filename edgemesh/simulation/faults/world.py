@@ -197,12 +197,10 @@ class World:
         content was away, too, leaves nobody who knows what the content on their disks is called.
         """
         face = self.catalogue.face
-        if self.is_face_held:
-            return False  # it is there, or they know it, and have to say it themselves
-        if self.is_face_told and not any(
-            face.digest in node.disk.whole for node in self.mesh.devices.values()
-        ):
-            return False  # an older manifest is there, and for it they have thrown the content away
+        living = [node.role for node in self.mesh.devices.values() if node.shell.alive]
+        # Held without a name is what had one in this life of the device, and lost it to an older manifest.
+        if self.is_face_held or any(face.digest in role.content.held for role in living):
+            return False  # they know it, and have to say it themselves
         self.mesh.add_model(face, self.catalogue.content, "desktop")
         return True
 
