@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.protocol.topics import Topics
@@ -33,9 +34,13 @@ def plan_response(
         reason = "an assignment is in force"
     elif manifest is None:
         reason = f"no model {request.model} in this mesh"
-    else:
-        reason = failure or "not planned yet"
+    elif failure is not None:
+        reason = failure
         soon = may_become_plannable(manifest, view, estimates, now)
+    elif request.origin != APP_ORIGIN and request.origin not in view.devices:
+        reason = f"no device {request.origin} in this mesh"
+    else:
+        reason, soon = "not planned yet", True
     response = PlanResponse(request.requester, request.model, request.origin, planned, reason, soon)
     topic = topics.build("response", verb="plan")
     return Publish(topic, encode_json(response), qos=1, expiry=_EXPIRY_SECONDS)

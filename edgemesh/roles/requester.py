@@ -227,12 +227,14 @@ class Requester:
             return self._refusals.log("response/plan", error, now)
         if response.requester != self.requester or response.origin != self._origin or response.planned:
             return []
+        # What a broker has lost is told again by devices as they come back, also to who decides.
+        forgotten = self.view.is_earlier_model(response.model)
         actions: list[Action] = []
         for job in self._jobs.waiting(response.model):
             if job.asked_at is None:
                 continue  # somebody else's question, or an old one: this job waits for something else
             job.error = (NoRouteError.code, response.reason)
-            if not response.soon:
+            if not response.soon and not forgotten:
                 actions += self._end_error(job, NoRouteError.code, response.reason, now)
         return actions
 

@@ -337,7 +337,7 @@ def test_a_request_for_an_unknown_model_or_origin_is_answered_with_the_reason(pl
     planned.take(message("request", PlanRequest("asker", "face", "nowhere"), verb="plan"))
     unknown, nowhere = answers(beat(planned, 4.0))
     assert not unknown.planned and not unknown.soon and "no model ghost" in unknown.reason
-    assert not nowhere.planned
+    assert not nowhere.planned and not nowhere.soon and nowhere.reason == "no device nowhere in this mesh"
 
 
 @pytest.mark.parametrize(("text", "soon"), [("offline", True), ("stopped", False)])

@@ -839,6 +839,21 @@ def test_a_job_does_not_wait_for_others_that_were_home_much_earlier_than_predict
     assert again == [("two", "j-59")]
 
 
+def test_a_model_that_the_broker_has_lost_is_waited_for(planned: DrivenRequester) -> None:
+    """Who decides does not know it any more, and its devices may tell of it again."""
+    planned.take(Disconnected(), at=1.0)
+    planned.take(Connected(), at=2.0)
+    for device in ("one", "two"):
+        planned.take(state(device, "offline"), at=2.1)
+    planned.take(submitted(left=20.0), at=4.0)
+    answer = PlanResponse("asker", "face", "app", False, "no model face in this mesh")
+
+    assert ends(planned.take(message("response", answer, verb="plan"), at=4.1)) == []
+
+    planned.take(manifest(), at=5.0)
+    assert ends(planned.take(message("response", answer, verb="plan"), at=7.1)) == [("j-1", "no-route")]
+
+
 def test_a_plan_that_will_be_possible_soon_is_waited_for(asker: DrivenRequester) -> None:
     asker.take(submitted(left=5.0), at=3.0)
     answer = PlanResponse("asker", "face", "app", False, "one is measuring it", soon=True)

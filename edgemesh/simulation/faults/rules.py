@@ -80,7 +80,7 @@ class Rules:
         self._prompt = not any(deed.kind in _DELAYS for deed in schedule.deeds)
         self._jobs: dict[str, _Job] = {}
         self._over: set[str] = set()
-        self._words = Words(world, self.broken)
+        self._words = Words(world, schedule, self.broken)
         self._submissions = Submissions(world, self._words, self.broken)
         self._epochs = Epochs(world, self.broken)
         self._looked_at: dict[ModelledShell, int] = {}
@@ -188,6 +188,7 @@ class Rules:
         late = self._world.mesh.clock.now - max(job.deadline, resumed_at)
         if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
+        self._words.gave_up(job.deed, ended)
         cut_short = self._output_is_cut_short(job, ended)
         self._words.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at

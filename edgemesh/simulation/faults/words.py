@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgemesh.errors import BusyError, NoRouteError, ReplacedError, UnknownModelError
-from edgemesh.simulation.faults.schedules import FACE, NOTHING, NOWHERE, Deed
+from edgemesh.roles.actions import JobEnded
+from edgemesh.simulation.faults.schedules import FACE, NOTHING, NOWHERE, Deed, Schedule
 from edgemesh.simulation.faults.world import World
 
 _QUIET_SECONDS = 20.0
@@ -17,9 +18,10 @@ _RULE = "errors are true"
 class Words:
     """Looks at ends of jobs and submissions."""
 
-    def __init__(self, world: World, broken: Callable[[str, str, str], None]) -> None:
+    def __init__(self, world: World, schedule: Schedule, broken: Callable[[str, str, str], None]) -> None:
         self.busy_at = world.mesh.clock.now
         """When a run began last, anywhere."""
+        self._nobody_leaves = not any(deed.kind == "stop" for deed in schedule.deeds)
         self._world = world
         self._broken = broken
 
@@ -42,6 +44,16 @@ class Words:
             self._broken(_RULE, f"{deed.name} of a model that everybody knows ended in {code}", deed.name)
         if code in (BusyError.code, NoRouteError.code) and self._idle:
             text = f"{deed.name} ended in {code} although all devices are there and idle"
+            self._broken(_RULE, text, deed.name)
+
+    def gave_up(self, deed: Deed, ended: JobEnded) -> None:
+        """A job ended in an error: for want of a route only where none was to be expected any more."""
+        if ended.code != NoRouteError.code or ended.attempts or deed.model != FACE:
+            return
+        # An origin that was switched off when the broker lost its memory is unknown to all until it is back.
+        is_unknown = (ended.text or "").startswith("no device ") and "in this mesh" in (ended.text or "")
+        if self._nobody_leaves and not is_unknown:
+            text = f"{deed.name} was never sent, though no device had said goodbye: {ended.text}"
             self._broken(_RULE, text, deed.name)
 
     @property
