@@ -338,7 +338,7 @@ class MeshReader:
 
 
 def _hint(answer: PlanResponse) -> str:
-    return "; devices are still fetching or measuring it, ask again soon" if answer.soon else ""
+    return "; that may change by itself, ask again soon" if answer.soon else ""
 
 
 def read_mesh(mesh: str, address: BrokerAddress, listen: float = 0.0) -> MeshReading:
