@@ -134,18 +134,21 @@ class Requester:
 
     def _acknowledged(self, token: str) -> list[Action]:
         """The broker has an attempt of ours, unless the token is of something else."""
-        name, attempt = attempt_of(token) or ("", 0)
-        job = self._jobs.find(name)
+        job, attempt = self._attempt(token)
         sent = job.sent_at(attempt) if job is not None else None
         if sent is not None:
             self._job_routes.acknowledged(sent)
         return []
 
+    def _attempt(self, token: str) -> tuple[OpenJob | None, int]:
+        """The open job of a message that has the ``token``, where there is one, and the attempt's number."""
+        name, attempt = attempt_of(token) or ("", 0)
+        return self._jobs.find(name), attempt
+
     def _input_refused(self, event: PublishRefused, now: float) -> list[Action]:
         """No device gets this input through the broker; here the whole model may be, too."""
         message = event.message
-        name, attempt = attempt_of(message.token or "") or ("", 0)
-        job = self._jobs.find(name)
+        job, attempt = self._attempt(message.token or "")
         if job is None or not is_first_hop(message, self.requester):
             return []
         if self._jobs.close_attempt(job, attempt) is None:

@@ -89,6 +89,10 @@ class Mesh:
             link,
         )
 
+    def shell(self, name: str) -> ModelledShell:
+        """Of a client, or of a device; raises KeyError."""
+        return self.clients[name] if name in self.clients else self.devices[name].shell
+
     def add_client(self, name: str, origin: str = APP_ORIGIN, link: Link | None = None) -> ModelledShell:
         """A program that uses the client library."""
         role = ClientRole(name, origin, self.topics)

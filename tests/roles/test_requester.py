@@ -30,12 +30,12 @@ from tests.roles.build import (
     state,
     submitted,
 )
-from tests.roles.driven import DrivenRequester, ends, only, sent, works
+from tests.roles.driven import Driven, DrivenRequester, ends, only, sent, works
 
 FALLBACKS = {"one": (Hop("two", 4),), "two": (Hop("one", 4),)}
 
 
-def meets_two(driven: DrivenRequester) -> None:
+def meets_two(driven: Driven) -> None:
     """It connects, and hears of the model and of two devices that hold it."""
     driven.take(Connected(), at=0.0)
     driven.take(manifest())

@@ -10,7 +10,7 @@ from edgemesh.protocol.activation import Hop, Reply, encode_reply
 from edgemesh.roles.actions import Action, JobEnded, Publish, RunUnits
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import Connected, PublishRefused, RunFinished
+from edgemesh.roles.events import PublishRefused, RunFinished
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import ChosenRoute
@@ -19,12 +19,9 @@ from edgemesh.roles.worker import Worker
 from tests.roles.build import (
     DIGEST,
     TOPICS,
-    about,
     activation,
     assignment,
-    manifest,
     message,
-    state,
     submitted,
 )
 from tests.roles.driven import (
@@ -39,18 +36,14 @@ from tests.roles.driven import (
 )
 from tests.roles.test_device import SETTINGS, hold
 from tests.roles.test_gateway import heir, own_state
+from tests.roles.test_requester import FALLBACKS, meets_two
 
 LIMIT = 200_000
-FALLBACKS = {"one": (Hop("two", 4),), "two": (Hop("one", 4),)}
 
 
-def meets_two(driven: Driven, fallbacks: Mapping[str, tuple[Hop, ...]] = FALLBACKS) -> None:
+def plans_over_two(driven: Driven, fallbacks: Mapping[str, tuple[Hop, ...]] = FALLBACKS) -> None:
     """It hears of the model, of two devices that hold it, and of a plan over both."""
-    driven.take(Connected(), at=0.0)
-    driven.take(manifest())
-    for device in ("one", "two"):
-        driven.take(state(device))
-        driven.take(about(device, DIGEST))
+    meets_two(driven)
     driven.take(assignment(fallbacks=fallbacks))
 
 
@@ -58,7 +51,7 @@ def meets_two(driven: Driven, fallbacks: Mapping[str, tuple[Hop, ...]] = FALLBAC
 def asker() -> Iterator[DrivenRequester]:
     """A requester; its invariants are checked at the end."""
     driven = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
-    meets_two(driven)
+    plans_over_two(driven)
     yield driven
     driven.check()
 
@@ -138,7 +131,7 @@ def test_what_cannot_be_passed_on_takes_a_route_without_the_device_behind(asker:
 
 def test_what_cannot_be_passed_on_takes_a_route_without_the_device_before_it_where_that_is_all() -> None:
     asker = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
-    meets_two(asker, {"one": (Hop("two", 4),)})
+    plans_over_two(asker, {"one": (Hop("two", 4),)})
     asker.take(submitted(), at=1.0)
     asker.take(message("reply", refuses("j-1", "one", 2), requester="asker"), at=1.1)
     asker.pass_until(2.0)
@@ -154,7 +147,7 @@ def test_what_cannot_be_passed_on_takes_a_route_without_the_device_before_it_whe
 
 def test_what_can_be_passed_on_nowhere_is_given_up_soon() -> None:
     asker = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
-    meets_two(asker, {})
+    plans_over_two(asker, {})
     asker.take(submitted(left=60.0), at=1.0)
     for attempt in range(3):
         assert ends(asker.done) == []
@@ -170,7 +163,7 @@ def test_what_can_be_passed_on_nowhere_is_given_up_soon() -> None:
 def test_a_device_that_holds_the_whole_model_runs_what_it_cannot_send(given: bool) -> None:
     local = ChosenRoute((Hop("camera", 4),), DIGEST, 0.05)
     camera = DrivenRequester(Requester("camera", "app", TOPICS, MeshView(), local_route=lambda model: local))
-    meets_two(camera)
+    plans_over_two(camera)
     route = (Hop("two", 4),) if given else None
     outcome = refused(camera, camera.take(submitted(route=route), at=1.0))
 
@@ -232,7 +225,7 @@ def test_what_other_devices_and_requesters_sent_is_not_answered(worker: Driven) 
 
 def test_a_device_takes_its_own_job_over_another_route() -> None:
     device = Driven(Device(SETTINGS, TOPICS))
-    meets_two(device)
+    plans_over_two(device)
     hold(device)
     device.take(assignment(origin="one", fallbacks=FALLBACKS))
     device.take(submitted(), at=1.0)
@@ -258,6 +251,6 @@ def test_a_gateway_tells_the_app() -> None:
 
 def test_a_client_ends_the_job() -> None:
     client = Driven(ClientRole("asker", "app", TOPICS))
-    meets_two(client)
+    plans_over_two(client)
 
     assert ends(refused(client, client.take(submitted(), at=1.0))) == [("j-1", "bad-input")]

@@ -14,7 +14,6 @@ from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.schedules import FACE, TWIN, Deed
 from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.sections import stand_in
-from edgemesh.simulation.shell import ModelledShell
 
 ANSWERS = "answers/"
 """Of an app, before the name of the submission."""
@@ -40,13 +39,9 @@ class People:
         """Do it now."""
         _DEEDS[deed.kind](self, deed)
 
-    def _shell(self, target: str) -> ModelledShell:
-        clients = self._mesh.clients
-        return clients[target] if target in clients else self._mesh.devices[target].shell
-
     def _job(self, deed: Deed) -> None:
         """A job at a client or at a device's own requester."""
-        shell = self._shell(deed.target)
+        shell = self._mesh.shell(deed.target)
         if not shell.alive or shell.paused:
             return
         role = shell.role
@@ -75,7 +70,7 @@ class People:
     def _add_model(self, deed: Deed) -> None:
         """Somebody adds a model at a device: a second name, one that nothing can run, or other content."""
         self.models_changed_at = self._mesh.clock.now
-        shell = self._shell(deed.target)
+        shell = self._mesh.shell(deed.target)
         if not shell.alive or shell.paused or shell.connection is None or not shell.connection.connected:
             return
         disk = self._mesh.devices[deed.target].disk
@@ -92,7 +87,7 @@ class People:
     def _forget_name(self, deed: Deed) -> None:
         """Somebody removes the second name."""
         self.models_changed_at = self._mesh.clock.now
-        shell = self._shell(deed.target)
+        shell = self._mesh.shell(deed.target)
         if shell.alive and not shell.paused:
             topic = self._mesh.topics.build("model", model=TWIN)
             shell.carry_out([Publish(topic, b"", qos=1, retain=True)])

@@ -173,7 +173,7 @@ class Rules:
             self._submissions.submitted(deed)
             return
         mesh = self._world.mesh
-        shell = mesh.clients.get(deed.target) or mesh.devices[deed.target].shell
+        shell = mesh.shell(deed.target)
         deadline = mesh.clock.now + deed.seconds
         self._jobs[deed.name] = _Job(deed, shell, deadline, manifest)
         mesh.clock.call_at(deadline + _ROUNDING, self._deadline_passed, deed.name)

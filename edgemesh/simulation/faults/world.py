@@ -11,6 +11,7 @@ from edgemesh.errors import DecodeError
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import RunUnits
+from edgemesh.roles.content import ContentKeeper
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.catalogue import Catalogue
@@ -101,13 +102,17 @@ class World:
     @property
     def is_face_held(self) -> bool:
         """Whether a device that lives holds the model and knows what it is called."""
-        roles = [node.role for node in self.mesh.devices.values() if node.shell.alive]
-        return any(held.name == FACE for role in roles for held in role.content.models)
+        return any(held.name == FACE for keeper in self._keepers for held in keeper.models)
 
     @property
     def is_face_told(self) -> bool:
         """Whether the broker retains a manifest of the model."""
         return self.topics.build("model", model=FACE) in self.mesh.broker.retained
+
+    @property
+    def _keepers(self) -> list[ContentKeeper]:
+        """Of the content of each device that lives."""
+        return [node.role.content for node in self.mesh.devices.values() if node.shell.alive]
 
     def holder(self, key: str) -> RoleNode:
         """The node under ``<name>:<role>``."""
@@ -121,7 +126,7 @@ class World:
         return self._shell(target).alive
 
     def _shell(self, target: str) -> ModelledShell:
-        return self.mesh.clients[target] if target in self.mesh.clients else self._node(target).shell
+        return self.holder(target).shell if target in HOLDERS else self.mesh.shell(target)
 
     def _connection(self, target: str) -> ModelledConnection:
         connection = self.app if target == APP else self._shell(target).connection
@@ -197,9 +202,8 @@ class World:
         content was away, too, leaves nobody who knows what the content on their disks is called.
         """
         face = self.catalogue.face
-        living = [node.role for node in self.mesh.devices.values() if node.shell.alive]
         # Held without a name is what had one in this life of the device, and lost it to an older manifest.
-        if self.is_face_held or any(face.digest in role.content.held for role in living):
+        if self.is_face_held or any(face.digest in keeper.held for keeper in self._keepers):
             return False  # they know it, and have to say it themselves
         self.mesh.add_model(face, self.catalogue.content, "desktop")
         return True
