@@ -58,6 +58,8 @@ _GRACE_SECONDS: Final = 3.0
 _ROUND_WORK: Final = 4_000_000
 """Units squared times devices that are planned in one go, some 50 ms; then messages have their turn."""
 _ORIGINS: Final = 1024
+TERMS_AT_ONCE: Final = 1000
+"""That it rises on a requester's word: no broker forgets so many leaders, and of 2^40 it leaves enough."""
 _ERROR_CHARS: Final = 400
 _KINDS: Final = (
     "state", "about", "model", "policy", "profile", "assignment", "failure", "outcome", "heartbeat",
@@ -239,8 +241,8 @@ class Decider:
         self._keep_planned(*key)
         published = self.view.assignments.get(key)
         if published is not None and (request.term, request.sequence) > published.epoch:
-            # One term at a time: whoever asks may say anything.
-            self._leads.rise_above(min(request.term, self._leads.term))
+            # A broker's older store may be several leaders behind; but whoever asks may say anything.
+            self._leads.rise_above(min(request.term, self._leads.term + TERMS_AT_ONCE))
             self.plans.renew(key, f"{request.requester} knows epoch {request.term}.{request.sequence}")
         # A job waits for the first plan of an origin; what cannot be planned is not tried more often.
         known = key in self.plans.in_force or key in self._failures

@@ -19,7 +19,8 @@ from edgemesh.roles.broker_memory import BrokerMemory
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import Connected, ExecutorLost, RunFailed, TimerFired
+from edgemesh.roles.events import Connected, ExecutorLost, JobCancelled, RunFailed, TimerFired
+from edgemesh.roles.frames import Frames
 from edgemesh.roles.gateway import Gateway
 from edgemesh.roles.hedging import Hedging
 from edgemesh.roles.mesh_view import MeshView
@@ -399,6 +400,36 @@ def half_an_hour_of_patience(patch: Patch) -> None:
     patch.setattr(Hedging, "_again_at", lambda self, job, now: (now + job.deadline) / 2.0)
 
 
+def frame_keeps_its_place(patch: Patch) -> None:
+    """A frame counts as under way after its end."""
+    patch.setattr(Frames, "ended", lambda self, stream, job: self._held.get(stream))
+
+
+def newest_gives_way(patch: Patch) -> None:
+    """The frame that waits stays, and the one that comes is dropped."""
+
+    def hold(self: Any, stream: Any, job: str) -> str:
+        self._held.setdefault(stream, job)
+        return job
+
+    patch.setattr(Frames, "hold", hold)
+
+
+def frames_without_limit(patch: Patch) -> None:
+    """Each frame is sent as it comes, however many are under way."""
+    patch.setattr(Frames, "may_go", lambda self, stream, most: True)
+
+
+def cancelled_goes_on(patch: Patch) -> None:
+    """A job that nobody waits for any more is told of when it ends."""
+    handle = Requester.handle
+
+    def deaf(self: Any, event: Any, now: float) -> Any:
+        return [] if isinstance(event, JobCancelled) else handle(self, event, now)
+
+    patch.setattr(Requester, "handle", deaf)
+
+
 def _sums(record: AnsweredRecord) -> set[int]:
     return {entry.checksum for entry in record._entries.values()}
 
@@ -439,5 +470,9 @@ BUGS: dict[str, Bug] = {
         (older_manifest_believed, 246),
         (result_computed_again, 131),
         (half_an_hour_of_patience, 665),
+        (frame_keeps_its_place, 20),
+        (newest_gives_way, 20),
+        (frames_without_limit, 85),
+        (cancelled_goes_on, 50),
     )
 }

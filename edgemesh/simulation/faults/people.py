@@ -8,7 +8,7 @@ from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import JobSubmitted
+from edgemesh.roles.events import JobCancelled, JobSubmitted
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.schedules import FACE, TWIN, Deed
@@ -29,6 +29,8 @@ class People:
     def __init__(self, mesh: Mesh, catalogue: Catalogue, app: ModelledConnection) -> None:
         self.submitted: Callable[[Deed, Manifest | None], None] = lambda deed, manifest: None
         """Is told of each job, and by which manifest its input was prepared, where somebody knew one."""
+        self.cancelled: Callable[[Deed], None] = lambda deed: None
+        """Is told of each job that nobody waits for any more."""
         self.models_changed_at = mesh.clock.now
         """When one was added, replaced or removed last."""
         self._mesh = mesh
@@ -50,10 +52,18 @@ class People:
         if manifest is None and deed.model == FACE:
             manifest = self._catalogue.face  # the program knows it from before
         self.submitted(deed, manifest)
+        stream = deed.stream or None
         if manifest is None:
-            shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds))
+            shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds, stream))
         else:
-            self._mesh.submit(shell, manifest, deed.name, left=deed.seconds)
+            self._mesh.submit(shell, manifest, deed.name, left=deed.seconds, stream=stream)
+
+    def _cancel(self, deed: Deed) -> None:
+        """The program that waits for a job ends."""
+        shell = self._mesh.shell(deed.target)
+        if shell.alive and not shell.paused:
+            self.cancelled(deed)
+            shell.deliver(JobCancelled(deed.name))
 
     def _submission(self, deed: Deed) -> None:
         """An app publishes an input; ``amount`` is its bytes."""
@@ -95,6 +105,7 @@ class People:
 
 _DEEDS: dict[str, Callable[[People, Deed], None]] = {
     "job": People._job,
+    "cancel": People._cancel,
     "submission": People._submission,
     "retained-submission": People._submission,
     "answer-topic": People._submission,

@@ -26,6 +26,7 @@ from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.epochs import Epochs
 from edgemesh.simulation.faults.people import ANSWERS, is_deadly
 from edgemesh.simulation.faults.schedules import APP, FACE, Deed, Schedule
+from edgemesh.simulation.faults.streams import Streams
 from edgemesh.simulation.faults.submissions import Submissions
 from edgemesh.simulation.faults.words import Words
 from edgemesh.simulation.faults.world import World
@@ -83,6 +84,7 @@ class Rules:
         self._words = Words(world, schedule, self.broken)
         self._submissions = Submissions(world, self._words, self.broken)
         self._epochs = Epochs(world, self.broken)
+        self._streams = Streams(self.broken)
         self._looked_at: dict[ModelledShell, int] = {}
         """Events that each role had seen when it was looked at last."""
         self._read: dict[ModelledShell, int] = {}
@@ -104,6 +106,7 @@ class Rules:
         world.on_started = self._started
         world.on_died = self._died
         world.people.submitted = self._submitted
+        world.people.cancelled = self._cancelled
 
     def broken(self, rule: str, text: str, about: str = "") -> None:
         """Say that a rule does not hold."""
@@ -151,7 +154,10 @@ class Rules:
         self, shell: ModelledShell, publish: Callable[[Publish], None], action: Publish
     ) -> None:
         if self._world.topics.parse(action.topic).kind == "work":
-            self._dead_are_left_out(shell, decode_activation(action.payload)[0])
+            header, _ = decode_activation(action.payload)
+            self._dead_are_left_out(shell, header)
+            if (job := self._jobs.get(header.job)) is not None:
+                self._streams.sent(job.deed, header)
         publish(action)
 
     def _dead_are_left_out(self, shell: ModelledShell, header: Activation) -> None:
@@ -176,7 +182,13 @@ class Rules:
         shell = mesh.shell(deed.target)
         deadline = mesh.clock.now + deed.seconds
         self._jobs[deed.name] = _Job(deed, shell, deadline, manifest)
+        self._streams.submitted(deed)
         mesh.clock.call_at(deadline + _ROUNDING, self._deadline_passed, deed.name)
+
+    def _cancelled(self, deed: Deed) -> None:
+        if deed.name in self._jobs and deed.name not in self._over:
+            self._over.add(deed.name)
+            self._streams.cancelled(deed)
 
     def _job_ended(self, shell: ModelledShell, ended: JobEnded) -> None:
         job = self._jobs.get(ended.job)
@@ -191,6 +203,7 @@ class Rules:
         self._words.gave_up(job.deed, ended)
         cut_short = self._output_is_cut_short(job, ended)
         self._words.ended(job.deed, ended.code)
+        self._streams.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at
         if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
             # A broker that keeps three messages goes on dropping those of a burst.
@@ -352,6 +365,11 @@ class Rules:
     def codes(self) -> Mapping[str, str | None]:
         """The code that each submission ended with; None for a result."""
         return self._submissions.codes
+
+    @property
+    def newest(self) -> list[Deed]:
+        """The last frame of each stream."""
+        return self._streams.newest
 
     @property
     def told_again(self) -> int:

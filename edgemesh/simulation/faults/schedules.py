@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from edgemesh.simulation.broker import ABSENT_MESSAGES, MOST_IN_FLIGHT
@@ -51,6 +51,8 @@ class Deed:
     name: str = ""
     """Of a job or a submission."""
     model: str = FACE
+    stream: str = ""
+    """Of a job that is a frame, of which only the newest matters."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,13 @@ _TOGETHER: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 """What one cause does to several at once: who is cut off or ended, and what the broker does."""
 _SHARE_OF_TOGETHER = 0.15
 _TOGETHER_SECONDS = (2.0, 25.0)
+_SHARE_OF_STREAMS = 0.06
+_FRAMES_PER_SECOND = (2.0, 5.0, 15.0)
+_STREAM_SECONDS = (2.0, 15.0)
+_CAMERA_JITTER = 0.2
+"""Of the time between two frames: a camera is no metronome."""
+_SHARE_OF_IMPATIENT = 0.05
+_SHARE_OF_CANCELLED = 0.3
 _UNCALM = frozenset({"replace-model", "deadly-input"})
 """What makes jobs go elsewhere."""
 _MODELS = {"unknown-model": NOTHING, "no-device": NOWHERE, "second-name": TWIN}
@@ -159,6 +168,8 @@ def schedule_of(seed: int) -> Schedule:
     deeds += [deed for use in used for deed in _times(more, use, length, light)]
     if not calm:
         deeds += _together(Random(f"together {seed}"), length)
+    deeds += _streams(Random(f"streams {seed}"), length)
+    deeds += _cancelled(Random(f"cancelled {seed}"), deeds)
     deeds.sort(key=lambda deed: deed.at)
     return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
 
@@ -208,6 +219,32 @@ def _together(random: Random, length: float) -> list[Deed]:
             sooner = 1.0 if kind == "cut-link" else 0.7
             deeds += [Deed(at, kind, target, longest * random.uniform(sooner, 1.0)) for target in targets]
     return deeds
+
+
+def _streams(random: Random, length: float) -> list[Deed]:
+    if random.random() >= _SHARE_OF_STREAMS:
+        return []
+    deeds: list[Deed] = []
+    for number in range(random.choice((1, 1, 2, 3))):
+        stream, client = f"stream-{number}", random.choice((*CLIENTS, "pi-4b"))
+        begins, seconds = random.uniform(0.0, length), random.uniform(*_STREAM_SECONDS)
+        interval, deadline = 1.0 / random.choice(_FRAMES_PER_SECOND), random.choice(_DEADLINES[:3])
+        for frame in range(int(min(seconds, length - begins) / interval)):
+            at = begins + (frame + random.random() * _CAMERA_JITTER) * interval
+            deeds.append(Deed(at, "job", client, deadline, name=f"{stream}-{frame}", stream=stream))
+    return deeds
+
+
+def _cancelled(random: Random, deeds: Sequence[Deed]) -> list[Deed]:
+    """Programs at a device that end before their results come; elsewhere a client ends with its program."""
+    if random.random() >= _SHARE_OF_IMPATIENT:
+        return []
+    jobs = [deed for deed in deeds if deed.kind == "job" and deed.target in DEVICES]
+    cancelled = [job for job in jobs if random.random() < _SHARE_OF_CANCELLED]
+    return [
+        replace(job, kind="cancel", at=job.at + random.random() ** 2 * job.seconds, seconds=0.0)
+        for job in cancelled
+    ]
 
 
 def _burst(random: Random, deed: Deed, number: int) -> list[Deed]:

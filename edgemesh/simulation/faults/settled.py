@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgemesh.protocol.assignment import Assignment, Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import About
@@ -94,10 +96,12 @@ def _check_assignments(world: World, rules: Rules) -> None:
 
 def _check_new_jobs(world: World, rules: Rules) -> None:
     right = rules.ended[None]
-    for client in CLIENTS:
-        world.do(Deed(0.0, "job", client, _JOB_SECONDS, name=f"last-{client}"))
-    world.do(Deed(0.0, "submission", APP, _JOB_SECONDS, name="last-app"))
-    wanted = right + len(CLIENTS)
+    jobs = [Deed(0.0, "job", client, _JOB_SECONDS, name=f"last-{client}") for client in CLIENTS]
+    # Whatever its stream has been through, the newest frame has its turn.
+    jobs += [replace(frame, seconds=_JOB_SECONDS, name=f"last-{frame.stream}") for frame in rules.newest]
+    for job in (*jobs, Deed(0.0, "submission", APP, _JOB_SECONDS, name="last-app")):
+        world.do(job)
+    wanted = right + len(jobs)
     done = world.pace.run(
         _JOB_SECONDS + 0.1, lambda: rules.ended[None] >= wanted and rules.results()["last-app"] > 0
     )
