@@ -7,8 +7,18 @@ empty text or map) where the kernel does not tell: boards, containers and virtua
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 _PROCESSOR_ZONES = ("cpu", "x86_pkg", "soc")
+
+
+class ProcessLook(NamedTuple):
+    """A process at one moment."""
+
+    state: str
+    """A letter: R runs, S sleeps, D waits for a disk, T is stopped, t is held by a debugger (proc(5))."""
+    ticks: int
+    """Clock ticks of processor time that all its threads have had."""
 
 
 def text_of(path: Path) -> str:
@@ -41,6 +51,15 @@ def cpu_ticks(root: Path) -> tuple[int, int] | None:
             whole = sum(ticks[:8])
             return whole - sum(ticks[3:5]), whole
     return None
+
+
+def process_look(root: Path, pid: int) -> ProcessLook | None:
+    """A process now; None off Linux, and where there is none."""
+    # The name, in parentheses, may hold anything.
+    fields = text_of(root / f"proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) < 13 or not (fields[11].isdecimal() and fields[12].isdecimal()):
+        return None
+    return ProcessLook(fields[0], int(fields[11]) + int(fields[12]))
 
 
 def load_average(root: Path) -> float | None:

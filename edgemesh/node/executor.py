@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from edgemesh.device.procfs import process_look
+from edgemesh.node.stall_watch import StallWatch
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import Action, LoadUnits, MeasureUnits, RunUnits, UnloadUnits
@@ -55,6 +57,7 @@ class ExecutorProcess:
         threads: int,
         deliver: Callable[[Event], None],
         turns: Path | None = None,
+        stall_watch: StallWatch | None = None,
     ) -> None:
         """``turns`` is a file that executors of emulated boards lock to measure one after the other."""
         self._loop = loop
@@ -76,6 +79,10 @@ class ExecutorProcess:
         self._incoming = _Incoming()
         self._closing = False
         self._started_at = 0.0
+        self._watch = stall_watch or StallWatch()
+        self._stalled = ""
+        """Why the process had to be killed, until it is known to have ended."""
+        self._loop.call_later(self._watch.look_seconds, self._look)
 
     @property
     def pid(self) -> int | None:
@@ -228,6 +235,30 @@ class ExecutorProcess:
             self._deliver(event)
         self._next()
 
+    def _look(self) -> None:
+        """Kill the process where it hangs: its end is noticed as any other."""
+        if self._closing:
+            return
+        self._loop.call_later(self._watch.look_seconds, self._look)
+        request = self._sent[0] if self._sent and self._process is not None else None
+        if self._process is None or self._stalled or not self._stalls(request, self._process.pid):
+            return
+        self._stalled = f"hung in {self._about(request)}: it had no processor time, and was killed"
+        self._process.kill()
+
+    def _stalls(self, request: _Request | None, pid: int) -> bool:
+        if request is not None and self._turns is not None and isinstance(request.action, MeasureUnits):
+            request = None  # it may wait for its turn
+        sleeps = request.action.at_least if request and isinstance(request.action, RunUnits) else 0.0
+        return self._watch.stalls(request, process_look(Path("/"), pid), sleeps)
+
+    def _about(self, request: _Request | None) -> str:
+        header = request.header if request is not None else {}
+        known = self._models.get(header.get("digest", ""))
+        model = known[1].name if known is not None else "a model"
+        units = f"units {header['start']} to {header['stop']} of " if "start" in header else ""
+        return f"{header.get('do')} of {units}{model}"
+
     def _lost(self) -> None:
         if self._closing:
             return
@@ -245,10 +276,11 @@ class ExecutorProcess:
         self._was_run = False
         self._outgoing.clear()
         self._incoming = _Incoming()
-        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        ended = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        how, self._stalled = self._stalled or ended, ""
         delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS
         self._loop.call_later(delay, self._restart)
-        self._deliver(ExecutorLost(f"the executor process ended {how}", digest))
+        self._deliver(ExecutorLost(f"the executor process {how}", digest))
 
     def _close_channel(self) -> None:
         assert self._socket is not None

@@ -17,6 +17,7 @@ import pytest
 
 from edgemesh.node import executor as executor_module
 from edgemesh.node.executor import ExecutorProcess
+from edgemesh.node.stall_watch import StallWatch
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
 from edgemesh.roles.actions import LoadUnits, RunUnits
@@ -54,7 +55,7 @@ def _run(name: str, manifest: Manifest, values: np.ndarray) -> RunUnits:
     return RunUnits(name, manifest.digest, 0, manifest.unit_count, section, "raw", 0.0)
 
 
-def _with_executor(story: Story) -> None:
+def _with_executor(story: Story, watch: StallWatch | None = None) -> None:
     async def told() -> None:
         events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -63,7 +64,7 @@ def _with_executor(story: Story) -> None:
                 event = replace(event, section=bytes(event.section))  # it is written to again
             events.put_nowait(event)
 
-        executor = ExecutorProcess(asyncio.get_running_loop(), 1, deliver)
+        executor = ExecutorProcess(asyncio.get_running_loop(), 1, deliver, stall_watch=watch)
         executor.start()
         try:
             await asyncio.wait_for(story(executor, events), _SECONDS)
@@ -163,6 +164,42 @@ def test_a_run_that_went_ahead_of_a_death_is_lost_with_it_but_not_to_blame(tmp_p
         assert np.array_equal(decode_tensors(again.section)[0], -values)
 
     _with_executor(story)
+
+
+def test_a_process_that_hangs_is_killed_and_the_next_one_runs_jobs(tmp_path: Path) -> None:
+    """It is stopped here: as with a library that waits for ever, nothing moves and nothing ends."""
+    path, manifest = _negating(tmp_path, 20_000)
+    values = _values(20_000, 1)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(_run("first", manifest, values))
+        assert isinstance(await events.get(), RunFinished)
+        assert executor.pid is not None
+        os.kill(executor.pid, signal.SIGSTOP)
+        executor.submit(_run("hangs", manifest, values))
+        lost = await events.get()
+        assert isinstance(lost, ExecutorLost) and lost.digest == manifest.digest
+        assert f"hung in run of units 0 to 1 of {manifest.name}" in lost.text
+        executor.submit(_run("second", manifest, values))
+        second = await events.get()
+
+        assert isinstance(second, RunFinished) and second.run == "second"
+
+    _with_executor(story, StallWatch(look_seconds=0.05, stall_seconds=1.0))
+
+
+def test_a_board_that_sleeps_through_its_runs_does_not_hang(tmp_path: Path) -> None:
+    path, manifest = _negating(tmp_path, 64)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.open(path, manifest)
+        executor.submit(replace(_run("slow", manifest, _values(64, 1)), at_least=1.0))
+        slow = await events.get()
+
+        assert isinstance(slow, RunFinished) and slow.run_seconds >= 1.0
+
+    _with_executor(story, StallWatch(look_seconds=0.05, stall_seconds=0.5))
 
 
 def test_a_run_whose_time_has_passed_is_not_begun(tmp_path: Path) -> None:
