@@ -55,7 +55,7 @@ class JobRoutes:
         if job.submitted.stream is not None:
             return False
         heard = now if self.is_here(choice) else self._heard
-        expected = self._pace.seconds(choice.devices, self._jobs.count_over, now, heard)
+        expected = self._pace.seconds(choice.lanes, self._jobs.count_in, now, heard)
         return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
 
     def overrun_all(self, job: OpenJob, now: float) -> bool:
@@ -81,7 +81,7 @@ class JobRoutes:
 
     def sent(self, choice: ChosenRoute, now: float) -> None:
         """A job is about to be sent."""
-        self._pace.sent(choice.devices, self._jobs.count_over, now)
+        self._pace.sent(choice.lanes, self._jobs.count_in, now)
 
     def acknowledged(self, sent: float) -> None:
         """The broker has a job that was ``sent`` then."""
@@ -90,7 +90,7 @@ class JobRoutes:
     def answered(self, choice: ChosenRoute, sent: float, now: float) -> None:
         """The result of a job that was ``sent`` came over the route."""
         self._bench.succeeded(choice.devices)
-        self._pace.answered(choice.devices, self._jobs.count_over, now, sent)
+        self._pace.answered(choice.lanes, self._jobs.count_in, now, sent)
 
     def failed(self, device: str, now: float) -> list[Action]:
         """A device failed a job: repeatedly, and others come first for a while."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edgemesh.roles.events import JobSubmitted
-from edgemesh.roles.routes import ChosenRoute
+from edgemesh.roles.routes import ChosenRoute, Lane
 
 _HEDGES_SAVED = 4.0
 _HEDGE_SHARE = 1.0 / 8.0
@@ -98,6 +99,8 @@ class OpenJobs:
     def __init__(self) -> None:
         self._jobs: dict[str, OpenJob] = {}
         self._over: dict[str, dict[str, None]] = {}
+        self._in_lane: dict[Lane, Counter[str]] = {}
+        """Attempts under way over a lane, by job."""
         self._hedges = _HEDGES_SAVED
 
     def __len__(self) -> int:
@@ -131,6 +134,8 @@ class OpenJobs:
         job.open[number] = route
         for device in route.devices:
             self._over.setdefault(device, {})[job.submitted.job] = None
+        for lane in route.lanes:
+            self._in_lane.setdefault(lane, Counter())[job.submitted.job] += 1
 
     def close_attempt(self, job: OpenJob, number: int) -> ChosenRoute | None:
         """The route of an attempt that is no longer under way; None when it was not before either."""
@@ -144,6 +149,13 @@ class OpenJobs:
                 del over[job.submitted.job]
                 if not over:
                     del self._over[device]
+        for lane in route.lanes:
+            attempts = self._in_lane[lane]
+            attempts[job.submitted.job] -= 1
+            if not attempts[job.submitted.job]:
+                del attempts[job.submitted.job]
+            if not attempts:
+                del self._in_lane[lane]
         return route
 
     def close_attempts(self, job: OpenJob, lost: Callable[[ChosenRoute], bool]) -> None:
@@ -175,6 +187,10 @@ class OpenJobs:
     def count_over(self, device: str) -> int:
         """How many jobs have an attempt under way over ``device``."""
         return len(self._over.get(device, ()))
+
+    def count_in(self, lane: Lane) -> int:
+        """How many jobs have an attempt under way in a lane."""
+        return len(self._in_lane.get(lane, ()))
 
     def waiting(self, model: str) -> list[OpenJob]:
         """Jobs of ``model`` that wait for something to be sent on."""

@@ -11,6 +11,10 @@ from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.presence import ReadyPartition
 from edgemesh.roles.mesh_view import MeshView
 
+Lane = tuple[str, str]
+"""A device and the content that jobs run there. Of two models over one device each has its own: the slower
+one may wait for another device of its route."""
+
 
 @dataclass(frozen=True)
 class ChosenRoute:
@@ -26,6 +30,11 @@ class ChosenRoute:
     def devices(self) -> frozenset[str]:
         """Devices it passes."""
         return frozenset(hop.device for hop in self.route)
+
+    @cached_property
+    def lanes(self) -> frozenset[Lane]:
+        """What jobs on it wait for others in."""
+        return frozenset((device, self.digest) for device in self.devices)
 
 
 class RouteChooser:

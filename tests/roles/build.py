@@ -97,11 +97,12 @@ def assignment(
     fallback_seconds: float | None = None,
     origin: str = "app",
     digest: str = DIGEST,
+    model: str = "face",
 ) -> MessageReceived:
-    """An assignment for ``face``; ``fallbacks`` by the device that each avoids, twice as slow unless told."""
+    """An assignment; ``fallbacks`` by the device that each avoids, twice as slow unless told."""
     slower = 2 * seconds if fallback_seconds is None else fallback_seconds
     others = tuple(Fallback(device, other, slower) for device, other in (fallbacks or {}).items())
     told = Assignment(
-        *epoch, "face", digest, origin, "latency", route or ROUTE, (), 0.0, seconds, "test", fallbacks=others
+        *epoch, model, digest, origin, "latency", route or ROUTE, (), 0.0, seconds, "test", fallbacks=others
     )
-    return message("assignment", told, model="face", origin=origin, retained=True)
+    return message("assignment", told, model=model, origin=origin, retained=True)

@@ -9,6 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemesh.roles.answer_pace import AnswerPace
+from edgemesh.roles.routes import Lane
+
+
+def lane(device: str) -> Lane:
+    return device, "content"
 
 
 class Asker:
@@ -22,20 +27,23 @@ class Asker:
     def send(self, device: str, jobs: int = 1, *, at: float | None = None) -> None:
         self.now = self.now if at is None else at
         for _ in range(jobs):
-            self.pace.sent([device], self.under_way.__getitem__, self.now)
+            self.pace.sent([lane(device)], self.count, self.now)
             self.under_way[device] += 1
 
     def answer(self, device: str, at: float) -> None:
         self.now = at
         self.under_way[device] -= 1
-        self.pace.answered([device], self.under_way.__getitem__, at)
+        self.pace.answered([lane(device)], self.count, at)
 
     def lose(self, device: str) -> None:
         """A job ends without a result."""
         self.under_way[device] -= 1
 
     def seconds(self, *devices: str, at: float, heard: float | None = None) -> float:
-        return self.pace.seconds(devices, self.under_way.__getitem__, at, at if heard is None else heard)
+        return self.pace.seconds(map(lane, devices), self.count, at, at if heard is None else heard)
+
+    def count(self, lane: Lane) -> int:
+        return self.under_way[lane[0]]
 
 
 def answered_every(gap: float, device: str = "one", *, jobs: int = 8) -> Asker:
@@ -165,7 +173,7 @@ def test_the_time_before_a_job_was_sent_is_no_gap() -> None:
         asker.send("one", at=60.0 * minute)
         asker.now += 0.5
         asker.under_way["one"] -= 1
-        asker.pace.answered(["one"], asker.under_way.__getitem__, asker.now, 60.0 * minute)
+        asker.pace.answered([lane("one")], asker.count, asker.now, 60.0 * minute)
 
     assert asker.seconds("one", at=asker.now) <= 1.0
 

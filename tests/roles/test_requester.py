@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import ChosenRoute
 from tests.roles.build import (
     DIGEST,
+    FACE,
     ROUTE,
     TOPICS,
     about,
@@ -270,6 +272,28 @@ def test_more_under_way_than_comes_home_by_the_deadline_is_busy_at_once_and_not_
 
     assert works(taken) and ends(taken) == []
     assert ends(refused) == [("late", "busy")] and works(refused) == []
+
+
+def test_a_model_does_not_wait_for_what_another_one_waits_for_elsewhere(asker: DrivenRequester) -> None:
+    """Found by a reader: all jobs of a light model on an idle device were refused, as a heavy one that passes
+    that device, too, is slow on the one before."""
+    asker.take(assignment(Hop("slow", 2), Hop("one", 4)))
+    light = replace(FACE, name="light", digest="5" * 64)
+    asker.take(message("model", light, model="light", retained=True))
+    asker.take(assignment(Hop("one", 4), digest=light.digest, model="light"))
+    for device in ("slow", "one"):
+        asker.take(state(device))
+        asker.take(about(device, DIGEST, light.digest))
+    jobs = [f"j-{number}" for number in range(8)]
+    for job in jobs:
+        asker.take(submitted(job, left=60.0), at=1.0)
+    answer_every(asker, 0.5, jobs)
+
+    refused = asker.take(submitted("heavy", left=1.0))
+    taken = asker.take(submitted("light", left=1.0, model="light"))
+
+    assert ends(refused) == [("heavy", "busy")]
+    assert [device for device, _ in works(taken)] == ["one"] and ends(taken) == []
 
 
 def test_a_job_goes_where_it_is_answered_by_its_deadline_before_where_it_is_not(
