@@ -104,7 +104,7 @@ class ContentKeeper:
     def manifest_of(self, digest: str) -> Manifest | None:
         """Manifest of content that is here or on its way."""
         fetch = self._fetches.get(digest)
-        return fetch.manifest if fetch is not None else self.held.get(digest)
+        return self._newest(fetch.manifest) if fetch is not None else self.held.get(digest)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to manifests, chunks, requests for chunks, and what the disk says."""
@@ -150,8 +150,12 @@ class ContentKeeper:
         # Another edgemesh may cut the same content otherwise: then it is not held until it is open anew.
         self.held.pop(digest, None)
         self._named[manifest.name] = manifest
-        if digest in self._fetches:
+        fetch = self._fetches.get(digest)
+        if fetch is not None and fetch.manifest.chunks == manifest.chunks:
+            if fetch.manifest.name == manifest.name:
+                fetch.manifest = manifest
             return []
+        # A fetch in other chunks comes to no end: whoever holds the content serves them by the new manifest.
         self._fetches[digest] = _Fetch(manifest)
         return [FindContent(manifest)]
 
@@ -279,11 +283,18 @@ class ContentKeeper:
         fetch = self._fetches.pop(digest, None)
         if fetch is None:
             return []
-        self.held[digest] = fetch.manifest
-        actions: list[Action] = [Log("info", f"holds {fetch.manifest.name}", digest)]
+        manifest = self.held[digest] = self._newest(fetch.manifest)
+        actions: list[Action] = [Log("info", f"holds {manifest.name}", digest)]
         if self._connected:
             actions.append(self._serve(digest))
         return [*actions, *self._drop_outdated(digest)]
+
+    def _newest(self, manifest: Manifest) -> Manifest:
+        """What the content of a manifest is known by now: it may have been added again, cut otherwise, or
+        have lost that name."""
+        names = [manifest.name, *self._named]
+        known = (self._named[name] for name in names if name in self._named)
+        return next((other for other in known if other.digest == manifest.digest), manifest)
 
     def _damaged(self, digest: str, now: float) -> list[Action]:
         fetch = self._fetches.get(digest)

@@ -98,6 +98,8 @@ class Preparer:
         """Load everything anew, but not for ever what the executor dies of."""
         logs: list[Action] = []
         for partition in sorted(self._loading, key=_order):
+            if event.digest not in (None, partition.digest):
+                continue  # it died of other content
             losses = self._losses[partition] = self._losses.get(partition, 0) + 1
             if losses >= _LOSSES and partition in self._wanted:
                 self._refused.add(partition)

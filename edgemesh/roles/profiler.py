@@ -192,7 +192,7 @@ class Profiler:
         if isinstance(event, RangeRefused) and self._awaits(event):
             return self._give_up(event.text, now)
         if isinstance(event, ExecutorLost) and self._asked is not None:
-            return self._lost(event.text, now)
+            return self._lost(event, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._next(now)
         if isinstance(event, TimerFired) and event.name.startswith("refresh:"):
@@ -244,6 +244,7 @@ class Profiler:
         if measuring is None or self._asked is None or not self._awaits(event):
             return []
         asked, self._asked = self._asked, None
+        self._losses.pop(event.digest, None)
         measuring.spent += now - self._asked_at
         measuring.take(asked, max(event.seconds, 1e-7), event.spread)
         if measuring.todo:
@@ -267,13 +268,14 @@ class Profiler:
             and (self._asked.start, self._asked.stop) == (event.start, event.stop)
         )
 
-    def _lost(self, text: str, now: float) -> list[Action]:
+    def _lost(self, event: ExecutorLost, now: float) -> list[Action]:
         """The executor died: perhaps of this measurement, more likely of a job. Measure again."""
         assert self._measuring is not None and self._asked is not None
         digest = self._measuring.manifest.digest
-        losses = self._losses[digest] = self._losses.get(digest, 0) + 1
-        if losses >= _LOSSES:
-            return self._give_up(text, now)
+        if event.digest in (None, digest):
+            losses = self._losses[digest] = self._losses.get(digest, 0) + 1
+            if losses >= _LOSSES:
+                return self._give_up(event.text, now)
         self._asked = None
         return [SetTimer(_TIMER, now + _POLL_SECONDS)]
 

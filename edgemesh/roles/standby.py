@@ -21,6 +21,7 @@ from edgemesh.roles.events import (
     PublishAcknowledged,
     TimerFired,
 )
+from edgemesh.roles.leadership import LAST_TERM
 from edgemesh.roles.refusals import Refusals
 
 _FREE_SECONDS = 0.7
@@ -94,7 +95,8 @@ class Standby:
             holder = decode_json(Holder, event.payload)
         except DecodeError as error:
             return self._refusals.log(self._role, error, now)
-        self._term = max(self._term, holder.term)
+        if holder.term <= LAST_TERM:
+            self._term = max(self._term, holder.term)
         self._looks = False
         if holder.state != "online" or holder.boot == self._boot:
             return [self._take_soon(now)]

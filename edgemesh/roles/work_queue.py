@@ -64,7 +64,7 @@ class WorkQueue:
         self.seconds = max(0.0, self.seconds - task.predicted) if self._tasks else 0.0
 
     def older_frames(self, header: Activation) -> list[Task]:
-        """Those of the same stream at the same cut.
+        """Those of the same stream of a model, at the same cut.
 
         A frame sent again may be the older one: it replaces none. Nor does one whose route comes back to this
         device: it began before those that wait for their first units.
@@ -75,6 +75,7 @@ class WorkQueue:
             task
             for task in self._tasks
             if task.header.stream == header.stream
+            and task.header.model == header.model
             and task.header.requester == header.requester
             and task.header.job != header.job
             and task.header.position == header.position

@@ -92,7 +92,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.whole: dict[str, tuple[Manifest, bytes]] = {}
-        self.parts: dict[str, dict[int, bytes]] = {}
+        self.parts: dict[tuple[str, int], dict[int, bytes]] = {}
+        """By digest and size of the chunks."""
         self.profiles: dict[str, Profile] = {}
 
     def put(self, manifest: Manifest, content: bytes) -> None:
@@ -104,18 +105,19 @@ class Disk:
         """What ``FindContent`` answers."""
         manifest = action.manifest
         if manifest.digest in self.whole:
+            self.whole[manifest.digest] = manifest, self.whole[manifest.digest][1]  # it may be cut otherwise
             return ContentStored(manifest.digest)
-        return ContentFound(manifest.digest, frozenset(self.parts.get(manifest.digest, {})))
+        return ContentFound(manifest.digest, frozenset(self.parts.get(_part(manifest), {})))
 
     def store(self, action: StoreChunk) -> Event | None:
         """What ``StoreChunk`` answers after the last chunk."""
         manifest = action.manifest
-        parts = self.parts.setdefault(manifest.digest, {})
+        parts = self.parts.setdefault(_part(manifest), {})
         parts[action.index] = action.data
         if not action.last:
             return None
         content = b"".join(parts[index] for index in range(len(manifest.chunks)))
-        del self.parts[manifest.digest]
+        del self.parts[_part(manifest)]
         if hashlib.sha256(content).hexdigest() != manifest.digest:
             return ContentDamaged(manifest.digest)
         self.whole[manifest.digest] = manifest, content
@@ -133,7 +135,12 @@ class Disk:
     def drop(self, digest: str) -> None:
         """Delete content."""
         self.whole.pop(digest, None)
-        self.parts.pop(digest, None)
+        for part in [part for part in self.parts if part[0] == digest]:
+            del self.parts[part]
+
+
+def _part(manifest: Manifest) -> tuple[str, int]:
+    return manifest.digest, manifest.chunk_bytes
 
 
 class Executor:

@@ -239,6 +239,39 @@ def test_serves_chunks_of_what_it_holds_and_nothing_else(keeper: DrivenKeeper) -
     assert only(Log, keeper.take(message("chunk-request", b"{", digest=DIGEST), at=0.5))
 
 
+def test_content_that_is_added_again_cut_otherwise_is_held_by_the_newer_manifest(
+    keeper: DrivenKeeper,
+) -> None:
+    """Found by a reader: a device that was still fetching opened the units of before, and jobs ended in the
+    tensor at an old cut."""
+    keeper.take(chunk(0), at=0.2)
+    ends = MODEL.boundaries[0], MODEL.boundaries[-1]
+    newer = replace(MODEL, revision=2, units=MODEL.units[:1], boundaries=ends)
+
+    assert keeper.role.reconsider(newer) == []
+    for index in range(1, 10):
+        keeper.take(chunk(index), at=0.2 + index / 10)
+    keeper.take(ContentStored(DIGEST), at=2.0)
+
+    assert keeper.role.held == {DIGEST: newer} and keeper.role.models == [newer]
+
+
+def test_content_that_is_added_again_in_other_chunks_is_asked_for_in_those() -> None:
+    keeper = DrivenKeeper(ContentKeeper("me", TOPICS, lambda manifest: True))
+    keeper.take(Connected(), at=0.0)
+    keeper.role.reconsider(MODEL)
+    keeper.take(ContentFound(DIGEST, frozenset()), at=0.1)
+    keeper.take(chunk(0), at=0.2)
+    newer, _ = made_up_model(content_bytes=100_000, chunk_bytes=50_000)
+    assert newer.digest == DIGEST
+
+    assert keeper.role.reconsider(newer) == [FindContent(newer)]
+    assert asked(keeper.take(ContentFound(DIGEST, frozenset()), at=0.3)) == [0]
+    keeper.take(chunk(0, CONTENT[:50_000]), at=0.4)
+
+    assert only(StoreChunk, keeper.done)[-1] == StoreChunk(newer, 0, CONTENT[:50_000], False)
+
+
 def test_a_full_disk_is_tried_again_until_somebody_has_made_room(keeper: DrivenKeeper) -> None:
     keeper.take(chunk(0), at=0.2)
     (log,) = only(Log, keeper.take(ContentUnwritable(DIGEST, "No space left on device"), at=0.3))

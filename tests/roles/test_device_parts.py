@@ -113,6 +113,14 @@ def test_a_partition_that_kills_the_executor_is_not_loaded_for_ever() -> None:
     assert only(Log, preparer.done)[-1].level == "error"
 
 
+def test_a_partition_is_not_blamed_for_what_other_content_does_to_the_executor() -> None:
+    preparer = Driven(Preparer("me"))
+    prepare(preparer, planned(Hop("me", 4)))
+    for _ in range(5):
+        assert only(LoadUnits, preparer.take(ExecutorLost("killed", "5" * 64))) == [LoadUnits(DIGEST, 0, 4)]
+    assert only(Log, preparer.done) == []
+
+
 def test_a_refused_partition_is_tried_again_when_it_was_assigned_anew() -> None:
     preparer = Driven(Preparer("me"))
     prepare(preparer, planned(Hop("me", 4)))
@@ -356,6 +364,25 @@ def test_an_executor_lost_while_measuring_is_measured_again_but_not_for_ever(
         profiler.pass_until(1.9 + attempt)
     assert len(only(MeasureUnits, profiler.done)) == 3
     assert only(Log, profiler.done)[-1].level == "error"
+
+
+def test_a_model_is_measured_however_often_others_kill_the_executor(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    for attempt in range(5):
+        profiler.take(ExecutorLost("killed", "5" * 64), at=1.0 + attempt)
+        profiler.pass_until(1.9 + attempt)
+    assert len(only(MeasureUnits, profiler.done)) == 6
+    assert only(Log, profiler.done) == []
+
+
+def test_losses_of_days_before_are_forgotten_once_something_was_measured(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    for attempt in range(4):
+        profiler.take(ExecutorLost("killed", DIGEST), at=10.0 * attempt + 1.0)
+        profiler.pass_until(10.0 * attempt + 2.0)
+        asked = only(MeasureUnits, profiler.done)[-1]
+        profiler.take(RunMeasured(DIGEST, asked.start, asked.stop, 0.01, 0.001), at=10.0 * attempt + 3.0)
+    assert only(Log, profiler.done) == []
 
 
 def test_a_refusal_about_something_else_does_not_concern_it(profiler: DrivenProfiler) -> None:

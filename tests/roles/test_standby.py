@@ -97,6 +97,14 @@ def test_a_holder_that_goes_is_followed_in_a_higher_term_in_half_a_second() -> N
         assert waiting.role.taken == RoleTaken(5)
 
 
+def test_a_term_that_nobody_can_rise_above_is_not_believed() -> None:
+    waiting = standby()
+    waiting.take(holder("online", term=(1 << 53) - 1), at=0.1)
+    waiting.take(holder("offline", term=4), at=3.0)
+    waiting.pass_until(3.5)
+    assert waiting.role.taken == RoleTaken(5)
+
+
 def test_of_two_standbys_the_slower_hears_of_the_faster() -> None:
     one, two = standby("b-1"), standby("b-2")
     for waiting in (one, two):

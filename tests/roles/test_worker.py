@@ -237,6 +237,13 @@ def test_a_newer_frame_of_a_stream_replaces_the_one_that_waits(worker: DrivenWor
     assert only(RunUnits, worker.done)[-1].run == "f-3-3"
 
 
+def test_streams_of_the_same_name_of_other_models_are_other_streams(worker: DrivenWorker) -> None:
+    worker.take(activation("j-1"), at=1.0)
+    worker.take(activation("f-1", stream="camera"), at=1.0)
+    worker.take(activation("f-2", stream="camera", model="objects"), at=1.0)
+    assert codes(worker.done) == []
+
+
 def test_streams_of_the_same_name_at_other_requesters_are_other_streams(worker: DrivenWorker) -> None:
     worker.take(activation("j-0"), at=1.0)
     worker.take(activation("f-1", stream="camera"), at=1.0)
