@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.simulation.faults.schedules import NOWHERE, TWIN
+from edgemesh.simulation.faults.schedules import NOWHERE, OTHER, TWIN
 from edgemesh.simulation.models import made_up_model, result_of
 
 _CUT_BYTES = (4800, 6400, 1600, 400, 256)
+_OTHER_CUT_BYTES = (6000, *(range(4000, 1800, -200)), 128)
 
 
 class Catalogue:
@@ -36,6 +37,11 @@ class Catalogue:
     def nowhere(self) -> tuple[Manifest, bytes]:
         """A model that no device can run."""
         manifest, content = made_up_model(NOWHERE, cut_bytes=_CUT_BYTES, content_bytes=1000, kind="torch")
+        return self.add(manifest), content
+
+    def other(self) -> tuple[Manifest, bytes]:
+        """A model of other content that takes three times as long."""
+        manifest, content = made_up_model(OTHER, cut_bytes=_OTHER_CUT_BYTES, content_bytes=60_000)
         return self.add(manifest), content
 
     def twin(self, manifest: Manifest) -> Manifest:

@@ -89,10 +89,12 @@ class People:
             if known is not None:
                 shell.carry_out([self._mesh.manifest_message(self._catalogue.twin(self._catalogue.face))])
             return
-        manifest, content = (
-            self._catalogue.next_face() if deed.kind == "replace-model" else self._catalogue.nowhere()
-        )
-        self._mesh.add_model(manifest, content, deed.target)
+        made = {
+            "replace-model": self._catalogue.next_face,
+            "add-other": self._catalogue.other,
+            "add-nowhere": self._catalogue.nowhere,
+        }
+        self._mesh.add_model(*made[deed.kind](), deed.target)
 
     def _forget_name(self, deed: Deed) -> None:
         """Somebody removes the second name."""
@@ -111,6 +113,7 @@ _DEEDS: dict[str, Callable[[People, Deed], None]] = {
     "answer-topic": People._submission,
     "poison-topic": People._submission,
     "add-twin": People._add_model,
+    "add-other": People._add_model,
     "add-nowhere": People._add_model,
     "replace-model": People._add_model,
     "forget-name": People._forget_name,

@@ -15,8 +15,8 @@ CLIENTS = ("anywhere", "camera")
 APP = "app"
 FACE = "face"
 """The model that is always there; others come and go."""
-TWIN, NOWHERE, NOTHING = "twin", "nowhere", "nothing"
-"""A second name of the same content, a model that no device can run, and one that nobody has."""
+TWIN, OTHER, NOWHERE, NOTHING = "twin", "other", "nowhere", "nothing"
+"""A second name of the same content, a larger model, one that no device can run, and one that nobody has."""
 _NODES = DEVICES + HOLDERS
 _LINKED = (*_NODES, *CLIENTS)
 
@@ -120,6 +120,8 @@ _FRAMES_PER_SECOND = (2.0, 5.0, 15.0)
 _STREAM_SECONDS = (2.0, 15.0)
 _CAMERA_JITTER = 0.2
 """Of the time between two frames: a camera is no metronome."""
+_SHARE_OF_OTHER = 0.1
+_OTHER_PER_SECOND = (0.2, 1.0)
 _SHARE_OF_IMPATIENT = 0.05
 _SHARE_OF_CANCELLED = 0.3
 _UNCALM = frozenset({"replace-model", "deadly-input"})
@@ -169,6 +171,7 @@ def schedule_of(seed: int) -> Schedule:
     if not calm:
         deeds += _together(Random(f"together {seed}"), length)
     deeds += _streams(Random(f"streams {seed}"), length)
+    deeds += _other_model(Random(f"other {seed}"), length)
     deeds += _cancelled(Random(f"cancelled {seed}"), deeds)
     deeds.sort(key=lambda deed: deed.at)
     return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
@@ -232,6 +235,20 @@ def _streams(random: Random, length: float) -> list[Deed]:
         for frame in range(int(min(seconds, length - begins) / interval)):
             at = begins + (frame + random.random() * _CAMERA_JITTER) * interval
             deeds.append(Deed(at, "job", client, deadline, name=f"{stream}-{frame}", stream=stream))
+    return deeds
+
+
+def _other_model(random: Random, length: float) -> list[Deed]:
+    if random.random() >= _SHARE_OF_OTHER:
+        return []
+    at = random.uniform(0.0, length / 2.0)
+    deeds = [Deed(at, f"add-{OTHER}", random.choice(DEVICES))]
+    rate = random.choice(_OTHER_PER_SECOND)
+    while (at := at + random.expovariate(rate)) < length:
+        seconds, name = random.choice(_DEADLINES), f"{OTHER}-{len(deeds)}"
+        client = random.choice((*CLIENTS, "pi-4b", APP))
+        kind = "submission" if client == APP else "job"
+        deeds.append(Deed(at, kind, client, seconds, name=name, model=OTHER))
     return deeds
 
 

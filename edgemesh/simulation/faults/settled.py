@@ -9,7 +9,7 @@ from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import About
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.rules import Rules
-from edgemesh.simulation.faults.schedules import APP, CLIENTS, Deed
+from edgemesh.simulation.faults.schedules import APP, CLIENTS, OTHER, Deed
 from edgemesh.simulation.faults.world import World
 
 _SETTLE_SECONDS = 45.0
@@ -99,6 +99,8 @@ def _check_new_jobs(world: World, rules: Rules) -> None:
     jobs = [Deed(0.0, "job", client, _JOB_SECONDS, name=f"last-{client}") for client in CLIENTS]
     # Whatever its stream has been through, the newest frame has its turn.
     jobs += [replace(frame, seconds=_JOB_SECONDS, name=f"last-{frame.stream}") for frame in rules.newest]
+    if world.is_told(OTHER) and world.is_held(OTHER):
+        jobs.append(Deed(0.0, "job", "anywhere", _JOB_SECONDS, name=f"last-{OTHER}", model=OTHER))
     for job in (*jobs, Deed(0.0, "submission", APP, _JOB_SECONDS, name="last-app")):
         world.do(job)
     wanted = right + len(jobs)

@@ -40,7 +40,7 @@ class Words:
             self._broken(_RULE, f"{deed.name} of a model that nobody added ended in {code}", deed.name)
         if deed.model != FACE:
             return
-        if code == UnknownModelError.code and (self._world.is_face_told or self._world.is_face_held):
+        if code == UnknownModelError.code and (self._world.is_told(FACE) or self._world.is_held(FACE)):
             self._broken(_RULE, f"{deed.name} of a model that everybody knows ended in {code}", deed.name)
         if code in (BusyError.code, NoRouteError.code) and self._idle:
             text = f"{deed.name} ended in {code} although all devices are there and idle"

@@ -99,15 +99,13 @@ class World:
         """Topics of the mesh."""
         return self.mesh.topics
 
-    @property
-    def is_face_held(self) -> bool:
-        """Whether a device that lives holds the model and knows what it is called."""
-        return any(held.name == FACE for keeper in self._keepers for held in keeper.models)
+    def is_held(self, model: str) -> bool:
+        """Whether a device that lives holds a model and knows what it is called."""
+        return any(held.name == model for keeper in self._keepers for held in keeper.models)
 
-    @property
-    def is_face_told(self) -> bool:
-        """Whether the broker retains a manifest of the model."""
-        return self.topics.build("model", model=FACE) in self.mesh.broker.retained
+    def is_told(self, model: str) -> bool:
+        """Whether the broker retains a manifest of a model."""
+        return self.topics.build("model", model=model) in self.mesh.broker.retained
 
     @property
     def _keepers(self) -> list[ContentKeeper]:
@@ -203,7 +201,7 @@ class World:
         """
         face = self.catalogue.face
         # Held without a name is what had one in this life of the device, and lost it to an older manifest.
-        if self.is_face_held or any(face.digest in keeper.held for keeper in self._keepers):
+        if self.is_held(FACE) or any(face.digest in keeper.held for keeper in self._keepers):
             return False  # they know it, and have to say it themselves
         self.mesh.add_model(face, self.catalogue.content, "desktop")
         return True
