@@ -144,7 +144,8 @@ class Frames(asyncio.Protocol):
     def send(self, buffers: list[Any]) -> None:
         """Send one message."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.writelines(buffers)
+            # From Python 3.12 on an empty last buffer is never done with: the loop would spin.
+            self.transport.writelines([buffer for buffer in buffers if len(buffer)])
 
     def _close(self) -> None:
         if self.transport is not None:
