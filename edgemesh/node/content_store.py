@@ -121,11 +121,15 @@ class ContentStore:
             return None
 
     def drop(self, digest: str) -> None:
-        """Delete content and what was begun of it."""
+        """Delete content and what was begun of it; a disk that keeps them only costs their space."""
         with self._naming:
             self._verified.discard(digest)
-            self.path(digest).unlink(missing_ok=True)
-            self._part(digest).unlink(missing_ok=True)
+            for path in (self.path(digest), self._part(digest)):
+                try:
+                    if os.path.lexists(path):  # a read-only disk refuses to delete even what is not there
+                        path.unlink(missing_ok=True)
+                except OSError as error:
+                    _log.warning("cannot delete %s from the disk: %s", path.name[:20], error.strerror)
 
     def profile(self, digest: str, runtime_version: str, threads: int) -> Profile | None:
         """The cached profile, if it was measured with this version and these threads."""

@@ -1,4 +1,4 @@
-"""Content on a disk that fills up (a small tmpfs), and content that a loss of power tore."""
+"""Content on a disk that fills up or fails (a small tmpfs), and content that a loss of power tore."""
 
 from __future__ import annotations
 
@@ -98,6 +98,21 @@ def test_a_profile_that_the_disk_does_not_take_is_not_kept(
 
     assert store.profile(MODEL.digest, "2.14", 1) == profile
     assert "No space left on device" in caplog.text
+
+
+def test_content_that_the_disk_does_not_give_up_is_dropped_all_the_same(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: a worn SD card becomes read-only, and dropping raised."""
+    store = ContentStore(small_disk)
+    store.put(b"", MODEL.digest)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+
+    store.drop(MODEL.digest)
+    assert not store.has(MODEL.digest)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot delete {MODEL.digest[:20]} from the disk: Read-only file system"
+    ]
 
 
 @pytest.mark.parametrize(
