@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,9 @@ from edgemesh.runtime.channel import PREFIX, pack_message
 
 _LONGEST_PATH = 100
 """Unix sockets take 107 characters."""
+_LOOK_SECONDS = 3.0
+"""Between two looks whether the socket that another agent has is free."""
+_log = logging.getLogger("edgemesh")
 
 
 def lane_path(directory: Path) -> Path:
@@ -171,9 +176,18 @@ class LaneServer:
         self._manifest = manifest
         self._owners: dict[str, Frames] = {}
         self._server: asyncio.Server | None = None
+        self._bound: os.stat_result | None = None
+        self._stopped = False
 
     async def start(self) -> None:
-        """Listen; a stale socket file of an agent that died is replaced."""
+        """Listen, once no other agent does; a stale socket file of one that died is replaced."""
+        if _is_served(self._path):
+            text = "another agent has %s: programs on this machine reach that one until it ends"
+            _log.warning(text, self._path)
+            while not self._stopped and _is_served(self._path):
+                await asyncio.sleep(_LOOK_SECONDS)
+        if self._stopped:
+            return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         before = os.umask(0o177)
@@ -181,6 +195,7 @@ class LaneServer:
             self._server = await self._loop.create_unix_server(self._client, str(self._path))
         finally:
             os.umask(before)
+        self._bound = self._path.stat()
 
     def ended(self, ended: JobEnded) -> None:
         """Send an end to the program that submitted the job."""
@@ -189,11 +204,14 @@ class LaneServer:
             owner.send(pack_ended(ended))
 
     def stop(self) -> None:
-        """Close the socket and remove its file."""
+        """Close the socket and remove its file, unless that is another agent's by now."""
+        self._stopped = True
         if self._server is not None:
-            self._server.close()
+            # Before it is closed: its inode cannot be another one's so far.
             with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+                if self._bound is not None and os.path.samestat(self._path.stat(), self._bound):
+                    self._path.unlink()
+            self._server.close()
 
     def _client(self) -> Frames:
         def received(header: dict[str, Any], body: memoryview) -> None:
@@ -213,6 +231,19 @@ class LaneServer:
 
         frames = Frames(received, closed)
         return frames
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a process listens at the socket: one that died leaves the file."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except BlockingIOError:
+            return True  # more programs wait than its queue takes
+        except OSError:
+            return False
+    return True
 
 
 async def connect_lane(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from edgemesh.errors import BusyError
-from edgemesh.node.local_lane import Frames, pack_ended
+import pytest
+
+from edgemesh.errors import BrokerError, BusyError
+from edgemesh.node import local_lane
+from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, pack_ended, pack_job
 from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.events import JobSubmitted
+
+WAIT = 10.0
+"""Until a story that does not end counts as stuck."""
 
 
 class _Written(asyncio.Transport):
@@ -34,3 +43,115 @@ def test_no_empty_buffer_is_sent() -> None:
 
     assert all(len(buffer) for buffer in written.buffers)
     assert b"".join(written.buffers) == b"".join(error)
+
+
+class _Agent:
+    """The agent's side of a lane; it takes jobs and keeps them."""
+
+    def __init__(self, path: Path) -> None:
+        self.jobs: list[str] = []
+        self.lane = LaneServer(
+            path,
+            asyncio.get_running_loop(),
+            submit=lambda job: self.jobs.append(job.job),
+            cancel=lambda job: None,
+            manifest=lambda model: None,
+        )
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.005)
+
+
+async def _submit(path: Path, job: str) -> None:
+    """Submit a job as a new program does; raises BrokerError."""
+    loop = asyncio.get_running_loop()
+    frames = await connect_lane(path, loop, lambda ended: None, lambda name, found: None, lambda: None)
+    assert frames.transport is not None
+    frames.send(pack_job(JobSubmitted(job, "face", b"input", 30.0)))
+    frames.transport.close()
+
+
+def _tell(story: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(story, WAIT))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(local_lane, "_LOOK_SECONDS", 0.02)
+    return tmp_path / "jobs.sock"
+
+
+def test_a_second_agent_leaves_the_socket_to_the_first_and_has_it_after_that(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: it took the socket away, and when it ended the first was never reached again."""
+
+    async def story() -> None:
+        first, second = _Agent(path), _Agent(path)
+        await first.lane.start()
+        starting = asyncio.ensure_future(second.lane.start())
+        await _until(lambda: "another agent" in caplog.text)
+        await _submit(path, "one")
+        await _until(lambda: first.jobs == ["one"])
+
+        first.lane.stop()
+        await starting
+        await _submit(path, "two")
+        await _until(lambda: second.jobs == ["two"])
+        second.lane.stop()
+        with pytest.raises(BrokerError, match="no agent"):
+            await _submit(path, "three")
+
+    _tell(story())
+    assert caplog.text.count("another agent") == 1
+
+
+def test_a_second_agent_that_ends_takes_nothing_with_it_and_does_not_come_back(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        first, second = _Agent(path), _Agent(path)
+        await first.lane.start()
+        starting = asyncio.ensure_future(second.lane.start())
+        await _until(lambda: "another agent" in caplog.text)
+        second.lane.stop()
+        await _submit(path, "one")
+        await _until(lambda: first.jobs == ["one"])
+
+        first.lane.stop()
+        await starting
+        assert not path.exists()
+
+    _tell(story())
+
+
+def test_the_socket_of_an_agent_that_died_is_replaced(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+
+    async def story() -> None:
+        agent = _Agent(path)
+        await agent.lane.start()
+        await _submit(path, "one")
+        await _until(lambda: agent.jobs == ["one"])
+        agent.lane.stop()
+
+    _tell(story())
+    assert not path.exists()
+
+
+def test_an_agent_that_ends_leaves_a_socket_that_is_not_its_own(path: Path) -> None:
+    async def story() -> None:
+        agent = _Agent(path)
+        await agent.lane.start()
+        path.unlink()
+        other = _Agent(path)
+        await other.lane.start()
+        agent.lane.stop()
+        await _submit(path, "one")
+        await _until(lambda: other.jobs == ["one"])
+        other.lane.stop()
+
+    _tell(story())
