@@ -213,8 +213,8 @@ class LaneSession:
         self._closing = True
         if self._reopening is not None:
             self._reopening.cancel()
-        if self._frames is not None and self._frames.transport is not None:
-            self._frames.transport.close()
+        if self._frames is not None:
+            self._frames.close()
         self._end(_CLOSED_MEANWHILE, _CLOSED)
 
     async def _connect(self) -> None:
@@ -224,7 +224,7 @@ class LaneSession:
         )
         assert frames.transport is not None
         if self._closing or frames.transport.is_closing():
-            frames.transport.close()
+            frames.close()
             raise BrokerError(_CLOSED if self._closing else _AGENT_ENDED)
         self._frames = frames
 

@@ -132,7 +132,7 @@ class Frames(asyncio.Protocol):
         while len(self._buffer) >= PREFIX.size:
             header_length, body_length = PREFIX.unpack_from(self._buffer)
             if header_length > limits.HEADER_BYTES or body_length > limits.TENSOR_BYTES:
-                self._close()
+                self.close()
                 return
             end = PREFIX.size + header_length + body_length
             if len(self._buffer) < end:
@@ -143,7 +143,7 @@ class Frames(asyncio.Protocol):
                 header = msgpack.unpackb(whole[:header_length], strict_map_key=True)
                 self._on_message(header, memoryview(whole)[header_length:])
             except (ValueError, TypeError, KeyError, AttributeError, DecodeError):
-                self._close()
+                self.close()
                 return
 
     def send(self, buffers: list[Any]) -> None:
@@ -152,7 +152,8 @@ class Frames(asyncio.Protocol):
             # From Python 3.12 on an empty last buffer is never done with: the loop would spin.
             self.transport.writelines([buffer for buffer in buffers if len(buffer)])
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection once what was sent is out; nothing more is received."""
         if self.transport is not None:
             self.transport.close()
 
@@ -175,6 +176,7 @@ class LaneServer:
         self._cancel = cancel
         self._manifest = manifest
         self._owners: dict[str, Frames] = {}
+        self._programs: set[Frames] = set()
         self._server: asyncio.Server | None = None
         self._bound: os.stat_result | None = None
         self._stopped = False
@@ -204,8 +206,11 @@ class LaneServer:
             owner.send(pack_ended(ended))
 
     def stop(self) -> None:
-        """Close the socket and remove its file, unless that is another agent's by now."""
+        """Tell the programs, close the socket and remove its file, unless that is another agent's by now."""
         self._stopped = True
+        self._owners.clear()
+        for program in self._programs:
+            program.close()
         if self._server is not None:
             # Before it is closed: its inode cannot be another one's so far.
             with contextlib.suppress(FileNotFoundError):
@@ -215,6 +220,9 @@ class LaneServer:
 
     def _client(self) -> Frames:
         def received(header: dict[str, Any], body: memoryview) -> None:
+            if self._stopped:
+                frames.close()  # it connected as we stopped
+                return
             if "manifest" in header:
                 manifest = self._manifest(str(header["manifest"]))
                 body_parts = [] if manifest is None else [encode_json(manifest)]
@@ -225,11 +233,13 @@ class LaneServer:
             self._submit(job)
 
         def closed() -> None:
+            self._programs.discard(frames)
             for job in [job for job, owner in self._owners.items() if owner is frames]:
                 del self._owners[job]
                 self._cancel(job)
 
         frames = Frames(received, closed)
+        self._programs.add(frames)
         return frames
 
 

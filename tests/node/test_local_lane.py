@@ -50,11 +50,12 @@ class _Agent:
 
     def __init__(self, path: Path) -> None:
         self.jobs: list[str] = []
+        self.cancelled: list[str] = []
         self.lane = LaneServer(
             path,
             asyncio.get_running_loop(),
             submit=lambda job: self.jobs.append(job.job),
-            cancel=lambda job: None,
+            cancel=self.cancelled.append,
             manifest=lambda model: None,
         )
 
@@ -64,13 +65,31 @@ async def _until(holds: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
+class _Program:
+    """Submits jobs to whoever listens."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.told = asyncio.Event()
+        """The agent has ended."""
+
+    async def connect(self, path: Path) -> None:
+        """Raises BrokerError."""
+        loop = asyncio.get_running_loop()
+        self.frames = await connect_lane(
+            path, loop, lambda ended: self.ended.append(ended.job), lambda name, found: None, self.told.set
+        )
+
+    def submit(self, job: str) -> None:
+        self.frames.send(pack_job(JobSubmitted(job, "face", b"input", 30.0)))
+
+
 async def _submit(path: Path, job: str) -> None:
     """Submit a job as a new program does; raises BrokerError."""
-    loop = asyncio.get_running_loop()
-    frames = await connect_lane(path, loop, lambda ended: None, lambda name, found: None, lambda: None)
-    assert frames.transport is not None
-    frames.send(pack_job(JobSubmitted(job, "face", b"input", 30.0)))
-    frames.transport.close()
+    program = _Program()
+    await program.connect(path)
+    program.submit(job)
+    program.frames.close()
 
 
 def _tell(story: Awaitable[None]) -> None:
@@ -153,5 +172,31 @@ def test_an_agent_that_ends_leaves_a_socket_that_is_not_its_own(path: Path) -> N
         await _submit(path, "one")
         await _until(lambda: other.jobs == ["one"])
         other.lane.stop()
+
+    _tell(story())
+
+
+def test_an_agent_that_ends_tells_the_programs_at_once_and_takes_no_job_any_more(path: Path) -> None:
+    """Found by a reader: jobs were taken, and had no end, for as long as the agent took to end."""
+
+    async def story() -> None:
+        agent, program, late = _Agent(path), _Program(), _Program()
+        await agent.lane.start()
+        await program.connect(path)
+        program.submit("answered")
+        program.submit("under way")
+        await _until(lambda: len(agent.jobs) == 2)
+        connecting = asyncio.ensure_future(late.connect(path))
+        await asyncio.sleep(0)
+        agent.lane.ended(JobEnded("answered", "face", 0.1))
+        agent.lane.stop()
+        program.submit("too late")
+        await program.told.wait()
+        assert program.ended == ["answered"]
+
+        await connecting
+        late.submit("too late as well")
+        await late.told.wait()
+        assert agent.jobs == ["answered", "under way"] and not agent.cancelled
 
     _tell(story())
