@@ -135,8 +135,8 @@ class ContentStore:
         """The cached profile, if it was measured with this version and these threads."""
         try:
             profile = decode_json(Profile, self._profile_path(digest, threads).read_bytes())
-        except (FileNotFoundError, DecodeError):
-            return None  # a damaged cache is measured again
+        except (OSError, DecodeError):
+            return None  # what is not there, damaged or unreadable is measured again
         return profile if profile.runtime_version == runtime_version else None
 
     def keep_profile(self, profile: Profile) -> None:

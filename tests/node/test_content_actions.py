@@ -100,6 +100,18 @@ def test_a_profile_that_the_disk_does_not_take_is_not_kept(
     assert "No space left on device" in caplog.text
 
 
+def test_a_profile_that_cannot_be_read_is_measured_again(tmp_path: Path) -> None:
+    """Found by a reader: on a damaged disk, or with other rights on the file, a device was never measured."""
+    store = ContentStore(tmp_path)
+    profile = Profile(MODEL.digest, "tflite", "2.14", 1, (0.01,) * MODEL.unit_count)
+    store.keep_profile(profile)
+    (kept,) = (tmp_path / "profiles").iterdir()
+    kept.unlink()
+    kept.mkdir()  # any error but that there is none
+
+    assert store.profile(MODEL.digest, "2.14", 1) is None
+
+
 def test_content_that_the_disk_does_not_give_up_is_dropped_all_the_same(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
