@@ -175,6 +175,30 @@ def test_content_of_an_earlier_process_is_hashed_once_and_not_by_the_loop(
     assert len(threads) == 1
 
 
+def test_a_program_ends_while_content_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a reader: an agent that was asked to end did so once 8 GB were hashed."""
+    store, hashing, go_on = ContentStore(tmp_path), threading.Event(), threading.Event()
+    store.path(MODEL.digest).write_bytes(CONTENT)
+    over: list[str] = []
+
+    def slow(path: Path) -> str:
+        hashing.set()
+        go_on.wait(5)
+        over.append("hashed")
+        return MODEL.digest
+
+    monkeypatch.setattr(content_store_module, "file_digest", slow)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        actions.handlers()[FindContent](FindContent(MODEL))
+        assert hashing.wait(WAIT)
+
+    _tell(store, story)
+    over.append("ended")
+    go_on.set()
+    assert over[0] == "ended"
+
+
 def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = ContentStore(tmp_path / "put"), ContentStore(tmp_path / "fetched")
     store.put(CONTENT, MODEL.digest)
