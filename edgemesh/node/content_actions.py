@@ -81,7 +81,11 @@ class ContentActions:
             self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0, bulk=True))
 
     def _in_thread(self, digest: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        future = in_own_thread(self._loop, work)
+        try:
+            future = in_own_thread(self._loop, work)
+        except RuntimeError as error:  # a small board has few threads to give
+            self._loop.call_soon(self._deliver, ContentUnwritable(digest, str(error)))
+            return
 
         def done(finished: asyncio.Future[Any]) -> None:
             if finished.cancelled():

@@ -258,10 +258,15 @@ class DeviceAgent:
     # --- the machine -------------------------------------------------------------------------------------
 
     def _read_resources(self) -> None:
-        if self._reading is None:
-            # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
+        if self._reading is not None:
+            return
+        # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
+        try:
             self._reading = in_own_thread(self._loop, self._reader.read)
-            self._reading.add_done_callback(self._resources_read)
+        except RuntimeError as error:  # a small board has few threads to give; the next look is another try
+            _log.warning("cannot read this machine's resources now: %s", error)
+            return
+        self._reading.add_done_callback(self._resources_read)
 
     def _resources_read(self, reading: asyncio.Future[Readings]) -> None:
         self._reading = None

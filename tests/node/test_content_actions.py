@@ -199,6 +199,28 @@ def test_a_program_ends_while_content_is_hashed(tmp_path: Path, monkeypatch: pyt
     assert over[0] == "ended"
 
 
+def test_a_look_that_gets_no_thread_is_said_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: nobody heard of it, and the model was never looked for again."""
+    store = ContentStore(tmp_path)
+    store.path(MODEL.digest).write_bytes(CONTENT)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        find = actions.handlers()[FindContent]
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", none_left)
+            find(FindContent(MODEL))
+        assert await events.get() == ContentUnwritable(MODEL.digest, "can't start new thread")
+        find(FindContent(MODEL))
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+
+
 def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = ContentStore(tmp_path / "put"), ContentStore(tmp_path / "fetched")
     store.put(CONTENT, MODEL.digest)
