@@ -46,11 +46,11 @@ def mark_emulated(directory: Path, *, emulated: bool) -> None:
 
     A load that was made up for the board before is over, as other programs are when a machine starts.
     """
-    (directory / FILE).unlink(missing_ok=True)
-    if emulated:
+    _remove(directory / FILE)
+    if not emulated:
+        _remove(directory / MARK)
+    elif not is_emulated(directory):
         (directory / MARK).touch()
-    else:
-        (directory / MARK).unlink(missing_ok=True)
 
 
 def is_emulated(directory: Path) -> bool:
@@ -67,11 +67,16 @@ def set_emulated_load(directory: Path, times: float) -> None:
         raise ValueError(f"a load of {times} is not between {TIMES_RANGE[0]:.0f} and {TIMES_RANGE[1]:.0f}")
     path = directory / FILE
     if times == 1.0:
-        path.unlink(missing_ok=True)
+        _remove(path)
         return
     written = path.with_suffix(".new")
     written.write_text(f"{times}\n", encoding="ascii")
     written.replace(path)  # a reader sees the old figure or the new one, never half of it
+
+
+def _remove(path: Path) -> None:
+    if path.exists():  # a read-only disk refuses to delete even what is not there
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> float:

@@ -10,6 +10,7 @@ from edgemesh.node.content_store import ContentStore
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
 from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, ContentUnwritable, Event
+from edgemesh.transport.own_thread import in_own_thread
 
 
 class ContentActions:
@@ -80,7 +81,11 @@ class ContentActions:
             self._publish(Publish(action.topic, encode_chunk(header, data), expiry=10.0, bulk=True))
 
     def _in_thread(self, digest: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        future = self._loop.run_in_executor(None, work)
+        try:
+            future = in_own_thread(self._loop, work)
+        except RuntimeError as error:  # a small board has few threads to give
+            self._loop.call_soon(self._deliver, ContentUnwritable(digest, str(error)))
+            return
 
         def done(finished: asyncio.Future[Any]) -> None:
             if finished.cancelled():

@@ -121,18 +121,22 @@ class ContentStore:
             return None
 
     def drop(self, digest: str) -> None:
-        """Delete content and what was begun of it."""
+        """Delete content and what was begun of it; a disk that keeps them only costs their space."""
         with self._naming:
             self._verified.discard(digest)
-            self.path(digest).unlink(missing_ok=True)
-            self._part(digest).unlink(missing_ok=True)
+            for path in (self.path(digest), self._part(digest)):
+                try:
+                    if os.path.lexists(path):  # a read-only disk refuses to delete even what is not there
+                        path.unlink(missing_ok=True)
+                except OSError as error:
+                    _log.warning("cannot delete %s from the disk: %s", path.name[:20], error.strerror)
 
     def profile(self, digest: str, runtime_version: str, threads: int) -> Profile | None:
         """The cached profile, if it was measured with this version and these threads."""
         try:
             profile = decode_json(Profile, self._profile_path(digest, threads).read_bytes())
-        except (FileNotFoundError, DecodeError):
-            return None  # a damaged cache is measured again
+        except (OSError, DecodeError):
+            return None  # what is not there, damaged or unreadable is measured again
         return profile if profile.runtime_version == runtime_version else None
 
     def keep_profile(self, profile: Profile) -> None:

@@ -57,6 +57,7 @@ from edgemesh.roles.events import (
 from edgemesh.runtime.allocation import give_back_unused
 from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.own_thread import in_own_thread
 from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
@@ -257,10 +258,15 @@ class DeviceAgent:
     # --- the machine -------------------------------------------------------------------------------------
 
     def _read_resources(self) -> None:
-        if self._reading is None:
-            # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
-            self._reading = self._loop.run_in_executor(None, self._reader.read)
-            self._reading.add_done_callback(self._resources_read)
+        if self._reading is not None:
+            return
+        # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
+        try:
+            self._reading = in_own_thread(self._loop, self._reader.read)
+        except RuntimeError as error:  # a small board has few threads to give; the next look is another try
+            _log.warning("cannot read this machine's resources now: %s", error)
+            return
+        self._reading.add_done_callback(self._resources_read)
 
     def _resources_read(self, reading: asyncio.Future[Readings]) -> None:
         self._reading = None

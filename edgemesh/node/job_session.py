@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edgemesh.errors import BrokerError, InputError, ReplacedError, UnknownModelError
+from edgemesh.errors import BrokerError, DeadlineError, InputError, ReplacedError, UnknownModelError
 from edgemesh.node.local_lane import Frames, connect_lane, pack_job
 from edgemesh.node.shell import Shell
 from edgemesh.protocol.manifest import Manifest
@@ -24,6 +24,9 @@ Ended = Callable[[JobEnded], None]
 _CLOSED = "the client was closed"
 _CLOSED_MEANWHILE = f"{_CLOSED} while the job was under way"
 _AGENT_ENDED = "the device's agent ended: submit the job again when it is back"
+_AGENT_SILENT = "the device's agent said nothing by the deadline: it is stopped, or gets no processor time"
+_GRACE_SECONDS = 1.0
+"""How long after its deadline a job waits for the agent's own word, which says more."""
 _RETRY_SECONDS = 0.1
 _OUT_OF_DATE = frozenset({ReplacedError.code, UnknownModelError.code, InputError.code})
 """What a job may end in whose input was prepared for another model than there is now."""
@@ -140,7 +143,8 @@ async def connect_in_time(
 class LaneSession:
     """Over the local lane: jobs arise on the device whose agent runs on this machine.
 
-    Where the agent ends, so do jobs under way; later ones run once it is back.
+    Where the agent ends, so do jobs under way; later ones run once it is back. Deadlines are the agent's to
+    keep, and are kept here as well: one that is paused keeps its socket and says nothing.
     """
 
     def __init__(self, lane: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -148,6 +152,7 @@ class LaneSession:
         self._loop = loop
         self._frames: Frames | None = None
         self._waiting: dict[str, Ended] = {}
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._manifests: dict[str, list[asyncio.Future[Manifest | None]]] = {}
         self._known: dict[str, Manifest] = {}
         self._reopening: asyncio.Task[None] | None = None
@@ -198,16 +203,18 @@ class LaneSession:
         if self._closing or frames is None:
             ended(_lost(job.job, _CLOSED if self._closing else _AGENT_ENDED))
             return
+        packed = pack_job(job)  # first, because what cannot be sent raises, and does not wait
         self._waiting[job.job] = ended
-        frames.send(pack_job(job))
+        self._deadlines[job.job] = self._loop.call_later(job.left + _GRACE_SECONDS, self._late, job.job)
+        frames.send(packed)
 
     async def close(self) -> None:
         """Disconnect; jobs under way end in an error."""
         self._closing = True
         if self._reopening is not None:
             self._reopening.cancel()
-        if self._frames is not None and self._frames.transport is not None:
-            self._frames.transport.close()
+        if self._frames is not None:
+            self._frames.close()
         self._end(_CLOSED_MEANWHILE, _CLOSED)
 
     async def _connect(self) -> None:
@@ -217,7 +224,7 @@ class LaneSession:
         )
         assert frames.transport is not None
         if self._closing or frames.transport.is_closing():
-            frames.transport.close()
+            frames.close()
             raise BrokerError(_CLOSED if self._closing else _AGENT_ENDED)
         self._frames = frames
 
@@ -240,9 +247,15 @@ class LaneSession:
     def _ended(self, ended: JobEnded) -> None:
         if ended.code in _OUT_OF_DATE:
             self._known.pop(ended.model, None)
+        deadline = self._deadlines.pop(ended.job, None)
+        if deadline is not None:
+            deadline.cancel()
         waiting = self._waiting.pop(ended.job, None)
         if waiting is not None:
             waiting(ended)
+
+    def _late(self, job: str) -> None:
+        self._ended(_lost(job, _AGENT_SILENT, DeadlineError.code))
 
     def _manifest_came(self, model: str, manifest: Manifest | None) -> None:
         for future in self._manifests.pop(model, []):
@@ -259,6 +272,8 @@ class LaneSession:
 
     def _end(self, jobs: str, questions: str) -> None:
         """End what waits with these texts."""
+        while self._deadlines:
+            self._deadlines.popitem()[1].cancel()
         _end_all(self._waiting, jobs)
         while self._manifests:
             _, futures = self._manifests.popitem()
@@ -274,5 +289,5 @@ def _end_all(waiting: dict[str, Ended], text: str) -> None:
         ended(_lost(job, text))
 
 
-def _lost(job: str, text: str) -> JobEnded:
-    return JobEnded(job, "", 0.0, BrokerError.code, text)
+def _lost(job: str, text: str, code: str = BrokerError.code) -> JobEnded:
+    return JobEnded(job, "", 0.0, code, text)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,9 @@ from edgemesh.runtime.channel import PREFIX, pack_message
 
 _LONGEST_PATH = 100
 """Unix sockets take 107 characters."""
+_LOOK_SECONDS = 3.0
+"""Between two looks whether the socket that another agent has is free."""
+_log = logging.getLogger("edgemesh")
 
 
 def lane_path(directory: Path) -> Path:
@@ -127,7 +132,7 @@ class Frames(asyncio.Protocol):
         while len(self._buffer) >= PREFIX.size:
             header_length, body_length = PREFIX.unpack_from(self._buffer)
             if header_length > limits.HEADER_BYTES or body_length > limits.TENSOR_BYTES:
-                self._close()
+                self.close()
                 return
             end = PREFIX.size + header_length + body_length
             if len(self._buffer) < end:
@@ -138,15 +143,17 @@ class Frames(asyncio.Protocol):
                 header = msgpack.unpackb(whole[:header_length], strict_map_key=True)
                 self._on_message(header, memoryview(whole)[header_length:])
             except (ValueError, TypeError, KeyError, AttributeError, DecodeError):
-                self._close()
+                self.close()
                 return
 
     def send(self, buffers: list[Any]) -> None:
         """Send one message."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.writelines(buffers)
+            # From Python 3.12 on an empty last buffer is never done with: the loop would spin.
+            self.transport.writelines([buffer for buffer in buffers if len(buffer)])
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection once what was sent is out; nothing more is received."""
         if self.transport is not None:
             self.transport.close()
 
@@ -169,10 +176,20 @@ class LaneServer:
         self._cancel = cancel
         self._manifest = manifest
         self._owners: dict[str, Frames] = {}
+        self._programs: set[Frames] = set()
         self._server: asyncio.Server | None = None
+        self._bound: os.stat_result | None = None
+        self._stopped = False
 
     async def start(self) -> None:
-        """Listen; a stale socket file of an agent that died is replaced."""
+        """Listen, once no other agent does; a stale socket file of one that died is replaced."""
+        if _is_served(self._path):
+            text = "another agent has %s: programs on this machine reach that one until it ends"
+            _log.warning(text, self._path)
+            while not self._stopped and _is_served(self._path):
+                await asyncio.sleep(_LOOK_SECONDS)
+        if self._stopped:
+            return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         before = os.umask(0o177)
@@ -180,6 +197,7 @@ class LaneServer:
             self._server = await self._loop.create_unix_server(self._client, str(self._path))
         finally:
             os.umask(before)
+        self._bound = self._path.stat()
 
     def ended(self, ended: JobEnded) -> None:
         """Send an end to the program that submitted the job."""
@@ -188,14 +206,23 @@ class LaneServer:
             owner.send(pack_ended(ended))
 
     def stop(self) -> None:
-        """Close the socket and remove its file."""
+        """Tell the programs, close the socket and remove its file, unless that is another agent's by now."""
+        self._stopped = True
+        self._owners.clear()
+        for program in self._programs:
+            program.close()
         if self._server is not None:
-            self._server.close()
+            # Before it is closed: its inode cannot be another one's so far.
             with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+                if self._bound is not None and os.path.samestat(self._path.stat(), self._bound):
+                    self._path.unlink()
+            self._server.close()
 
     def _client(self) -> Frames:
         def received(header: dict[str, Any], body: memoryview) -> None:
+            if self._stopped:
+                frames.close()  # it connected as we stopped
+                return
             if "manifest" in header:
                 manifest = self._manifest(str(header["manifest"]))
                 body_parts = [] if manifest is None else [encode_json(manifest)]
@@ -206,12 +233,27 @@ class LaneServer:
             self._submit(job)
 
         def closed() -> None:
+            self._programs.discard(frames)
             for job in [job for job, owner in self._owners.items() if owner is frames]:
                 del self._owners[job]
                 self._cancel(job)
 
         frames = Frames(received, closed)
+        self._programs.add(frames)
         return frames
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a process listens at the socket: one that died leaves the file."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except BlockingIOError:
+            return True  # more programs wait than its queue takes
+        except OSError:
+            return False
+    return True
 
 
 async def connect_lane(

@@ -134,9 +134,14 @@ class Shell:
             self._delivering = False
 
     def carry_out(self, actions: list[Action]) -> None:
-        """Carry out actions in order."""
+        """Carry out actions in order; what cannot be done of them is logged."""
         for action in actions:
-            self._handlers[type(action)](action)
+            handler = self._handlers[type(action)]
+            try:
+                handler(action)
+            # The edge to the machine: what it refuses must not cost a job its end, or a timer its next time.
+            except Exception:
+                _log.exception("cannot carry out %s", type(action).__name__)
 
     async def close(self, last_words: list[Action]) -> None:
         """Publish the last words and disconnect; timers are dropped."""

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated, set_emulated_load
+from edgemesh.device.emulated_load import FILE, EmulatedLoad, is_emulated, mark_emulated, set_emulated_load
 
 
 def test_a_load_is_seen_when_it_comes_changes_and_goes(tmp_path: Path) -> None:
@@ -44,3 +45,20 @@ def test_a_load_ends_with_the_board_that_it_was_made_up_for(tmp_path: Path) -> N
     mark_emulated(tmp_path, emulated=True)
 
     assert EmulatedLoad(tmp_path).times == 1.0
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_a_device_starts_on_a_disk_that_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulated: bool
+) -> None:
+    """Found by a reader: a read-only disk refuses to delete even what is not there."""
+    mark_emulated(tmp_path, emulated=emulated)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
+
+    mark_emulated(tmp_path, emulated=emulated)
+    assert is_emulated(tmp_path) is emulated

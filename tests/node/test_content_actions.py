@@ -1,4 +1,4 @@
-"""Content on a disk that fills up (a small tmpfs), and content that a loss of power tore."""
+"""Content on a disk that fills up or fails (a small tmpfs), and content that a loss of power tore."""
 
 from __future__ import annotations
 
@@ -100,6 +100,33 @@ def test_a_profile_that_the_disk_does_not_take_is_not_kept(
     assert "No space left on device" in caplog.text
 
 
+def test_a_profile_that_cannot_be_read_is_measured_again(tmp_path: Path) -> None:
+    """Found by a reader: on a damaged disk, or with other rights on the file, a device was never measured."""
+    store = ContentStore(tmp_path)
+    profile = Profile(MODEL.digest, "tflite", "2.14", 1, (0.01,) * MODEL.unit_count)
+    store.keep_profile(profile)
+    (kept,) = (tmp_path / "profiles").iterdir()
+    kept.unlink()
+    kept.mkdir()  # any error but that there is none
+
+    assert store.profile(MODEL.digest, "2.14", 1) is None
+
+
+def test_content_that_the_disk_does_not_give_up_is_dropped_all_the_same(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: a worn SD card becomes read-only, and dropping raised."""
+    store = ContentStore(small_disk)
+    store.put(b"", MODEL.digest)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+
+    store.drop(MODEL.digest)
+    assert not store.has(MODEL.digest)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot delete {MODEL.digest[:20]} from the disk: Read-only file system"
+    ]
+
+
 @pytest.mark.parametrize(
     ("torn", "right"),
     [
@@ -146,6 +173,52 @@ def test_content_of_an_earlier_process_is_hashed_once_and_not_by_the_loop(
     assert len(threads) == 1 and threads[0] is not threading.current_thread()
     assert _found(store) == ContentStored(MODEL.digest)
     assert len(threads) == 1
+
+
+def test_a_program_ends_while_content_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a reader: an agent that was asked to end did so once 8 GB were hashed."""
+    store, hashing, go_on = ContentStore(tmp_path), threading.Event(), threading.Event()
+    store.path(MODEL.digest).write_bytes(CONTENT)
+    over: list[str] = []
+
+    def slow(path: Path) -> str:
+        hashing.set()
+        go_on.wait(5)
+        over.append("hashed")
+        return MODEL.digest
+
+    monkeypatch.setattr(content_store_module, "file_digest", slow)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        actions.handlers()[FindContent](FindContent(MODEL))
+        assert hashing.wait(WAIT)
+
+    _tell(store, story)
+    over.append("ended")
+    go_on.set()
+    assert over[0] == "ended"
+
+
+def test_a_look_that_gets_no_thread_is_said_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: nobody heard of it, and the model was never looked for again."""
+    store = ContentStore(tmp_path)
+    store.path(MODEL.digest).write_bytes(CONTENT)
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        find = actions.handlers()[FindContent]
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", none_left)
+            find(FindContent(MODEL))
+        assert await events.get() == ContentUnwritable(MODEL.digest, "can't start new thread")
+        find(FindContent(MODEL))
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
 
 
 def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

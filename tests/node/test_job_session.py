@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemesh.errors import BrokerError
+from edgemesh.errors import BrokerError, DeadlineError
+from edgemesh.node import job_session
 from edgemesh.node.client import AsyncClient
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import Frames, LaneServer, lane_path
@@ -57,22 +58,25 @@ class Agent:
             assert frames.transport is not None
             frames.transport.abort()
 
+    def answer(self, job: str) -> None:
+        self._lane.ended(JobEnded(job, MODEL.name, 0.01, section=result_of(MODEL, job)))
+
     def _submit(self, job: JobSubmitted) -> None:
         self.submitted.append(job)
         if self._answers:
-            self._lane.ended(JobEnded(job.job, job.model, 0.01, section=result_of(MODEL, job.job)))
+            self.answer(job.job)
 
     def _manifest(self, model: str) -> Manifest | None:
         return MODEL if self._knows else None
 
 
-def _job(name: str) -> JobSubmitted:
-    return JobSubmitted(name, MODEL.name, input_of(MODEL, name), WAIT)
+def _job(name: str, left: float = WAIT) -> JobSubmitted:
+    return JobSubmitted(name, MODEL.name, input_of(MODEL, name), left)
 
 
-async def _end(session: JobSession, name: str) -> JobEnded:
+async def _end(session: JobSession, name: str, left: float = WAIT) -> JobEnded:
     future: asyncio.Future[JobEnded] = asyncio.get_running_loop().create_future()
-    session.submit(_job(name), future.set_result)
+    session.submit(_job(name, left), future.set_result)
     return await future
 
 
@@ -262,6 +266,31 @@ def test_jobs_and_questions_under_way_end_with_the_close_of_the_program(lane: Pa
         assert ended.code == BrokerError.code and "the client was closed" in ended.text
         with pytest.raises(BrokerError, match="the client was closed"):
             await asked
+        agent.die()
+
+    _tell(story())
+
+
+def test_a_job_ends_by_its_deadline_where_the_agent_says_nothing(
+    lane: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: the agent was paused, and its socket stayed open."""
+    monkeypatch.setattr(job_session, "_GRACE_SECONDS", 0.1)
+
+    async def story() -> None:
+        agent = Agent(lane, answers=False)
+        await agent.start()
+        session = LaneSession(lane, asyncio.get_running_loop())
+        await session.open(WAIT)
+        longer = asyncio.ensure_future(_end(session, "longer"))
+
+        ended = await _end(session, "short", 0.1)
+        assert ended.code == DeadlineError.code and "agent" in ended.text
+        agent.answer("short")  # too late: nobody waits for it
+        agent.answer("longer")
+        assert (await longer).section == result_of(MODEL, "longer")
+        assert not session._waiting and not session._deadlines
+        await session.close()
         agent.die()
 
     _tell(story())

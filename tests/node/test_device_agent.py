@@ -1,0 +1,57 @@
+"""A device's agent and the machine under it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from edgemesh.node.device_agent import DeviceAgent, agent_settings
+from edgemesh.roles.actions import Action, ReadResources
+from edgemesh.roles.events import Event, ResourcesRead
+from edgemesh.transport.address import BrokerAddress
+
+WAIT = 10.0
+
+
+class _Hears:
+    """A role that wants nothing."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        self.events.append(event)
+        return []
+
+
+def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: the timer for the next time was lost with the reading."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        settings = agent_settings("home", "short-of-threads", directory=tmp_path)
+        agent = DeviceAgent(settings, BrokerAddress("127.0.0.1", 1), asyncio.get_running_loop())
+        agent.shell.role = role = _Hears()
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", none_left)
+            agent.shell.carry_out([ReadResources()])
+        agent.shell.carry_out([ReadResources()])
+        while not role.events:
+            await asyncio.sleep(0.005)
+        assert [type(event) for event in role.events] == [ResourcesRead]
+        await agent.stop()
+
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
+    asyncio.run(asyncio.wait_for(story(), WAIT))
+    (said,) = [record for record in caplog.records if "thread" in record.getMessage()]
+    assert said.getMessage() == "cannot read this machine's resources now: can't start new thread"
+    assert said.exc_info is None

@@ -1,0 +1,202 @@
+"""The agent's socket for programs on its machine: what it sends, and when it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgemesh.errors import BrokerError, BusyError
+from edgemesh.node import local_lane
+from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, pack_ended, pack_job
+from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.events import JobSubmitted
+
+WAIT = 10.0
+"""Until a story that does not end counts as stuck."""
+
+
+class _Written(asyncio.Transport):
+    """Keeps what is handed to the socket."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffers: list[Any] = []
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.buffers += list_of_data
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_no_empty_buffer_is_sent() -> None:
+    """Found by a reader: from Python 3.12 on asyncio never gets rid of one, and its loop spins."""
+    frames, written = Frames(lambda header, body: None, lambda: None), _Written()
+    frames.connection_made(written)
+    error = pack_ended(JobEnded("job", "face", 0.0, BusyError.code, "is busy"))
+    frames.send(error)
+
+    assert all(len(buffer) for buffer in written.buffers)
+    assert b"".join(written.buffers) == b"".join(error)
+
+
+class _Agent:
+    """The agent's side of a lane; it takes jobs and keeps them."""
+
+    def __init__(self, path: Path) -> None:
+        self.jobs: list[str] = []
+        self.cancelled: list[str] = []
+        self.lane = LaneServer(
+            path,
+            asyncio.get_running_loop(),
+            submit=lambda job: self.jobs.append(job.job),
+            cancel=self.cancelled.append,
+            manifest=lambda model: None,
+        )
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    while not holds():
+        await asyncio.sleep(0.005)
+
+
+class _Program:
+    """Submits jobs to whoever listens."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.told = asyncio.Event()
+        """The agent has ended."""
+
+    async def connect(self, path: Path) -> None:
+        """Raises BrokerError."""
+        loop = asyncio.get_running_loop()
+        self.frames = await connect_lane(
+            path, loop, lambda ended: self.ended.append(ended.job), lambda name, found: None, self.told.set
+        )
+
+    def submit(self, job: str) -> None:
+        self.frames.send(pack_job(JobSubmitted(job, "face", b"input", 30.0)))
+
+
+async def _submit(path: Path, job: str) -> None:
+    """Submit a job as a new program does; raises BrokerError."""
+    program = _Program()
+    await program.connect(path)
+    program.submit(job)
+    program.frames.close()
+
+
+def _tell(story: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(story, WAIT))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(local_lane, "_LOOK_SECONDS", 0.02)
+    return tmp_path / "jobs.sock"
+
+
+def test_a_second_agent_leaves_the_socket_to_the_first_and_has_it_after_that(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: it took the socket away, and when it ended the first was never reached again."""
+
+    async def story() -> None:
+        first, second = _Agent(path), _Agent(path)
+        await first.lane.start()
+        starting = asyncio.ensure_future(second.lane.start())
+        await _until(lambda: "another agent" in caplog.text)
+        await _submit(path, "one")
+        await _until(lambda: first.jobs == ["one"])
+
+        first.lane.stop()
+        await starting
+        await _submit(path, "two")
+        await _until(lambda: second.jobs == ["two"])
+        second.lane.stop()
+        with pytest.raises(BrokerError, match="no agent"):
+            await _submit(path, "three")
+
+    _tell(story())
+    assert caplog.text.count("another agent") == 1
+
+
+def test_a_second_agent_that_ends_takes_nothing_with_it_and_does_not_come_back(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        first, second = _Agent(path), _Agent(path)
+        await first.lane.start()
+        starting = asyncio.ensure_future(second.lane.start())
+        await _until(lambda: "another agent" in caplog.text)
+        second.lane.stop()
+        await _submit(path, "one")
+        await _until(lambda: first.jobs == ["one"])
+
+        first.lane.stop()
+        await starting
+        assert not path.exists()
+
+    _tell(story())
+
+
+def test_the_socket_of_an_agent_that_died_is_replaced(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+
+    async def story() -> None:
+        agent = _Agent(path)
+        await agent.lane.start()
+        await _submit(path, "one")
+        await _until(lambda: agent.jobs == ["one"])
+        agent.lane.stop()
+
+    _tell(story())
+    assert not path.exists()
+
+
+def test_an_agent_that_ends_leaves_a_socket_that_is_not_its_own(path: Path) -> None:
+    async def story() -> None:
+        agent = _Agent(path)
+        await agent.lane.start()
+        path.unlink()
+        other = _Agent(path)
+        await other.lane.start()
+        agent.lane.stop()
+        await _submit(path, "one")
+        await _until(lambda: other.jobs == ["one"])
+        other.lane.stop()
+
+    _tell(story())
+
+
+def test_an_agent_that_ends_tells_the_programs_at_once_and_takes_no_job_any_more(path: Path) -> None:
+    """Found by a reader: jobs were taken, and had no end, for as long as the agent took to end."""
+
+    async def story() -> None:
+        agent, program, late = _Agent(path), _Program(), _Program()
+        await agent.lane.start()
+        await program.connect(path)
+        program.submit("answered")
+        program.submit("under way")
+        await _until(lambda: len(agent.jobs) == 2)
+        connecting = asyncio.ensure_future(late.connect(path))
+        await asyncio.sleep(0)
+        agent.lane.ended(JobEnded("answered", "face", 0.1))
+        agent.lane.stop()
+        program.submit("too late")
+        await program.told.wait()
+        assert program.ended == ["answered"]
+
+        await connecting
+        late.submit("too late as well")
+        await late.told.wait()
+        assert agent.jobs == ["answered", "under way"] and not agent.cancelled
+
+    _tell(story())
