@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
+from edgemesh.node.held_interrupts import HeldInterrupts
+
 T = TypeVar("T")
 _IDLE_SECONDS = 0.05
 """How long nobody drives the loop before its thread does: callers that come sooner find it free."""
@@ -53,33 +55,39 @@ class SharedLoop:
         Like ``run`` and ``run_coroutine`` it raises LoopClosedError once the loop is closed; what has not
         ended by then fails with it.
         """
-        with self._lock:
-            self._check_open()
-            self._followed.add(until)
-            self.loop.call_soon_threadsafe(function)
-        until.add_done_callback(self._followed_to_its_end)
-        self._needed.set()
+        with HeldInterrupts(self.loop):
+            with self._lock:
+                self._check_open()
+                self._followed.add(until)
+                self.loop.call_soon_threadsafe(function)
+            until.add_done_callback(self._followed_to_its_end)
+            self._needed.set()
 
     def run(self, function: Callable[[], object], until: Future[T]) -> T:
-        """Have the loop call ``function``, and wait for ``until``, which something on the loop must set."""
-        if self._leads():
-            self._lead(function, until)
-        else:
-            self.call(function, until)
+        """Have the loop call ``function``, and wait for ``until``, which something on the loop must set.
+
+        Ctrl-C ends the wait; what runs on the loop it does not cut short.
+        """
+        with HeldInterrupts(self.loop) as interrupts:
+            if self._leads():
+                self._lead(function, until, interrupts)
+            else:
+                self.call(function, until)
         return until.result()
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine that runs on the loop; it is cancelled when the loop is closed."""
-        try:
-            with self._lock:
-                self._check_open()
-                future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-                self._followed.add(future)
-        except LoopClosedError:
-            coroutine.close()
-            raise
-        future.add_done_callback(self._followed_to_its_end)
-        self._needed.set()
+        with HeldInterrupts(self.loop):
+            try:
+                with self._lock:
+                    self._check_open()
+                    future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+                    self._followed.add(future)
+            except LoopClosedError:
+                coroutine.close()
+                raise
+            future.add_done_callback(self._followed_to_its_end)
+            self._needed.set()
         try:
             return future.result()
         except CancelledError:
@@ -112,7 +120,7 @@ class SharedLoop:
             self._led = True
             return True
 
-    def _lead(self, function: Callable[[], object], until: Future[Any]) -> None:
+    def _lead(self, function: Callable[[], object], until: Future[Any], interrupts: HeldInterrupts) -> None:
         held = False
         try:
             held = self._turn.acquire(blocking=False)
@@ -120,11 +128,14 @@ class SharedLoop:
                 self.loop.call_soon_threadsafe(self.loop.stop)  # the thread sees that it is led, and lets go
                 held = self._turn.acquire()
             self._check_open()
+            if interrupts.came:  # the thread may have taken the stop that was meant for us
+                return
             function()
             until.add_done_callback(lambda _: self.loop.stop())
             # Also for what is done: callers that try again and again would leave nothing else a turn.
             self.loop.run_forever()
-            while not until.done():  # a stop that was meant for the thread may come late
+            # A stop that was meant for the thread may come late.
+            while not (until.done() or interrupts.came):
                 self._check_open()
                 self.loop.run_forever()
         finally:
