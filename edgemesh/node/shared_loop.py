@@ -52,14 +52,14 @@ class SharedLoop:
     def call(self, function: Callable[[], object], until: Future[Any]) -> None:
         """Have the loop call ``function``, and drive it until ``until`` is done; returns at once.
 
-        Like ``run`` and ``run_coroutine`` it raises LoopClosedError once the loop is closed; what has not
-        ended by then fails with it.
+        What ``function`` raises is set on ``until``. Like ``run`` and ``run_coroutine`` it raises
+        LoopClosedError once the loop is closed; what has not ended by then fails with it.
         """
         with HeldInterrupts(self.loop):
             with self._lock:
                 self._check_open()
                 self._followed.add(until)
-                self.loop.call_soon_threadsafe(function)
+                self.loop.call_soon_threadsafe(_begin, function, until)
             until.add_done_callback(self._followed_to_its_end)
             self._needed.set()
 
@@ -176,3 +176,12 @@ class SharedLoop:
             unset = [future for future in self._followed if not future.done()]
         for future in unset:
             future.set_exception(self._closed_error())
+
+
+def _begin(function: Callable[[], object], until: Future[Any]) -> None:
+    try:
+        function()
+    # It has a caller, who would wait for ever: the loop itself could only log it.
+    except Exception as error:
+        if not until.done():
+            until.set_exception(error)

@@ -122,6 +122,23 @@ def test_a_function_that_fails_fails_in_its_caller() -> None:
         assert shared.run(job.begin, job.future) == "done"
 
 
+def test_a_function_that_fails_fails_who_waits_for_what_it_should_begin() -> None:
+    """Found by a reader: a job whose submission failed was waited for without end."""
+    with shared_loop() as shared:
+        failed: Future[None] = Future()
+        shared.call(lambda: 1 / 0, failed)
+        with pytest.raises(ZeroDivisionError):
+            failed.result(WAIT)
+
+        def set_and_fail(future: Future[str]) -> None:
+            future.set_result("done")
+            raise ZeroDivisionError
+
+        late: Future[str] = Future()
+        shared.call(lambda: set_and_fail(late), late)
+        assert late.result(WAIT) == "done"
+
+
 def test_an_interrupt_ends_the_wait_and_nothing_else() -> None:
     with shared_loop() as shared:
         with pytest.raises(KeyboardInterrupt):
