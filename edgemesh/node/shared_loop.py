@@ -8,6 +8,7 @@ nothing else to do, so it runs the loop until its answer is there: leader and fo
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -21,7 +22,10 @@ _IDLE_SECONDS = 0.05
 
 
 class LoopClosedError(RuntimeError):
-    """Nothing runs on the loop any more: a bug of who uses it, or another thread closed it meanwhile."""
+    """Nothing runs on the loop any more: a bug of who uses it, or another thread closed it meanwhile.
+
+    Or this process is a fork of the one that it runs in: threads stay behind, and the connection is theirs.
+    """
 
 
 class SharedLoop:
@@ -30,6 +34,7 @@ class SharedLoop:
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
         self._name = name
+        self._process = os.getpid()
         self._turn = threading.Lock()
         """Held by whoever drives."""
         self._lock = threading.Lock()
@@ -55,6 +60,7 @@ class SharedLoop:
         What ``function`` raises is set on ``until``. Like ``run`` and ``run_coroutine`` it raises
         LoopClosedError once the loop is closed; what has not ended by then fails with it.
         """
+        self._check_process()
         with HeldInterrupts(self.loop):
             with self._lock:
                 self._check_open()
@@ -68,6 +74,7 @@ class SharedLoop:
 
         Ctrl-C ends the wait; what runs on the loop it does not cut short.
         """
+        self._check_process()
         with HeldInterrupts(self.loop) as interrupts:
             if self._leads():
                 self._lead(function, until, interrupts)
@@ -79,6 +86,7 @@ class SharedLoop:
         """Wait for a coroutine that runs on the loop; it is cancelled when the loop is closed."""
         with HeldInterrupts(self.loop):
             try:
+                self._check_process()
                 with self._lock:
                     self._check_open()
                     future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
@@ -94,13 +102,28 @@ class SharedLoop:
             raise self._closed_error() from None
 
     def close(self) -> None:
-        """End the thread and the loop; whoever still waits for something on it is told."""
+        """End the thread and the loop; whoever still waits for something on it is told.
+
+        In a fork nothing is done: both belong to the process before.
+        """
+        if self._forked():
+            return
         with self._lock:
             if not self._closing:
                 self._closing = True
                 self.loop.call_soon_threadsafe(self.loop.stop)
         self._needed.set()
         self._thread.join()
+
+    def _forked(self) -> bool:
+        return os.getpid() != self._process
+
+    def _check_process(self) -> None:
+        """Before any lock is taken: in a fork who held it is not there to let go."""
+        if self._forked():
+            raise LoopClosedError(
+                f"{self._name} was opened in process {self._process}, and this is a fork of it: open one here"
+            )
 
     def _check_open(self) -> None:
         if self._closing:

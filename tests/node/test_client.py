@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -91,6 +92,43 @@ def test_a_closed_client_says_so(client: Client) -> None:
         with pytest.raises(RuntimeError, match="closed"):
             use()
     client.close()
+
+
+def use_and_close(client: Client, said: Any) -> None:
+    """What a fork is told."""
+    for use in (
+        lambda: client.infer(MODEL.name, INPUT),
+        lambda: client.begin(MODEL.name, INPUT),
+        lambda: client.manifest(MODEL.name),
+        client.close,
+    ):
+        try:
+            said.send(str(use()))
+        except RuntimeError as error:
+            said.send(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_client_says_that_a_fork_must_open_its_own(client: Client) -> None:
+    """Found by a reader: there it waited without end, or used its parent's connection."""
+    forks = multiprocessing.get_context("fork")
+    says, said = forks.Pipe(duplex=False)
+    fork = forks.Process(target=use_and_close, args=(client, said), daemon=True)
+    with client._loop._lock:  # as by a thread that was just beginning something
+        fork.start()
+    try:
+        for expected in ("this is a fork", "this is a fork", "this is a fork", "None"):
+            assert says.poll(WAIT)
+            assert expected in says.recv()
+        fork.join(WAIT)
+        assert fork.exitcode == 0
+    finally:
+        fork.kill()
+
+    pending = client.begin(MODEL.name, INPUT)
+    client.close()
+    with pytest.raises(BrokerError, match="the client was closed"):
+        pending.result()
 
 
 def test_a_job_that_was_begun_ends_with_the_client(client: Client) -> None:
