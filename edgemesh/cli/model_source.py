@@ -33,14 +33,21 @@ def name_of(source: str) -> str:
 def imported(source: str, name: str, options: Any) -> Iterator[tuple[Path, Manifest]]:
     """Content and manifest of a source; what was made for it is deleted after."""
     from edgemesh.device.identity import cache_directory
+    from edgemesh.node.disk_errors import disk_errors
     from edgemesh.node.model_import import import_model
 
     wheels = cache_directory() / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="edgemesh-import-") as directory:
-        # Wheels are worth keeping; made files are this run's own, whatever runs beside it.
-        (Path(directory) / "wheels").symlink_to(wheels)
-        yield import_model(source, name, Path(directory), options)
+    with contextlib.ExitStack() as stack:
+        with disk_errors(
+            f"cannot prepare {source}",
+            "see whether it may be read and whether there is room, or name another folder with TMPDIR",
+        ):
+            wheels.mkdir(parents=True, exist_ok=True)
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgemesh-import-"))
+            # Wheels are worth keeping; made files are this run's own, whatever runs beside it.
+            (Path(directory) / "wheels").symlink_to(wheels)
+            made = import_model(source, name, Path(directory), options)
+        yield made
 
 
 def is_in_mesh(source: str) -> bool:

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgemesh.protocol.ids import is_role
+
 HOME_VARIABLE = "EDGEMESH_HOME"
 """When set, configuration, data and cache all lie below it."""
 
@@ -25,6 +27,8 @@ def default_device_id(hostname: str | None = None) -> str:
     label = (socket.gethostname() if hostname is None else hostname).split(".")[0]
     ascii_label = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode("ascii")
     text = re.sub(r"[^a-z0-9]+", "-", ascii_label.lower()).strip("-")
+    if is_role(text):
+        text = f"{_FALLBACK_ID}-{text}"  # in front, because whatever begins with gateway- may be a gateway's
     return text[:_ID_CHARS].rstrip("-") or _FALLBACK_ID
 
 

@@ -14,12 +14,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgemesh.errors import InputError, ReplacedError, SupersededError, error_from_code
+from edgemesh.errors import DecodeError, InputError, ReplacedError, SupersededError, error_from_code
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import lane_path
 from edgemesh.node.rendering import rendered_outputs
 from edgemesh.node.shared_loop import LoopClosedError, SharedLoop
-from edgemesh.protocol.activation import Hop, Timing
+from edgemesh.protocol.activation import Hop, Timing, check_route
+from edgemesh.protocol.fields import from_plain, to_plain
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.tensors import decode_tensors, section_bytes
@@ -96,7 +97,7 @@ class _Preparation:
             self.section,
             float(left),
             stream,
-            None if route is None else tuple(route),
+            None if route is None else _checked_route(route),
             self.manifest.digest,
         )
 
@@ -114,6 +115,24 @@ class _Preparation:
             ended.section,
             partial(rendered_outputs, manifest=self.manifest, placement=self.placement),
         )
+
+
+def _checked_route(route: Sequence[Hop]) -> tuple[Hop, ...]:
+    """The route as it travels; raises InputError where no message could carry it.
+
+    Here, because it is the caller's mistake alone: a device's agent closes its local lane to whoever sends
+    what cannot be read, and with it end all jobs of this client.
+    """
+    hops = tuple(route)
+    try:
+        for hop in hops:
+            if not isinstance(hop, Hop):
+                raise DecodeError(f"it has a {type(hop).__name__} where a Hop belongs")
+            from_plain(Hop, to_plain(hop))
+        check_route(hops)
+    except DecodeError as error:
+        raise InputError(f"the given route cannot be taken: {error}") from None
+    return hops
 
 
 def file_bytes(path: Path) -> bytes:
@@ -251,8 +270,8 @@ class AsyncClient:
         self._session.submit(job, ended)
 
 
-def _setting(future: asyncio.Future[JobEnded]) -> Callable[[JobEnded], None]:
-    # Who waits for it may have been cancelled, and the future with it.
+def _setting(future: asyncio.Future[JobEnded] | Future[JobEnded]) -> Callable[[JobEnded], None]:
+    # Who waits for it may have been cancelled, and the future with it; or submitting failed half-way.
     return lambda ended: None if future.done() else future.set_result(ended)
 
 
@@ -329,7 +348,7 @@ class Client:
         replaced = 0
         while True:
             prepared, job, future = self._job(model, given, ends - time.monotonic(), None, route)
-            ended = self._loop.run(partial(self._twin._submit, job, future.set_result), future)
+            ended = self._loop.run(partial(self._twin._submit, job, _setting(future)), future)
             replaced += 1
             if ended.code != ReplacedError.code or replaced > 1:
                 return prepared.result(ended)
@@ -371,7 +390,7 @@ class Client:
         """
         prepared, job, future = self._job(model, given, timeout or self._timeout, stream, route)
         # No coroutine per job: a task costs as much as the rest of a small hop.
-        self._loop.call(lambda: self._twin._submit(job, future.set_result), future)
+        self._loop.call(partial(self._twin._submit, job, _setting(future)), future)
         return PendingResult(prepared, future)
 
     def _job(

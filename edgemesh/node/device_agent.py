@@ -29,7 +29,7 @@ from edgemesh.node.content_store import ContentStore
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
 from edgemesh.node.shell import Shell
-from edgemesh.protocol.ids import checked_id
+from edgemesh.protocol.ids import checked_device
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Resources
 from edgemesh.protocol.topics import Topics
@@ -103,7 +103,7 @@ def agent_settings(
             "only an emulated board is made slower or has a link to leave alone: add --emulate"
         )
     board = load_board(emulate) if emulate else recognise_board()
-    name = checked_id(device, "device") if device else emulate or default_device_id()
+    name = checked_device(device or emulate or default_device_id(), "device")
     cores = os.cpu_count() or 1
     # Emulated boards share one machine: with a thread each, their measured speed is their own.
     chosen = threads or (1 if emulate else cores)

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from edgemesh.errors import DecodeError, EdgemeshError, InputError
+from edgemesh.errors import DecodeError, EdgemeshError, InputError, SettingsError
 from edgemesh.node.rendering import rendered
 from edgemesh.node.role_holder import RoleHolder, RoleSpec
 from edgemesh.node.shell import Shell
-from edgemesh.protocol.ids import checked_id
+from edgemesh.protocol.ids import checked_id, is_id
 from edgemesh.protocol.tensors import section_bytes
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import DecodeInput, JobEnded, RenderResult
@@ -33,7 +33,7 @@ class GatewayNode:
         self, mesh: str, name: str, slot: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop
     ) -> None:
         topics = Topics(mesh)
-        checked_id(slot, "slot")
+        _check_slot(slot)
         self._loop = loop
         self._pool = ThreadPoolExecutor(2, "edgemesh-image")
         self._placements: OrderedDict[str, Any] = OrderedDict()
@@ -103,6 +103,16 @@ class GatewayNode:
     def _deliver(self, event: Event) -> None:
         if self._shell is not None:
             self._shell.deliver(event)
+
+
+def _check_slot(slot: str) -> None:
+    """Now, and not when the role is taken: as a requester its gateway has a name of its own."""
+    checked_id(slot, "slot")
+    if not is_id(requester := f"gateway-{slot}"):
+        raise SettingsError(
+            f"slot {slot!r} is too long: its gateway would be called {requester}, and names have at most 63 "
+            "characters"
+        )
 
 
 def _failed(ended: JobEnded, text: str) -> JobEnded:

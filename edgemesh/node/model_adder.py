@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgemesh.errors import NoRouteError, OperatorError
+from edgemesh.node.disk_errors import disk_errors
 from edgemesh.node.mesh_reader import MeshReader, check_reachable
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
@@ -65,10 +67,19 @@ def add_model(
     moved for ``STALL_SECONDS``, or after ``wait`` seconds. Raises NoRouteError when too few hold it then,
     BrokerError.
     """
-    # A copy: the file is the person's, and may change while it is served.
-    with tempfile.TemporaryDirectory(prefix="edgemesh-add-") as directory:
+    with contextlib.ExitStack() as stack:
+        with _copying(manifest):
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgemesh-add-"))
         check_reachable(address)
         return asyncio.run(_add(mesh, address, manifest, content, Path(directory), wait, everyone, watch))
+
+
+def _copying(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    # A copy: the file is the person's, and may change while it is served.
+    return disk_errors(
+        f"cannot copy the content of {manifest.name} to serve it",
+        "make room there, or name another folder with TMPDIR",
+    )
 
 
 async def _add(
@@ -81,10 +92,13 @@ async def _add(
     everyone: bool,
     watch: Callable[[Spread], None],
 ) -> Added:
-    async with MeshReader(mesh, address, content=directory) as reader:
+    with _copying(manifest):
+        serving = MeshReader(mesh, address, content=directory)
+    async with serving as reader:
         keeper, store = reader.reading.keeper, reader.store
         assert keeper is not None and store is not None
-        shutil.copyfile(content, store.path(manifest.digest))
+        with _copying(manifest):
+            shutil.copyfile(content, store.path(manifest.digest))
         reader.shell.carry_out(keeper.reconsider(manifest))
         if not await reader.until(lambda: manifest.digest in keeper.held, _DISK_SECONDS):
             raise OperatorError(f"the content of {manifest.name} cannot be served from {directory}")

@@ -89,10 +89,17 @@ class ExecutorCore:
         return {}, []
 
     def _load(self, header: dict[str, Any], body: memoryview) -> Answer:
-        loaded = self._loaded(header)
-        self._unasked.pop(_key(header), None)
-        inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
-        loaded.run(inputs)  # warm: first runs allocate and choose kernels
+        key = _key(header)
+        there = key in self._ranges
+        try:
+            loaded = self._loaded(header)
+            inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
+            loaded.run(inputs)  # warm: first runs allocate and choose kernels
+        except Exception:
+            if not there:  # whoever asked counts it as not loaded, and will not unload it
+                self._ranges.pop(key, None)
+            raise
+        self._unasked.pop(key, None)
         return {"memory": loaded.memory_bytes}, []
 
     def _unload(self, header: dict[str, Any], body: memoryview) -> Answer:
@@ -121,6 +128,16 @@ class ExecutorCore:
     def _measure(self, header: dict[str, Any], body: memoryview) -> Answer:
         key = _key(header)
         kept = key in self._ranges
+        try:
+            seconds = self._run_times(header)
+        finally:  # a range that cannot run must not stay either
+            if not kept:
+                self._ranges.pop(key, None)
+                give_back_unused()
+        low, middle, high = np.percentile(seconds, [25, 50, 75])
+        return {"seconds": float(middle), "spread": float(high - low) / 2}, []
+
+    def _run_times(self, header: dict[str, Any]) -> list[float]:
         loaded = self._loaded(header)
         inputs = made_up_inputs(self._boundary(header["digest"], header["start"]))
         seconds: list[float] = []
@@ -135,11 +152,7 @@ class ExecutorCore:
                 began = time.perf_counter()
                 loaded.run(inputs)
                 seconds.append(time.perf_counter() - began)
-        if not kept:
-            del loaded, self._ranges[key]
-            give_back_unused()
-        low, middle, high = np.percentile(seconds, [25, 50, 75])
-        return {"seconds": float(middle), "spread": float(high - low) / 2}, []
+        return seconds
 
     def _loaded_for_a_run(self, header: dict[str, Any]) -> LoadedRange:
         key = _key(header)

@@ -24,6 +24,7 @@ from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
+from edgemesh.transport.daemon_threads import DaemonThreads
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
 from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
@@ -45,6 +46,7 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 """Not on every system."""
 _ACKNOWLEDGE_SECONDS = 0.005
 _FAILURE = 0x80
+_CONNECTING = DaemonThreads()
 NOBODY_LISTENS: Final = "nothing listens there"
 
 
@@ -102,6 +104,8 @@ class Connection:
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._attempt: asyncio.Future[Any] | None = None
+        """Being made in a thread."""
         self._heard = False
         """Whether the host answered CONNECT on this socket."""
         self._by_hand = InOrder()
@@ -164,6 +168,8 @@ class Connection:
     async def close(self, last_words: list[Publish]) -> None:
         """Send what is left and disconnect cleanly; at most one second."""
         self._closing = True
+        if self._attempt is not None:
+            self._attempt.cancel()  # or it would tell a loop that may be closed by then
         if self._retry is not None:
             self._retry.cancel()
         if self.connected:
@@ -197,19 +203,25 @@ class Connection:
         self._client.forget(self._unacknowledged.forget_lost(self._loop.time()))
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         try:
-            future = self._loop.run_in_executor(None, self._client.reconnect)
+            self._attempt = self._loop.run_in_executor(_CONNECTING, self._reconnect)
         except RuntimeError as error:  # no thread can be started now: a small board has few to give
             self._attempts.explain(f"cannot connect to {self._address}: {error}", "; trying again")
             self._later()
             return
-        future.add_done_callback(self._attempted)
+        self._attempt.add_done_callback(self._attempted)
+
+    def _reconnect(self) -> None:
+        """Called in a thread; a connection that comes after the end would hold the client id."""
+        self._client.reconnect()
+        # ``close`` sets this before it looks for a socket: whichever is later sees what the other did.
+        if self._closing and (sock := self._client.socket()) is not None:
+            sock.close()
 
     def _attempted(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if self._closing:
-            self._drop_socket()  # it came after the end: left open, it would hold the client id
             return
         if error is None:
             self._heard = False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -304,3 +308,51 @@ def test_adding_a_model_where_nobody_can_run_it_says_when_to_come_back(
     assert "no device with a tflite runtime is online; serving until one comes" in lines[-2]
     assert "nobody holds small-net yet" in lines[-1]
     assert cli("model", "remove", "small-net").status == 0
+
+
+def no_room(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_without_room_for_a_model_is_one_sentence(
+    cli: Commands, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: a traceback."""
+    monkeypatch.setattr(shutil, "copyfile", no_room)
+    ran = cli("model", "add", small_model)
+    assert ran.status == 1
+    assert "Traceback" not in ran.err
+    last = ran.err.splitlines()[-1]
+    assert "cannot copy the content of small-net to serve it (No space left on device)" in last
+
+    monkeypatch.setattr("edgemesh.node.model_import.import_model", no_room)
+    ran = cli("model", "add", small_model)
+    assert ran.status == 1
+    assert_one_sentence(ran, f"cannot prepare {small_model} (No space left on device)", "TMPDIR")
+
+
+def test_a_temporary_folder_that_is_not_there_is_one_sentence(
+    offline: Commands, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+    ran = offline("model", "show", small_model)
+
+    assert ran.status == 1
+    assert_one_sentence(ran, "cannot prepare", "No such file or directory: /nowhere/edgemesh-import-")
+
+
+def test_a_device_that_cannot_keep_its_files_says_so_in_one_sentence(tmp_path: Path) -> None:
+    """Found by a reader: a traceback."""
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "edgemesh.cli.main", "--broker", "mqtt://127.0.0.1:9", "device", "run"]
+    command += ["--id", "desk", "--directory", str(tmp_path / "file" / "desk")]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert_one_sentence(
+        Ran(1, done.stdout, done.stderr),
+        "device desk cannot keep its files (Not a directory: ",
+        "--directory",
+    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemesh.device.identity import cache_directory, config_directory, data_directory, default_device_id
-from edgemesh.protocol.ids import is_id
+from edgemesh.protocol.ids import checked_device, is_id
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ from edgemesh.protocol.ids import is_id
         ("电脑", "device"),
         ("", "device"),
         ("x" * 62 + "-y", "x" * 62),
+        ("gateway", "gateway"),
+        ("gateway-0", "device-gateway-0"),
+        ("Decision.local", "device-decision"),
+        ("app", "device-app"),
+        ("gateway-" + "x" * 60, "device-gateway-" + "x" * 48),
     ],
 )
 def test_a_host_name_becomes_an_id(hostname: str, wanted: str) -> None:
@@ -31,7 +36,7 @@ def test_a_host_name_becomes_an_id(hostname: str, wanted: str) -> None:
 
 @given(st.text())
 def test_every_host_name_becomes_a_valid_id(hostname: str) -> None:
-    assert is_id(default_device_id(hostname))
+    assert checked_device(default_device_id(hostname), "device")
 
 
 def test_this_machine_has_an_id() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,10 +13,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from edgemesh.errors import BrokerError, DecodeError, EdgemeshError, ReplacedError
+from edgemesh.errors import BrokerError, DecodeError, EdgemeshError, InputError, ReplacedError
 from edgemesh.node.client import AsyncClient, Client
 from edgemesh.node.job_session import BrokerSession
 from edgemesh.node.local_lane import pack_ended, pack_job, unpack_ended, unpack_job
+from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.manifest import Manifest, TensorSpec, Unit
 from edgemesh.protocol.tensors import section_bytes
 from edgemesh.roles.actions import JobEnded
@@ -90,6 +92,43 @@ def test_a_closed_client_says_so(client: Client) -> None:
         with pytest.raises(RuntimeError, match="closed"):
             use()
     client.close()
+
+
+def use_and_close(client: Client, said: Any) -> None:
+    """What a fork is told."""
+    for use in (
+        lambda: client.infer(MODEL.name, INPUT),
+        lambda: client.begin(MODEL.name, INPUT),
+        lambda: client.manifest(MODEL.name),
+        client.close,
+    ):
+        try:
+            said.send(str(use()))
+        except RuntimeError as error:
+            said.send(str(error))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_client_says_that_a_fork_must_open_its_own(client: Client) -> None:
+    """Found by a reader: there it waited without end, or used its parent's connection."""
+    forks = multiprocessing.get_context("fork")
+    says, said = forks.Pipe(duplex=False)
+    fork = forks.Process(target=use_and_close, args=(client, said), daemon=True)
+    with client._loop._lock:  # as by a thread that was just beginning something
+        fork.start()
+    try:
+        for expected in ("this is a fork", "this is a fork", "this is a fork", "None"):
+            assert says.poll(WAIT)
+            assert expected in says.recv()
+        fork.join(WAIT)
+        assert fork.exitcode == 0
+    finally:
+        fork.kill()
+
+    pending = client.begin(MODEL.name, INPUT)
+    client.close()
+    with pytest.raises(BrokerError, match="the client was closed"):
+        pending.result()
 
 
 def test_a_job_that_was_begun_ends_with_the_client(client: Client) -> None:
@@ -228,6 +267,52 @@ def test_the_asyncio_client_prepares_anew_as_well(client: Client, monkeypatch: p
     client._loop.run_coroutine(client._twin.infer(MODEL.name, INPUT))
 
     assert [job.digest for job in submitted] == [MODEL.digest, OTHER.digest]
+
+
+@pytest.mark.parametrize(
+    ("route", "says"),
+    [
+        ([Hop("No Such!", 1)], "device must be an id"),
+        ([Hop("desk", 1, "zip")], "codec must be one of"),
+        ([Hop("desk", np.int64(1))], "stop must be"),
+        ([("desk", 1)], "it has a tuple where a Hop belongs"),
+        ([Hop("desk", 1), Hop("pi", 1)], "do not grow"),
+        ([], "0 partitions"),
+    ],
+)
+def test_a_route_that_no_message_could_carry_is_told_to_who_gave_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch, route: Any, says: str
+) -> None:
+    """Found by a reader: `begin` never ended, and on the local lane the jobs of others did."""
+    submitted = replaced_under_way(client, monkeypatch, times=0)
+
+    for use in (
+        lambda: client.begin(MODEL.name, INPUT, route=route),
+        lambda: client.infer(MODEL.name, INPUT, route=route),
+        lambda: client._loop.run_coroutine(client._twin.infer(MODEL.name, INPUT, route=route)),
+    ):
+        with pytest.raises(InputError, match=says):
+            use()
+
+    assert submitted == []
+
+
+def test_a_job_that_fails_while_it_is_submitted_ends_in_that(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: it was waited for without end."""
+    ends: list[Callable[[JobEnded], None]] = []
+
+    def submit(session: BrokerSession, job: JobSubmitted, ended: Callable[[JobEnded], None]) -> None:
+        ends.append(ended)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(BrokerSession, "submit", submit)
+    pending = client.begin(MODEL.name, INPUT)
+
+    with pytest.raises(ZeroDivisionError):
+        pending._future.result(WAIT)
+    ends[0](JobEnded("j-1", MODEL.name, 0.1))  # what it left behind ends with the client
 
 
 def test_the_local_lane_carries_what_an_input_was_prepared_for() -> None:

@@ -1,4 +1,4 @@
-"""A device's agent and the machine under it."""
+"""A device's agent: what a person chooses for it, and the machine under it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemesh.errors import SettingsError
 from edgemesh.node.device_agent import DeviceAgent, agent_settings
 from edgemesh.roles.actions import Action, ReadResources
 from edgemesh.roles.events import Event, ResourcesRead
@@ -55,3 +56,18 @@ def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
     (said,) = [record for record in caplog.records if "thread" in record.getMessage()]
     assert said.getMessage() == "cannot read this machine's resources now: can't start new thread"
     assert said.exc_info is None
+
+
+@pytest.mark.parametrize("name", ["app", "decision", "gateway-0"])
+def test_a_device_cannot_have_the_name_of_a_role(name: str) -> None:
+    """Found by a reader: the gateway was thrown out, and submissions vanished."""
+    with pytest.raises(SettingsError, match=f"device '{name}' is the name of a role"):
+        agent_settings("home", name)
+
+
+def test_a_machine_with_the_name_of_a_role_becomes_a_device_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "gateway-0.lan")
+
+    assert agent_settings("home").device == "device-gateway-0"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from edgemesh.node import held_interrupts
+from edgemesh.node import shared_loop as shared_loop_module
 from edgemesh.node.shared_loop import SharedLoop
 
 WAIT = 10.0
@@ -117,6 +122,23 @@ def test_a_function_that_fails_fails_in_its_caller() -> None:
         assert shared.run(job.begin, job.future) == "done"
 
 
+def test_a_function_that_fails_fails_who_waits_for_what_it_should_begin() -> None:
+    """Found by a reader: a job whose submission failed was waited for without end."""
+    with shared_loop() as shared:
+        failed: Future[None] = Future()
+        shared.call(lambda: 1 / 0, failed)
+        with pytest.raises(ZeroDivisionError):
+            failed.result(WAIT)
+
+        def set_and_fail(future: Future[str]) -> None:
+            future.set_result("done")
+            raise ZeroDivisionError
+
+        late: Future[str] = Future()
+        shared.call(lambda: set_and_fail(late), late)
+        assert late.result(WAIT) == "done"
+
+
 def test_an_interrupt_ends_the_wait_and_nothing_else() -> None:
     with shared_loop() as shared:
         with pytest.raises(KeyboardInterrupt):
@@ -124,6 +146,102 @@ def test_an_interrupt_ends_the_wait_and_nothing_else() -> None:
 
         job = Job(shared)
         assert shared.run(job.begin, job.future) == "done"
+
+
+def test_an_interrupt_does_not_cut_a_callback_in_half() -> None:
+    with shared_loop() as shared:
+        whole: list[str] = []
+
+        def interrupted(name: str) -> None:
+            signal.raise_signal(signal.SIGINT)
+            whole.append(name)
+
+        with pytest.raises(KeyboardInterrupt):
+            shared.run(lambda: interrupted("begun"), Future())
+        with pytest.raises(KeyboardInterrupt):
+            shared.run(lambda: shared.loop.call_soon(interrupted, "called"), Future())
+
+        assert whole == ["begun", "called"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_program_with_its_own_word_on_interrupts_keeps_it() -> None:
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        with shared_loop() as shared:
+            job = Job(shared)
+            shared.loop.call_soon_threadsafe(signal.raise_signal, signal.SIGINT)
+            assert shared.run(job.begin, job.future) == "done"
+        assert came == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is note
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class InterruptAt:
+    """Raises SIGINT before instruction number ``at`` of the loop's own modules, in this thread."""
+
+    _FILES = frozenset(str(module.__file__) for module in (shared_loop_module, held_interrupts))
+
+    def __init__(self, at: int) -> None:
+        self.came = False
+        self._left = at
+
+    def __enter__(self) -> InterruptAt:
+        self._before = sys.gettrace()
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(self._before)
+
+    def _called(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        if frame.f_code.co_filename not in self._FILES:
+            return None
+        frame.f_trace_opcodes = True
+        return self._stepped
+
+    def _stepped(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        if event == "opcode" and not self.came:
+            self._left -= 1
+            if self._left < 0:
+                self.came = True
+                signal.raise_signal(signal.SIGINT)
+        return self._stepped
+
+
+def works(shared: SharedLoop) -> bool:
+    """Whether another thread's job ends."""
+    job = Job(shared)
+    thread = threading.Thread(target=shared.run, args=(job.begin, job.future), daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    return not thread.is_alive()
+
+
+@pytest.mark.parametrize("thread_holds_it", [True, False])
+def test_an_interrupt_at_any_instruction_leaves_the_loop_usable(thread_holds_it: bool) -> None:
+    """Found by a reader: Ctrl-C again and again, and a client that hung for ever."""
+    shared = SharedLoop("shared")
+    at, there = 0, True
+    while there:
+        if thread_holds_it:
+            waiting: Future[None] = Future()
+            shared.call(lambda: waiting.set_result(None), waiting)
+            waiting.result(WAIT)
+        job = Job(shared)
+        with InterruptAt(at) as interrupt, suppress(KeyboardInterrupt):
+            shared.run(job.begin, job.future)
+        there, at = interrupt.came, at + 1
+        # Not closed where it fails: that would hang, too.
+        assert works(shared), f"not after an interrupt at instruction {at - 1}"
+    shared.close()
+    assert at > 100
 
 
 def test_a_coroutine_runs_on_the_loop() -> None:

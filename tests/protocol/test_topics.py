@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from edgemesh.errors import DecodeError, SettingsError
-from edgemesh.protocol.ids import checked_id, is_digest, is_id
+from edgemesh.protocol.ids import checked_device, checked_id, is_digest, is_id
 from edgemesh.protocol.topics import TOPICS, ParsedTopic, Topics, topic_matches
 from tests.protocol.strategies import DIGESTS, IDS
 
@@ -125,6 +125,17 @@ def test_filters_match_as_in_paho(wanted: list[str], found: list[str]) -> None:
         return  # no valid filter, or no valid topic
 
     assert topic_matches(topic_filter, topic) == topic_matches_sub(topic_filter, topic)
+
+
+@pytest.mark.parametrize("name", ["app", "decision", "gateway-0", "gateway-a-b"])
+def test_no_device_has_the_name_of_a_role(name: str) -> None:
+    """Found by a reader: a device gateway-0 threw the gateway out, and submissions vanished."""
+    with pytest.raises(SettingsError, match="name of a role of the mesh"):
+        checked_device(name, "device")
+    for other in (f"x-{name}", "gateway", "gateway1", "apps", "decision-desk"):
+        assert checked_device(other, "device") == other
+    with pytest.raises(SettingsError, match="no valid name"):
+        checked_device(f"{name}!", "device")
 
 
 def test_ids_and_digests() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgemesh.errors import RunError
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.runtime.worker_process import ExecutorCore
 from edgemesh.simulation.models import made_up_model
@@ -51,3 +52,50 @@ def test_content_that_is_opened_with_other_cuts_has_nothing_loaded() -> None:
         core.answer({"do": "open", "path": "nowhere"}, memoryview(encode_json(manifest)))
         assert len(core._ranges) == loaded
         core._ranges[FACE.digest, 0, 2] = CountingRange()
+
+
+class FailingRange(CountingRange):
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        raise RunError("cannot allocate memory")
+
+
+class Model:
+    """Loads any range of a model."""
+
+    def __init__(self, kind: type[CountingRange]) -> None:
+        self._kind = kind
+
+    def load(self, start: int, stop: int) -> CountingRange:
+        return self._kind()
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "left"), [(FailingRange, "run-failed", 0), (CountingRange, None, 1)]
+)
+@pytest.mark.parametrize("asked", ["load", "measure"])
+def test_a_range_whose_first_run_fails_does_not_stay_loaded(
+    asked: str, kind: type[CountingRange], code: str | None, left: int
+) -> None:
+    """Found by a reader: each one that did not fit into memory took some of it for good."""
+    core = ExecutorCore(1)
+    core._manifests[FACE.digest] = Path("nowhere"), FACE
+    core._models[FACE.digest] = Model(kind)
+
+    answer, _ = core.answer({"do": asked, "digest": FACE.digest, "start": 1, "stop": 2}, memoryview(b""))
+
+    assert answer.get("code") == code
+    assert len(core._ranges) == (left if asked == "load" else 0)
+
+
+@pytest.mark.parametrize("asked", ["load", "measure"])
+def test_a_range_that_was_there_stays_where_a_later_run_fails(asked: str) -> None:
+    core = ExecutorCore(1)
+    core._manifests[FACE.digest] = Path("nowhere"), FACE
+    key = FACE.digest, 1, 2
+    core._ranges[key] = FailingRange()
+    core._unasked[key] = None
+
+    answer, _ = core.answer({"do": asked, "digest": FACE.digest, "start": 1, "stop": 2}, memoryview(b""))
+
+    assert answer["code"] == "run-failed"
+    assert list(core._ranges) == list(core._unasked) == [key]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,75 @@ def test_an_attempt_that_cannot_even_be_made_is_explained_and_made_again(loop: F
     assert loop.calls >= 7
     assert problems[0].endswith("; trying again")
     assert "can't start new thread" in problems[0] or "a mistake" in problems[0]
+
+
+@pytest.fixture
+def slow_look_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Set once a name is being looked up; and what it waits for, then to be found on this machine."""
+    begun, answers, real = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, port: int, *arguments: Any, **others: Any) -> Any:
+        begun.set()
+        answers.wait(3 * WAIT)
+        return real("127.0.0.1", port, *arguments, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield begun, answers
+    answers.set()
+
+
+def unheard_connection(port: int) -> Connection:
+    """To a broker that goes by a name."""
+    nothing = Callbacks(lambda: None, lambda text: None, lambda message: None)
+    named = BrokerAddress("broker.lan", port)
+    return Connection(named, "agent", nothing, SessionSettings(), asyncio.get_running_loop())
+
+
+def test_a_name_that_is_being_looked_up_does_not_keep_a_process_that_ends(
+    slow_look_up: tuple[threading.Event, threading.Event],
+) -> None:
+    """Found by a reader: 40 s after SIGTERM the agent was still there."""
+    begun, _ = slow_look_up
+
+    async def story() -> None:
+        connection = unheard_connection(free_port())
+        connection.start()
+        await asyncio.to_thread(begun.wait, WAIT)
+        await connection.close([])
+
+    ending = threading.Thread(target=lambda: asyncio.run(story()), daemon=True)
+    ending.start()
+    ending.join(WAIT)
+
+    assert begun.is_set()
+    assert not ending.is_alive()
+
+
+def test_a_connection_that_comes_after_the_end_is_closed(
+    slow_look_up: tuple[threading.Event, threading.Event],
+) -> None:
+    begun, answers = slow_look_up
+
+    async def story() -> None:
+        ended = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(1000):
+                    pass
+            ended.set()
+            writer.close()
+
+        async with served(serve) as address:
+            connection = unheard_connection(address.port)
+            connection.start()
+            await asyncio.to_thread(begun.wait, WAIT)
+            await connection.close([])
+            answers.set()
+
+            await asyncio.wait_for(ended.wait(), WAIT)
+
+    run(story())
 
 
 def test_a_role_subscribes_again_after_the_broker_was_away(tmp_path: Path) -> None:
