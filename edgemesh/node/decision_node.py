@@ -28,7 +28,10 @@ class DecisionNode:
             0,
             False,
             None,
-            lambda term, boot: Decider(name, boot, term, topics, unix_time=time.time() - loop.time()),
+            # Asked each time: a board without a clock of its own is told the time of day after it began.
+            lambda term, boot: Decider(
+                name, boot, term, topics, unix_time=lambda now: now + time.time() - loop.time()
+            ),
             self._wire,
             PolicyMemory(topics),
         )

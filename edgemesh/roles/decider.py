@@ -78,14 +78,14 @@ class Decider:
         term: int,
         topics: Topics,
         goal: Goal = Goal(),  # noqa: B008 (frozen)
-        unix_time: float | None = None,
+        unix_time: Callable[[float], float] | None = None,
         *,
         plans_app: bool = True,
     ) -> None:
         """``term`` is greater than that of every leader before.
 
-        ``goal`` counts where a policy does not say otherwise. ``unix_time`` is the time of day at
-        ``now == 0``, for what people read; without it none is told. ``plans_app`` keeps every model planned
+        ``goal`` counts where a policy does not say otherwise. ``unix_time(now)`` is the time of
+        day at ``now``, for what people read; without it none is told. ``plans_app`` keeps every model planned
         for inputs from applications before one comes: their first job does not wait, devices load for it.
         """
         self.view = MeshView()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from edgemesh.errors import DecodeError
@@ -40,8 +41,10 @@ _FIGURES: Final = re.compile(r"\d+(\.\d+)?")
 class News:
     """Makes the messages; remembers what was told before."""
 
-    def __init__(self, topics: Topics, estimates: MeshEstimates, unix_time: float | None) -> None:
-        """``unix_time`` is the time of day at ``now == 0``."""
+    def __init__(
+        self, topics: Topics, estimates: MeshEstimates, unix_time: Callable[[float], float] | None
+    ) -> None:
+        """``unix_time(now)`` is the time of day at ``now``."""
         self.sequence = 0
         """Of the last assignment published."""
         self._topics = topics
@@ -65,7 +68,7 @@ class News:
 
     def time_of_day(self, now: float) -> float | None:
         """Unix time, where it is known."""
-        return None if self._unix_time is None else self._unix_time + now
+        return None if self._unix_time is None else self._unix_time(now)
 
     # --- assignments -------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ from tests.roles.test_decider import DrivenDecider, beat, devices, join, plans
 @pytest.fixture
 def decider() -> Iterator[DrivenDecider]:
     """A decision node connected at 0.0, whose clock began at Unix time 1000."""
-    driven = DrivenDecider(Decider("laptop", "b-9", 3, TOPICS, unix_time=1000.0))
+    driven = DrivenDecider(Decider("laptop", "b-9", 3, TOPICS, unix_time=lambda now: 1000.0 + now))
     driven.take(Connected(), at=0.0)
     driven.take(manifest(), at=0.1)
     yield driven
@@ -544,3 +544,17 @@ def test_encodes_what_it_publishes_within_the_contract(decider: DrivenDecider) -
     join(decider, "fast", 0.01)
     (plan,) = plans(beat(decider, 4.0, "fast"))
     assert decode_json(type(plan), encode_json(plan)) == plan
+
+
+def test_a_plan_is_in_force_since_the_time_of_day_that_the_clock_says_then() -> None:
+    """Found by a reader: a clock set after the start was never heard of, and `plan` told the old time."""
+    began = 0.0
+    driven = DrivenDecider(Decider("laptop", "b-9", 3, TOPICS, unix_time=lambda now: began + now))
+    driven.take(Connected(), at=0.0)
+    driven.take(manifest(), at=0.1)
+    began = 1_000_000.0
+
+    join(driven, "desk", 0.010)
+
+    newest = plans(beat(driven, 2.0, "desk"))[-1]
+    assert newest.since is not None and newest.since > began
