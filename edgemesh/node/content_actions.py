@@ -10,7 +10,7 @@ from edgemesh.node.content_store import ContentStore
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
 from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, ContentUnwritable, Event
-from edgemesh.transport.own_thread import in_own_thread
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 
 class ContentActions:
@@ -82,7 +82,7 @@ class ContentActions:
 
     def _in_thread(self, digest: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:
-            future = in_own_thread(self._loop, work)
+            future = self._loop.run_in_executor(DAEMON_THREADS, work)
         except RuntimeError as error:  # a small board has few threads to give
             self._loop.call_soon(self._deliver, ContentUnwritable(digest, str(error)))
             return

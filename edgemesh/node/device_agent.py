@@ -57,7 +57,7 @@ from edgemesh.roles.events import (
 from edgemesh.runtime.allocation import give_back_unused
 from edgemesh.runtime.registry import installed_runtimes
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.own_thread import in_own_thread
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
@@ -262,7 +262,7 @@ class DeviceAgent:
             return
         # In a thread: a slow firmware call or sensor must not hold up jobs and heartbeats.
         try:
-            self._reading = in_own_thread(self._loop, self._reader.read)
+            self._reading = self._loop.run_in_executor(DAEMON_THREADS, self._reader.read)
         except RuntimeError as error:  # a small board has few threads to give; the next look is another try
             _log.warning("cannot read this machine's resources now: %s", error)
             return

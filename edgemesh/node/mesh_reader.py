@@ -40,6 +40,7 @@ from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.other_versions import OtherVersions
 from edgemesh.roles.refusals import Refusals
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 _KINDS = (
     "state", "about", "heartbeat", "resources", "profile", "link", "model", "assignment", "failure",
@@ -258,7 +259,7 @@ class MeshReader:
 
     async def __aenter__(self) -> MeshReader:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, check_reachable, self._address)
+        await loop.run_in_executor(DAEMON_THREADS, check_reachable, self._address)
         self.shell = Shell(self.reading, self.topics, loop)
         if self.store is not None:
             content = ContentActions(self.store, loop, self.shell.deliver, self._carry_out)

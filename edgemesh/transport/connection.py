@@ -24,7 +24,7 @@ from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
-from edgemesh.transport.daemon_threads import DaemonThreads
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
 from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
@@ -46,7 +46,6 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 """Not on every system."""
 _ACKNOWLEDGE_SECONDS = 0.005
 _FAILURE = 0x80
-_CONNECTING = DaemonThreads()
 NOBODY_LISTENS: Final = "nothing listens there"
 
 
@@ -203,7 +202,7 @@ class Connection:
         self._client.forget(self._unacknowledged.forget_lost(self._loop.time()))
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         try:
-            self._attempt = self._loop.run_in_executor(_CONNECTING, self._reconnect)
+            self._attempt = self._loop.run_in_executor(DAEMON_THREADS, self._reconnect)
         except RuntimeError as error:  # no thread can be started now: a small board has few to give
             self._attempts.explain(f"cannot connect to {self._address}: {error}", "; trying again")
             self._later()

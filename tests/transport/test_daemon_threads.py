@@ -1,4 +1,4 @@
-"""Work in a thread of its own: it tells the loop how it ended, and nobody waits for it at the end."""
+"""Work that nobody waits for at the end: it tells the loop how it ended, if there is one still."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 
 import pytest
 
-from edgemesh.transport.own_thread import in_own_thread
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 WAIT = 10.0
 
 _PROGRAM = """
 import asyncio, time
-from edgemesh.transport.own_thread import in_own_thread
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 async def main():
-    in_own_thread(asyncio.get_running_loop(), lambda: time.sleep(60))
+    asyncio.get_running_loop().run_in_executor(DAEMON_THREADS, lambda: time.sleep(60))
 asyncio.run(main())
 """
 
@@ -29,10 +29,10 @@ def _failing() -> None:
 def test_the_loop_gets_what_the_work_returns_or_raises() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        thread = await in_own_thread(loop, threading.current_thread)
+        thread = await loop.run_in_executor(DAEMON_THREADS, threading.current_thread)
         assert thread is not threading.current_thread()
         with pytest.raises(OSError, match="Input/output error"):
-            await in_own_thread(loop, _failing)
+            await loop.run_in_executor(DAEMON_THREADS, _failing)
 
     asyncio.run(asyncio.wait_for(story(), WAIT))
 
@@ -47,8 +47,8 @@ def test_cancelled_work_and_work_that_outlives_the_loop_end_quietly(caplog: pyte
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        in_own_thread(loop, work)
-        cancelled = in_own_thread(loop, lambda: None)
+        loop.run_in_executor(DAEMON_THREADS, work)
+        cancelled = loop.run_in_executor(DAEMON_THREADS, lambda: None)
         cancelled.cancel()
         while not threads:
             await asyncio.sleep(0.005)
@@ -72,6 +72,6 @@ def test_it_is_said_at_once_where_no_thread_can_be_started(monkeypatch: pytest.M
 
     async def story() -> None:
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            in_own_thread(asyncio.get_running_loop(), lambda: None)
+            asyncio.get_running_loop().run_in_executor(DAEMON_THREADS, lambda: None)
 
     asyncio.run(story())
