@@ -42,9 +42,11 @@ from edgemesh.roles.refusals import Refusals
 from edgemesh.transport.address import BrokerAddress
 
 _KINDS = (
-    "state", "about", "heartbeat", "resources", "profile", "link", "model", "assignment", "failure",
-    "outcome", "policy", "meter", "decision", "gateway",
+    "state", "about", "heartbeat", "resources", "model", "policy", "profile", "link", "assignment", "failure",
+    "outcome", "meter", "decision", "gateway",
 )  # fmt: skip
+"""Policies before profiles, of which there is one for each model on each device: where a broker drops the end
+of what it retains, whoever changes a policy must still have read it, or would wipe the rest of it."""
 _BEST_EFFORT = frozenset({"heartbeat", "resources", "link"})
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 5.0

@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgemesh.transport.address import BrokerAddress, tls_context
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.messages import IncomingMessage, incoming_message
+from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED
 from edgemesh.transport.session import SessionSettings
 
 KEEPALIVE = 10
@@ -182,8 +183,9 @@ def session_client(
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session.session_expiry
-    if session.receive_maximum is not None:
-        properties.ReceiveMaximum = session.receive_maximum
+    # Stated always: to a client that says nothing Mosquitto sends ``max_inflight_messages``, queues
+    # ``max_queued_messages`` and drops what is left of a burst of retained messages (measured).
+    properties.ReceiveMaximum = session.receive_maximum or MOST_UNACKNOWLEDGED
     client.connect_async(
         address.host,
         address.port,
