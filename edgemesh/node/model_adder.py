@@ -63,7 +63,7 @@ def add_model(
 
     Ends when all devices with the runtime hold it, or (not with ``everyone``) when one does and nothing has
     moved for ``STALL_SECONDS``, or after ``wait`` seconds. Raises NoRouteError when too few hold it then,
-    BrokerError.
+    OperatorError where the broker refuses the manifest, BrokerError.
     """
     # A copy: the file is the person's, and may change while it is served.
     with tempfile.TemporaryDirectory(prefix="edgemesh-add-") as directory:

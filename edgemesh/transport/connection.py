@@ -18,7 +18,9 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 
-from edgemesh.roles.actions import Publish
+from edgemesh.roles.actions import Log, Publish
+from edgemesh.roles.events import Refusal
+from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.too_large import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
@@ -61,9 +63,8 @@ class Callbacks:
     on_refused: Callable[[str], None] = lambda text: None
     on_problem: Callable[[str], None] = lambda text: None
     """A sentence for the log."""
-    on_too_large: Callable[[Publish, int | None], None] = lambda message, limit: None
-    """The broker does not take a message of this size: it is lost. With the largest packet that the broker
-    takes; None where it refused the message without saying that."""
+    on_too_large: Callable[[Publish, Refusal], None] = lambda message, refusal: None
+    """The broker does not take a message, for its size or for another reason: it is lost."""
 
 
 class Connection:
@@ -87,6 +88,7 @@ class Connection:
         self._loop = loop
         self._unacknowledged = Unacknowledged()
         self._limit = PacketLimit()
+        self._refusals = Refusals()
         self._waiting = Outgoing()
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
@@ -310,22 +312,37 @@ class Connection:
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         acknowledged = self._unacknowledged.pop(mid)
-        if reason.value == PACKET_TOO_LARGE and acknowledged is not None:
+        if acknowledged is None:
+            return  # a message at QoS 0 left, or the answer came before
+        if reason.value == PACKET_TOO_LARGE:
             self._limit.refused(acknowledged)
             self._too_large(acknowledged)
-            return
-        if reason.is_failure:
-            self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
-            return
-        if acknowledged is not None and acknowledged.token:
+        elif reason.is_failure:
+            self._refused(acknowledged, reason)
+        elif acknowledged.token:
             self._inbox.append(acknowledged.token)
 
     def _too_large(self, message: Publish) -> None:
         limit = self._limit.of(message)
-        what = f"a message of {self.client_id} on {message.topic[:80]}"
-        self._attempts.explain(too_large(what, packet_bytes(message), limit))
+        self._attempts.explain(too_large(self._words_for(message), packet_bytes(message), limit))
+        self._tell_refused(message, Refusal(limit))
+
+    def _refused(self, message: Publish, reason: Any) -> None:
+        advice = "; see the access rules of the broker" if reason.value in _NOT_AUTHORIZED else ""
+        refusal = Refusal(reason=f"{reason}{advice}")
+        text = f"{self._address} refuses {self._words_for(message)}: {refusal.reason}"
+        # Topics take turns, so it is not enough to leave out what was said last.
+        for line in self._refusals.tell("publish", text, self._loop.time()):
+            if isinstance(line, Log):
+                self._callbacks.on_problem(line.text)
+        self._tell_refused(message, refusal)
+
+    def _words_for(self, message: Publish) -> str:
+        return f"a message of {self.client_id} on {message.topic[:80]}"
+
+    def _tell_refused(self, message: Publish, refusal: Refusal) -> None:
         # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
-        self._loop.call_soon(self._callbacks.on_too_large, message, limit)
+        self._loop.call_soon(self._callbacks.on_too_large, message, refusal)
 
     # --- socket ------------------------------------------------------------------------------------------
 
