@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 
+from edgemesh.errors import SettingsError
 from edgemesh.roles.actions import Log, Publish
 from edgemesh.roles.events import Refusal
 from edgemesh.roles.refusals import Refusals
@@ -26,6 +27,7 @@ from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
+from edgemesh.transport.certificates import untrusted
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
 from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
@@ -220,9 +222,13 @@ class Connection:
             self._retry = self._loop.call_later(_ANSWER_SECONDS, self._no_answer)
             return
         self._attempts.unreachable()
-        self._attempts.explain(f"no broker at {self._address}: {_reason(error)}", "; trying again")
+        if isinstance(error, SettingsError):  # the CA file is gone, or half written
+            text = f"cannot connect to {self._address}: {error}"
+        else:
+            text = f"no broker at {self._address}: {_reason(error, self._address)}"
+        self._attempts.explain(text, "; trying again")
         self._later()
-        if not isinstance(error, (OSError, ValueError, ssl.SSLError)):
+        if not isinstance(error, (OSError, ValueError, ssl.SSLError, SettingsError)):
             raise error  # a mistake of ours, for the log: it keeps nobody from trying again
 
     def _no_answer(self) -> None:
@@ -515,7 +521,7 @@ class Connection:
         self._writing = not sent
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, address: BrokerAddress) -> str:
     if isinstance(error, ConnectionRefusedError):
         return NOBODY_LISTENS
     if isinstance(error, socket.gaierror):
@@ -523,8 +529,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({error.verify_message}): name the file of its CA with --ca or "
-            "EDGEMESH_CA"
-        )
+        return untrusted(error, address.ca_file)
     return str(error) or type(error).__name__
