@@ -98,7 +98,7 @@ def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> Non
     _say(
         "from another terminal:\n"
         f"  mosquitto_sub{where} -t edgemesh/v1/{mesh}/result/{name}\n"
-        f"  mosquitto_pub{where} -t edgemesh/v1/{mesh}/submit/{name} -f photo.jpg\n"
+        f"  mosquitto_pub{where} -q 1 -t edgemesh/v1/{mesh}/submit/{name} -f photo.jpg\n"
         "Ctrl-C ends everything"
     )
 

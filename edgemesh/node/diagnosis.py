@@ -17,6 +17,7 @@ from edgemesh.node.mesh_reader import MeshReader, MeshReading, check_reachable
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
+from edgemesh.roles.events import Refusal
 from edgemesh.roles.other_versions import refusal
 from edgemesh.runtime.registry import RUNTIMES, installed_runtimes
 from edgemesh.transport.address import BrokerAddress
@@ -168,14 +169,13 @@ class _Trial:
         self._topic = Topics(mesh).build("reply", requester=me)
         self._came: list[IncomingMessage] = []
         self._acknowledged: list[str] = []
-        self._too_large: list[int | None] = []
-        """Limits of the broker that something was beyond."""
+        self._refusals: list[Refusal] = []
         callbacks = Callbacks(
             on_connected=lambda: None,
             on_disconnected=lambda reason: None,
             on_message=self._came.append,
             on_acknowledged=self._acknowledged.append,
-            on_too_large=lambda message, limit: self._too_large.append(limit),
+            on_too_large=lambda message, refusal: self._refusals.append(refusal),
         )
         self._connection = Connection(address, f"{mesh}-{me}", callbacks, SessionSettings(), self._loop)
         self._connection.start()
@@ -185,17 +185,20 @@ class _Trial:
         await self._until(lambda: self._connection.connected)
         self._connection.subscribe(self._topic, 1)
         self._connection.publish(Publish(self._topic, bytes(_LARGE_BYTES), qos=1))
-        await self._until(lambda: self._too_large or any(len(m.payload) == _LARGE_BYTES for m in self._came))
+        await self._until(lambda: self._refusals or any(len(m.payload) == _LARGE_BYTES for m in self._came))
         if any(len(m.payload) == _LARGE_BYTES for m in self._came):
             return Finding("payload", "ok", "1 MB passes")
         mend = (
             "raise  max_packet_size  or  message_size_limit  (Mosquitto) or  max_payload_size  (rumqttd) "
             "in the broker's file"
         )
-        if self._too_large:
-            limit = self._too_large[0]
+        if self._refusals and self._refusals[0].is_for_size:
+            limit = self._refusals[0].limit
             most = "" if limit is None else f": it takes {limit:,} bytes at most"
             return Finding("payload", "wrong", f"the broker refuses 1 MB{most}", mend)
+        if self._refusals:
+            mend = f"let this user publish on  {self._topic}"
+            return Finding("payload", "wrong", f"the broker refuses it: {self._refusals[0].reason}", mend)
         return Finding("payload", "wrong", f"1 MB does not pass within {_TRIAL_SECONDS:.0f} s", mend)
 
     async def retained(self) -> Finding:

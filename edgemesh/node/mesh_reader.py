@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgemesh.errors import BrokerError, DecodeError, NoRouteError, UnknownModelError
+from edgemesh.errors import BrokerError, DecodeError, NoRouteError, OperatorError, UnknownModelError
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
 from edgemesh.node.job_session import connect_in_time
@@ -35,17 +35,21 @@ from edgemesh.roles.events import (
     ForeignMessageReceived,
     MessageReceived,
     PublishAcknowledged,
+    PublishRefused,
 )
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.other_versions import OtherVersions
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.too_large import why_refused
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 _KINDS = (
-    "state", "about", "heartbeat", "resources", "profile", "link", "model", "assignment", "failure",
-    "outcome", "policy", "meter", "decision", "gateway",
+    "state", "about", "heartbeat", "resources", "model", "policy", "profile", "link", "assignment", "failure",
+    "outcome", "meter", "decision", "gateway",
 )  # fmt: skip
+"""Policies before profiles, of which there is one for each model on each device: where a broker drops the end
+of what it retains, whoever changes a policy must still have read it, or would wipe the rest of it."""
 _BEST_EFFORT = frozenset({"heartbeat", "resources", "link"})
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 5.0
@@ -94,6 +98,8 @@ class MeshReading:
         self.read_at = 0.0
         """When the last retained message came."""
         self.acknowledged: set[str] = set()
+        self.refused: dict[str, str] = {}
+        """Why the broker did not take a message of ours, by the message's token."""
         self._topics = topics
         self._refusals = Refusals()
 
@@ -109,6 +115,10 @@ class MeshReading:
             return []
         if isinstance(event, PublishAcknowledged):
             self.acknowledged.add(event.token)
+            return []
+        if isinstance(event, PublishRefused):
+            text = why_refused("the message", event.message, event.refusal)
+            self.refused[event.message.token or ""] = text
             return []
         if isinstance(event, ForeignMessageReceived):
             self.others.heard(event, now)  # shown by whoever reads, not logged
@@ -289,11 +299,13 @@ class MeshReader:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def publish_retained(self, kind: str, payload: bytes, **names: str) -> None:
-        """Publish and wait until the broker has it; raises BrokerError. An empty payload clears."""
-        token = secrets.token_hex(4)
+        """Publish and wait until the broker has it; an empty payload clears.
+
+        Raises OperatorError where the broker refuses it, BrokerError where it does not answer.
+        """
         topic = self.topics.build(kind, **names)
-        self._carry_out(Publish(topic, payload, qos=1, retain=True, token=token))
-        if not await self.until(lambda: token in self.reading.acknowledged, _CONNECT_SECONDS):
+        token, acknowledged = self._publish(topic, payload, retain=True), self.reading.acknowledged
+        if not await self._until_refused_or(token, lambda: token in acknowledged, _CONNECT_SECONDS):
             raise BrokerError(f"{self._address} did not acknowledge {topic}: look at the broker's log")
 
     async def assignment(self, model: str, origin: str) -> Assignment:
@@ -309,20 +321,23 @@ class MeshReader:
         return reading.view.assignments[key]
 
     async def asked_plan(self, model: str, origin: str) -> PlanResponse:
-        """The decision node's answer, after a round of planning; raises NoRouteError when none comes."""
+        """The decision node's answer, after a round of planning; raises as ``asked`` does."""
         return await self.asked("plan", PlanRequest(self.reading.requester, model, origin), PlanResponse)
 
     async def asked(self, verb: str, request: object, response: type[T]) -> T:
-        """The decision node's answer to ``request``; raises NoRouteError when none comes."""
+        """The decision node's answer to ``request``.
+
+        Raises NoRouteError when none comes, OperatorError where the broker refuses the request.
+        """
         reading = self.reading
         reading.answers.clear()
         topic = self.topics.build("request", verb=verb)
-        self._carry_out(Publish(topic, encode_json(request), qos=1, expiry=TOPICS["request"].expiry))
+        token = self._publish(topic, encode_json(request), expiry=TOPICS["request"].expiry)
 
         def mine() -> list[T]:
             return [answer for answer in reading.answers if isinstance(answer, response)]
 
-        if not await self.until(lambda: bool(mine()), _ANSWER_SECONDS):
+        if not await self._until_refused_or(token, lambda: bool(mine()), _ANSWER_SECONDS):
             known = reading.decision
             said = (
                 "no decision node has been seen" if known is None else f"the decision node is {known.state}"
@@ -330,12 +345,28 @@ class MeshReader:
             raise NoRouteError(f"nobody answers ({verb}): {said}; start one with  edgemesh decision run")
         return mine()[-1]
 
+    def _publish(self, topic: str, payload: bytes, **how: Any) -> str:
+        """The token under which the broker's answer is found."""
+        token = secrets.token_hex(4)
+        self._carry_out(Publish(topic, payload, qos=1, token=token, **how))
+        return token
+
+    async def _until_refused_or(self, token: str, holds: Callable[[], bool], seconds: float) -> bool:
+        """As ``until``; raises OperatorError as soon as the broker has refused the message with ``token``."""
+        refused = self.reading.refused
+        held = await self.until(lambda: token in refused or holds(), seconds)
+        if token in refused:
+            raise OperatorError(refused[token])
+        return held
+
     def _carry_out(self, action: Publish) -> None:
         self.shell.carry_out([action])
 
     def _has_read(self) -> bool:
         reading = self.reading
-        return _ECHO_VERB in reading.acknowledged and reading.now >= reading.read_at + _QUIET_SECONDS
+        # Who may read and not ask gets a refusal in the place of the acknowledgement.
+        echoed = _ECHO_VERB in reading.acknowledged or _ECHO_VERB in reading.refused
+        return echoed and reading.now >= reading.read_at + _QUIET_SECONDS
 
 
 def _hint(answer: PlanResponse) -> str:

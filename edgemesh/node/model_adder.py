@@ -65,7 +65,7 @@ def add_model(
 
     Ends when all devices with the runtime hold it, or (not with ``everyone``) when one does and nothing has
     moved for ``STALL_SECONDS``, or after ``wait`` seconds. Raises NoRouteError when too few hold it then,
-    BrokerError.
+    OperatorError where the broker refuses the manifest, BrokerError.
     """
     with contextlib.ExitStack() as stack:
         with _copying(manifest):

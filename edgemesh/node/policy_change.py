@@ -124,7 +124,7 @@ def read_plans(
     """Plans of the model (for all origins, or for one), or of all models, after the change.
 
     Raises UnknownModelError, SettingsError for a change that cannot be kept to, NoRouteError saying why there
-    is no plan, BrokerError.
+    is no plan, OperatorError where the broker refuses the change, BrokerError.
     """
     return asyncio.run(_read(mesh, address, model, origin, change))
 

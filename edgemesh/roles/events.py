@@ -61,12 +61,26 @@ class PublishAcknowledged:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why the broker does not take a message: for the ``reason`` that it gave, or for its size."""
+
+    limit: int | None = None
+    """Bytes of the largest message that it takes; None where it did not say."""
+    reason: str = ""
+    """Empty where the message is too large."""
+
+    @property
+    def is_for_size(self) -> bool:
+        """Whether every message as large would be refused, and this one wherever it goes."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
 class PublishRefused:
-    """The broker does not take a message of this size: nobody gets it."""
+    """The broker does not take the message: nobody gets it."""
 
     message: Publish
-    limit: int | None
-    """Bytes of the largest message that it takes; None where it did not say."""
+    refusal: Refusal
 
 
 # --- executor ------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.routes import ChosenRoute, RouteChooser
-from edgemesh.roles.too_large import is_first_hop, too_large
+from edgemesh.roles.too_large import code_of, is_first_hop, why_refused
 
 _UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
 FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}
@@ -146,21 +146,29 @@ class Requester:
         return self._jobs.find(name), attempt
 
     def _input_refused(self, event: PublishRefused, now: float) -> list[Action]:
-        """No device gets this input through the broker; here the whole model may be, too."""
-        message = event.message
+        """No device gets this input through the broker, or not this one; here the whole model may be, too."""
+        message, refusal = event.message, event.refusal
         job, attempt = self._attempt(message.token or "")
         if job is None or not is_first_hop(message, self.requester):
             return []
-        if self._jobs.close_attempt(job, attempt) is None:
+        route = self._jobs.close_attempt(job, attempt)
+        if route is None:
             return []
-        text = too_large("its input", len(message.payload), event.limit)
-        job.error = (InputError.code, text)
-        if job.open:
-            return []
+        code, text = code_of(refusal), why_refused("its input", message, refusal)
+        job.error = (code, text)
+        first = route.route[0].device
+        job.avoid.add(first)
         local = self._local_route(job.submitted.model)
-        if local is not None and job.submitted.route is None and job.fits(local.digest):
+        if (
+            local is not None
+            and not job.open
+            and job.submitted.route is None
+            and job.fits(local.digest)
+            and (refusal.is_for_size or not self._job_routes.fresh(job, now))
+        ):
             return self._send(job, now, local)
-        return self._end_error(job, InputError.code, text, now)
+        reply = Reply(job.submitted.job, self.requester, attempt, first, code, text)
+        return self._refused(job, reply, route, now)
 
     def disconnected(self) -> None:
         """The broker is away: silence of devices means nothing until it is back."""

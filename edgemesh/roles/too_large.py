@@ -1,4 +1,4 @@
-"""What becomes of jobs of which a message is larger than the broker takes."""
+"""What becomes of jobs of which the broker does not take a message: it is too large, or not allowed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import replace
 from edgemesh.errors import InputError, NoRouteError, PeerError
 from edgemesh.protocol.activation import Activation, Reply, decode_activation, decode_reply
 from edgemesh.roles.actions import Publish
+from edgemesh.roles.events import Refusal
+
+_TOPIC_CHARS = 80
 
 
 def too_large(what: str, nbytes: int, limit: int | None) -> str:
@@ -18,18 +21,29 @@ def too_large(what: str, nbytes: int, limit: int | None) -> str:
     )
 
 
+def why_refused(what: str, message: Publish, refusal: Refusal) -> str:
+    """The sentence about a message that the broker refused; ``what`` it is to whom the sentence is for."""
+    if refusal.is_for_size:
+        return too_large(what, len(message.payload), refusal.limit)
+    return f"the broker refuses {what} on {message.topic[:_TOPIC_CHARS]}: {refusal.reason}"
+
+
+def code_of(refusal: Refusal) -> str:
+    """What a job ends with that goes nowhere else: another route has other topics, but not other sizes."""
+    return InputError.code if refusal.is_for_size else NoRouteError.code
+
+
 def is_first_hop(message: Publish, requester: str) -> bool:
     """Whether it is an input that ``requester`` sent, and not an activation that a device passed on."""
     header = _activation(message)
     return header is not None and header.position == 0 and header.requester == requester
 
 
-def answer(message: Publish, limit: int | None, device: str) -> Reply | None:
+def answer(message: Publish, refusal: Refusal, device: str) -> Reply | None:
     """The error reply of ``device`` that takes the place of what it could not send.
 
     None where the message is of no job, where it is an input, whose requester knows, and for error replies.
     """
-    nbytes = len(message.payload)
     header = _activation(message)
     if header is not None:
         if header.position == 0 or header.sender != device:
@@ -41,7 +55,7 @@ def answer(message: Publish, limit: int | None, device: str) -> Reply | None:
             header.attempt,
             device,
             NoRouteError.code,  # another route may cut the model elsewhere, or nowhere
-            too_large(what, nbytes, limit),
+            why_refused(what, message, refusal),
             header.position,
             header.timings,
         )
@@ -51,8 +65,8 @@ def answer(message: Publish, limit: int | None, device: str) -> Reply | None:
         return None
     if reply.code is not None or reply.device != device:
         return None
-    # Final: whichever device ran it, its result would be as large.
-    return replace(reply, code=InputError.code, text=too_large("the result", nbytes, limit))
+    # Whichever device ran it, its result would be as large; to another one the topic may be open.
+    return replace(reply, code=code_of(refusal), text=why_refused("the result", message, refusal))
 
 
 def _activation(message: Publish) -> Activation | None:

@@ -152,7 +152,7 @@ class Worker:
             self._deadline_at = None
             return self._expired(now)
         if isinstance(event, PublishRefused):
-            reply = answer(event.message, event.limit, self.device)
+            reply = answer(event.message, event.refusal, self.device)
             return [] if reply is None else [self._error(reply)]
         return []
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import ssl
 
 _SCHEMES = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_ENCODE = "write /, ? and # in a password as %2F, %3F and %23, and @ behind the host as %40"
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,16 @@ def parse_address(url: str, ca_file: str | None = None) -> BrokerAddress:
     shown = _without_password(url)
     try:
         parts = urlsplit(text)
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            # The user would be taken for the host, and a password that begins with digits for its port.
+            raise ValueError(_ENCODE)
+    except ValueError as error:
+        # The words of Python may quote the password.
+        raise _no_url(shown, _ENCODE if "@" in url else str(error)) from None
+    try:
         port = parts.port
     except ValueError as error:
-        # What is taken for the port may be a piece of a password with a slash in it.
-        telling = "@" in url and "out of range" not in str(error)
-        why = "write / and the like in a password as %2F" if telling else str(error)
-        raise SettingsError(f"broker {shown!r} is no URL ({why}): write mqtt://HOST:PORT") from None
+        raise _no_url(shown, str(error)) from None
     if parts.scheme not in _SCHEMES:
         raise SettingsError(
             f"broker {shown!r} has the unknown scheme {parts.scheme!r}: use {', '.join(_SCHEMES)} or "
@@ -81,10 +86,16 @@ def tls_context(address: BrokerAddress) -> ssl.SSLContext:
         ) from None
 
 
+def _no_url(shown: str, why: str) -> SettingsError:
+    return SettingsError(f"broker {shown!r} is no URL ({why}): write mqtt://HOST:PORT")
+
+
 def _without_password(url: str) -> str:
     """For messages, which end in terminals and logs."""
     before, at, host = url.rpartition("@")
     if not at:
         return url
-    scheme, slashes, user = before.rpartition("://") if "://" in before else ("", "", before)
+    scheme, slashes, user = before.partition("://")
+    if not slashes or ":" in scheme:  # those of a password
+        scheme, slashes, user = "", "", before
     return f"{scheme}{slashes}{user.partition(':')[0]}@{host}"

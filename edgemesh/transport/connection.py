@@ -18,12 +18,16 @@ from typing import Any, Final
 
 import paho.mqtt.client as paho
 
-from edgemesh.roles.actions import Publish
+from edgemesh.errors import SettingsError
+from edgemesh.roles.actions import Log, Publish
+from edgemesh.roles.events import Refusal
+from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.too_large import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
 from edgemesh.transport.buffered_socket import BufferedSocket
+from edgemesh.transport.certificates import untrusted
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
@@ -62,9 +66,8 @@ class Callbacks:
     on_refused: Callable[[str], None] = lambda text: None
     on_problem: Callable[[str], None] = lambda text: None
     """A sentence for the log."""
-    on_too_large: Callable[[Publish, int | None], None] = lambda message, limit: None
-    """The broker does not take a message of this size: it is lost. With the largest packet that the broker
-    takes; None where it refused the message without saying that."""
+    on_too_large: Callable[[Publish, Refusal], None] = lambda message, refusal: None
+    """The broker does not take a message, for its size or for another reason: it is lost."""
 
 
 class Connection:
@@ -88,6 +91,7 @@ class Connection:
         self._loop = loop
         self._unacknowledged = Unacknowledged()
         self._limit = PacketLimit()
+        self._refusals = Refusals()
         self._waiting = Outgoing()
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
@@ -229,9 +233,13 @@ class Connection:
             self._retry = self._loop.call_later(_ANSWER_SECONDS, self._no_answer)
             return
         self._attempts.unreachable()
-        self._attempts.explain(f"no broker at {self._address}: {_reason(error)}", "; trying again")
+        if isinstance(error, SettingsError):  # the CA file is gone, or half written
+            text = f"cannot connect to {self._address}: {error}"
+        else:
+            text = f"no broker at {self._address}: {_reason(error, self._address)}"
+        self._attempts.explain(text, "; trying again")
         self._later()
-        if not isinstance(error, (OSError, ValueError, ssl.SSLError)):
+        if not isinstance(error, (OSError, ValueError, ssl.SSLError, SettingsError)):
             raise error  # a mistake of ours, for the log: it keeps nobody from trying again
 
     def _no_answer(self) -> None:
@@ -321,22 +329,37 @@ class Connection:
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         acknowledged = self._unacknowledged.pop(mid)
-        if reason.value == PACKET_TOO_LARGE and acknowledged is not None:
+        if acknowledged is None:
+            return  # a message at QoS 0 left, or the answer came before
+        if reason.value == PACKET_TOO_LARGE:
             self._limit.refused(acknowledged)
             self._too_large(acknowledged)
-            return
-        if reason.is_failure:
-            self._attempts.explain(f"{self._address} refuses a message of {self.client_id}: {reason}")
-            return
-        if acknowledged is not None and acknowledged.token:
+        elif reason.is_failure:
+            self._refused(acknowledged, reason)
+        elif acknowledged.token:
             self._inbox.append(acknowledged.token)
 
     def _too_large(self, message: Publish) -> None:
         limit = self._limit.of(message)
-        what = f"a message of {self.client_id} on {message.topic[:80]}"
-        self._attempts.explain(too_large(what, packet_bytes(message), limit))
+        self._attempts.explain(too_large(self._words_for(message), packet_bytes(message), limit))
+        self._tell_refused(message, Refusal(limit))
+
+    def _refused(self, message: Publish, reason: Any) -> None:
+        advice = "; see the access rules of the broker" if reason.value in _NOT_AUTHORIZED else ""
+        refusal = Refusal(reason=f"{reason}{advice}")
+        text = f"{self._address} refuses {self._words_for(message)}: {refusal.reason}"
+        # Topics take turns, so it is not enough to leave out what was said last.
+        for line in self._refusals.tell("publish", text, self._loop.time()):
+            if isinstance(line, Log):
+                self._callbacks.on_problem(line.text)
+        self._tell_refused(message, refusal)
+
+    def _words_for(self, message: Publish) -> str:
+        return f"a message of {self.client_id} on {message.topic[:80]}"
+
+    def _tell_refused(self, message: Publish, refusal: Refusal) -> None:
         # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
-        self._loop.call_soon(self._callbacks.on_too_large, message, limit)
+        self._loop.call_soon(self._callbacks.on_too_large, message, refusal)
 
     # --- socket ------------------------------------------------------------------------------------------
 
@@ -509,7 +532,7 @@ class Connection:
         self._writing = not sent
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, address: BrokerAddress) -> str:
     if isinstance(error, ConnectionRefusedError):
         return NOBODY_LISTENS
     if isinstance(error, socket.gaierror):
@@ -517,8 +540,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted ({error.verify_message}): name the file of its CA with --ca or "
-            "EDGEMESH_CA"
-        )
+        return untrusted(error, address.ca_file)
     return str(error) or type(error).__name__

@@ -29,7 +29,8 @@ id = 0
 [router]
 id = 0
 max_connections = {connections}
-# A subscriber at QoS 0 gets at most this many retained messages (at QoS 1: 100, fixed in rumqttd).
+# A subscription at QoS 0 gets at most this many retained messages. At QoS 1 a client gets 100 over all
+# that it subscribes to before it acknowledges the first, which is fixed in rumqttd.
 max_outgoing_packet_count = 10000
 # What one subscription filter remembers, and the whole queue of a client that is away.
 max_segment_size = 8388608

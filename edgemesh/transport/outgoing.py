@@ -9,7 +9,7 @@ from edgemesh.planning.link_estimate import LARGE_BYTES
 from edgemesh.roles.actions import Publish
 
 MOST_UNACKNOWLEDGED: Final = 65_535
-"""What MQTT 5 allows a client where the broker states no receive maximum: there are no more packet ids."""
+"""What MQTT 5 allows where the receiver states no receive maximum: there are no more packet ids."""
 
 
 def gives_way(message: Publish) -> bool:

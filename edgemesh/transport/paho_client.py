@@ -2,15 +2,15 @@
 
 Three of paho's private methods are overridden. A paho that no longer calls one of the two that decode works
 as before, only slower, and a refusal that it does not know ends its connections; without ``_create_socket``
-no connection works.
-``tests/transport/test_paho_client.py`` notices either.
+no connection works. One private attribute is set, its TLS context: without that a CA file is read only once.
+``tests/transport/test_paho_client.py`` and ``test_secure.py`` notice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Any, Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -21,7 +21,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgemesh.transport.address import BrokerAddress, tls_context
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.messages import IncomingMessage, incoming_message
+from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED
 from edgemesh.transport.session import SessionSettings
+
+if TYPE_CHECKING:
+    import ssl
 
 KEEPALIVE = 10
 """Seconds; a silent death shows as a Will after 1.5 of it."""
@@ -61,6 +65,7 @@ class PahoClient(paho.Client):
         self._received = received
         self._heads: dict[Head, IncomingMessage] = {}
         """As paho decoded them; the oldest leaves first."""
+        self._secured: Callable[[], ssl.SSLContext] | None = None
         self._aside: tuple[Head, bytes | memoryview] | None = None
         """Head and payload of a message whose head paho is decoding."""
 
@@ -70,7 +75,14 @@ class PahoClient(paho.Client):
             for mid in mids:
                 self._out_messages.pop(mid, None)
 
+    def secure(self, context: Callable[[], ssl.SSLContext]) -> None:
+        """Connect with TLS and, each time, a ``context`` of that time: CA files are replaced while we run."""
+        self.tls_set_context(context())
+        self._secured = context
+
     def _create_socket(self) -> Any:
+        if self._secured is not None:
+            self._ssl_context = self._secured()
         sock = super()._create_socket()
         # paho's WebSocket connections buffer themselves, and are mended by WholeFrames.
         return sock if self.transport == "websockets" else BufferedSocket(sock)
@@ -174,7 +186,7 @@ def session_client(
     if address.websocket_path:
         client.ws_set_options(path=address.websocket_path)
     if address.tls:
-        client.tls_set_context(tls_context(address))
+        client.secure(partial(tls_context, address))
     if address.username:
         client.username_pw_set(address.username, address.password)
     if session.will is not None:
@@ -182,8 +194,9 @@ def session_client(
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session.session_expiry
-    if session.receive_maximum is not None:
-        properties.ReceiveMaximum = session.receive_maximum
+    # Stated always: to a client that says nothing Mosquitto sends ``max_inflight_messages``, queues
+    # ``max_queued_messages`` and drops what is left of a burst of retained messages (measured).
+    properties.ReceiveMaximum = session.receive_maximum or MOST_UNACKNOWLEDGED
     client.connect_async(
         address.host,
         address.port,

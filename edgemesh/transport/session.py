@@ -15,6 +15,7 @@ class SessionSettings:
     clean_start: bool = True
     session_expiry: int = 0
     receive_maximum: int | None = None
+    """Messages that may come before the first is acknowledged; None is as many as MQTT 5 allows."""
     manual_acknowledgement: bool = False
     will: Publish | None = None
     unique_id: bool = False

@@ -166,6 +166,23 @@ def test_three_hundred_retained_messages_reach_a_subscriber_at_qos_1(
         assert len(listens.until(b"end")) == 300
 
 
+@on_both(embedded_lacks="rumqttd gives a client 100 retained messages before it acknowledges the first")
+def test_a_hundred_and_eighty_retained_messages_reach_a_client_over_three_subscriptions(
+    broker: BrokerAddress, root: str
+) -> None:
+    kinds = ("state", "about", "profile")
+    with Peer(broker) as speaks, Peer(broker, receive_maximum=200, manual_ack=True) as listens:
+        for kind in kinds:
+            for i in range(60):
+                speaks.client.publish(f"{root}/{i}/{kind}", b"x", 1, True)
+        listens.subscribe(f"{root}/end", 0)
+        for kind in kinds:
+            listens.subscribe(f"{root}/+/{kind}", 1)
+        speaks.publish(f"{root}/end", b"end", qos=0)
+
+        assert len(listens.until(b"end")) == 180
+
+
 @on_both()
 def test_three_hundred_retained_messages_reach_a_subscriber_at_qos_0(
     broker: BrokerAddress, root: str

@@ -1,4 +1,4 @@
-"""What is larger than the broker takes: its job ends with what to do about it, or takes another route."""
+"""What the broker does not take: its job ends with what to do about it, or takes another route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgemesh.protocol.activation import Hop, Reply, encode_reply
 from edgemesh.roles.actions import Action, JobEnded, Publish, RunUnits
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
-from edgemesh.roles.events import PublishRefused, RunFinished
+from edgemesh.roles.events import PublishRefused, Refusal, RunFinished
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import ChosenRoute
@@ -39,6 +39,8 @@ from tests.roles.test_gateway import heir, own_state
 from tests.roles.test_requester import FALLBACKS, meets_two
 
 LIMIT = 200_000
+TOO_LARGE = Refusal(LIMIT)
+FORBIDDEN = Refusal(reason="Not authorized")
 
 
 def plans_over_two(driven: Driven, fallbacks: Mapping[str, tuple[Hop, ...]] = FALLBACKS) -> None:
@@ -56,10 +58,10 @@ def asker() -> Iterator[DrivenRequester]:
     driven.check()
 
 
-def refused(driven: Driven, actions: Sequence[Action], limit: int | None = LIMIT) -> list[Action]:
+def refused(driven: Driven, actions: Sequence[Action], refusal: Refusal = TOO_LARGE) -> list[Action]:
     """What the role does when the broker refuses the one activation among ``actions``."""
     (large,) = sent("work", list(actions))
-    return driven.take(PublishRefused(large, limit))
+    return driven.take(PublishRefused(large, refusal))
 
 
 def refuses(job: str, device: str, position: int, attempt: int = 0) -> bytes:
@@ -117,7 +119,7 @@ def test_messages_that_are_no_input_of_its_own_are_no_matter_of_a_requester(aske
         Publish("chunks", b"", token="probe:1"),
         Publish("chunks", b""),
     ):
-        assert asker.take(PublishRefused(large, LIMIT)) == []
+        assert asker.take(PublishRefused(large, TOO_LARGE)) == []
     assert asker.role.open_jobs == 1
 
 
@@ -172,6 +174,52 @@ def test_a_device_that_holds_the_whole_model_runs_what_it_cannot_send(given: boo
     camera.check()
 
 
+def test_a_job_that_may_not_be_sent_to_one_device_takes_a_route_without_it(asker: DrivenRequester) -> None:
+    first = asker.take(submitted(), at=1.0)
+
+    again = refused(asker, first, FORBIDDEN)
+
+    assert [(device, header.attempt) for device, header in works(again)] == [("two", 1)]
+    assert refused(asker, first, FORBIDDEN) == []  # told twice
+
+
+def test_a_job_that_may_be_sent_nowhere_ends_soon_and_says_where_not() -> None:
+    """Found by a reader: it ran to its deadline and ended in "no answer"."""
+    asker = DrivenRequester(Requester("asker", "app", TOPICS, MeshView()))
+    plans_over_two(asker, {})
+    actions = asker.take(submitted(left=60.0), at=1.0)
+    while not ends(asker.done):
+        refused(asker, actions, FORBIDDEN)
+        actions = asker.pass_until(asker.now + 0.5)
+
+    (ended,) = only(JobEnded, asker.done)
+    topic = TOPICS.build("work", device="one")
+    assert (ended.code, ended.attempts) == ("no-route", 3)
+    assert ended.text == f"the broker refuses its input on {topic}: Not authorized"
+    assert asker.now < 5.0
+    asker.check()
+
+
+def test_a_job_over_a_given_route_that_may_not_be_sent_ends_at_once(asker: DrivenRequester) -> None:
+    actions = asker.take(submitted(route=(Hop("two", 4),)), at=1.0)
+
+    assert ends(refused(asker, actions, FORBIDDEN)) == [("j-1", "no-route")]
+
+
+@pytest.mark.parametrize(("fallbacks", "taken"), [(FALLBACKS, "two"), ({}, "camera")], ids=["first", "last"])
+def test_what_may_not_be_sent_runs_here_where_no_other_device_is_left(
+    fallbacks: Mapping[str, tuple[Hop, ...]], taken: str
+) -> None:
+    local = ChosenRoute((Hop("camera", 4),), DIGEST, 0.05)
+    camera = DrivenRequester(Requester("camera", "app", TOPICS, MeshView(), local_route=lambda model: local))
+    plans_over_two(camera, fallbacks)
+
+    outcome = refused(camera, camera.take(submitted(), at=1.0), FORBIDDEN)
+
+    assert [device for device, _ in works(outcome)] == [taken]
+    camera.check()
+
+
 # --- worker ----------------------------------------------------------------------------------------------
 
 
@@ -201,12 +249,26 @@ def test_a_result_that_cannot_be_sent_is_answered_with_an_error_that_is_final(wo
     worker.take(activation(route=(Hop("one", 4),)), at=1.0)
     (result,) = sent("reply", worker.take(RunFinished(worker.running, b"output", 0.02, 0.001), at=1.1))
 
-    outcome = worker.take(PublishRefused(result, None))
+    outcome = worker.take(PublishRefused(result, Refusal()))
 
     assert codes(outcome) == [("j-1", "bad-input")]
     assert "the result has " in (replies(outcome)[0].text or "")
     (error,) = sent("reply", outcome)
-    assert worker.take(PublishRefused(error, None)) == []  # there is no end to it otherwise
+    assert worker.take(PublishRefused(error, Refusal())) == []  # there is no end to it otherwise
+
+
+def test_what_may_not_be_passed_on_or_answered_may_go_over_another_device(worker: Driven) -> None:
+    worker.take(activation(), at=1.0)
+    onward = worker.take(RunFinished(worker.running, b"output", 0.02, 0.001), at=1.1)
+    worker.take(activation(job="j-2", route=(Hop("one", 4),)), at=2.0)
+    (result,) = sent("reply", worker.take(RunFinished(worker.running, b"output", 0.02, 0.001), at=2.1))
+
+    (passed,) = replies(refused(worker, onward, FORBIDDEN))
+    (answered,) = replies(worker.take(PublishRefused(result, FORBIDDEN)))
+
+    assert (passed.code, passed.position) == ("no-route", 2)
+    assert (passed.text or "").startswith("the broker refuses the activation from one to two on ")
+    assert (answered.job, answered.code) == ("j-2", "no-route")
 
 
 def test_what_other_devices_and_requesters_sent_is_not_answered(worker: Driven) -> None:
@@ -217,7 +279,7 @@ def test_what_other_devices_and_requesters_sent_is_not_answered(worker: Driven) 
         encode_reply(Reply("j-1", "asker", 0, "zero")),
         b"{}",
     ):
-        assert worker.take(PublishRefused(Publish(work, payload, qos=1), LIMIT)) == []
+        assert worker.take(PublishRefused(Publish(work, payload, qos=1), TOO_LARGE)) == []
 
 
 # --- those that pass it on -------------------------------------------------------------------------------

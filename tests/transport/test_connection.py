@@ -353,6 +353,31 @@ def test_four_megabytes_come_back_whole(broker: BrokerAddress) -> None:
     run(story())
 
 
+def test_more_retained_messages_than_the_broker_queues_all_arrive(tmp_path: Path) -> None:
+    """Found by a reader: who stated no receive maximum got 1,020 of 3,000 with the shipped file."""
+
+    async def story(broker: Mosquitto) -> None:
+        async with Agent(broker.address, "owner") as owner, Agent(broker.address, "reader") as reader:
+            await owner.hears("connected")
+            await reader.hears("connected")
+            for i in range(200):
+                owner.publish(f"kept/{i}", str(i).encode(), retain=True, token=str(i))
+            for _ in range(200):
+                await owner.hears("acknowledged")
+
+            reader.connection.subscribe("kept/+", 1)
+            reader.connection.subscribe("end", 0)
+            reader.publish("end", b"end", 0)
+
+            got = set()
+            while (payload := bytes((await reader.hears("message")).payload)) != b"end":
+                got.add(payload)
+            assert len(got) == 200
+
+    with Mosquitto.shipped(tmp_path, max_queued_messages="10", max_inflight_messages="10") as broker:
+        run(story(broker))
+
+
 @BOTH
 def test_a_thousand_messages_at_once_are_all_acknowledged_and_in_order(broker: BrokerAddress) -> None:
     async def story() -> None:

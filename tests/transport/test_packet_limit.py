@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemesh.roles.actions import Publish
+from edgemesh.roles.events import Refusal
 from edgemesh.transport.messages import publish_properties
 from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
 from edgemesh.transport.paho_client import PahoClient
@@ -38,8 +39,8 @@ def test_what_the_broker_does_not_take_is_told_and_ends_no_connection(
                     assert "300,0" in sentence and ("200,000" in sentence) == (told is not None)
                     assert "raise max_packet_size or message_size_limit of the broker" in sentence
                     happened, sentence = await agent.next()
-                message, limit = sentence
-                assert (happened, message.token, limit) == ("too large", token, told)
+                message, refusal = sentence
+                assert (happened, message.token, refusal) == ("not taken", token, Refusal(told))
             agent.publish("here", b"small", token="third")
             after = dict([await agent.next(), await agent.next()])
             assert bytes(after["message"].payload) == b"small" and after["acknowledged"] == "third"
@@ -57,10 +58,10 @@ def test_what_a_broker_refused_it_is_not_sent_again_on_that_connection() -> None
             agent.publish("first", bytes(2000))
             await broker.until(lambda: len(broker.owed) == 1)
             broker.send(b"\x40\x03" + broker.owed.pop().to_bytes(2, "big") + b"\x95")
-            await agent.hears("too large")
+            await agent.hears("not taken")
 
             agent.publish("second", bytes(2500))
-            await agent.hears("too large")
+            await agent.hears("not taken")
             agent.publish("third", bytes(1999))
             await broker.until(lambda: len(broker.seen) == 2)
             broker.drop()
@@ -84,8 +85,8 @@ def test_what_the_next_connections_broker_does_not_take_is_not_sent_again() -> N
             broker.connack = TAKES_1000
             broker.drop()
 
-            message, limit = await agent.hears("too large")
-            assert (message.topic, limit) == ("large", 1000)
+            message, refusal = await agent.hears("not taken")
+            assert (message.topic, refusal) == ("large", Refusal(1000))
             await broker.until(lambda: len(broker.seen) == 3)
             assert broker.seen == ["large", "small", "small"]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -82,7 +84,54 @@ def test_a_certificate_of_another_authority_is_refused_with_a_sentence(secure: S
 def test_a_certificate_for_another_host_is_refused_with_a_sentence(secure: SecureBroker) -> None:
     async def story() -> None:
         async with Agent(replace(secure.address, host="127.0.0.1"), "careful") as agent:
-            assert "its certificate is not trusted" in await agent.hears("problem")
+            sentence = await agent.hears("problem")
+            assert "its certificate is not trusted" in sentence and "--ca" not in sentence
+            assert "name the broker with --broker as its certificate does" in sentence
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("born", "dies", "advice"),
+    [(-20, -10, "renew it at the broker"), (10, 20, "set the clock of this machine, which may be behind")],
+    ids=["expired", "not yet valid"],
+)
+def test_a_certificate_out_of_its_time_is_not_mended_with_another_ca_file(
+    born: int, dies: int, advice: str, tmp_path: Path
+) -> None:
+    """Found by a reader: the advice was to name the CA file, which had been named."""
+    ca, now = trustme.CA(), datetime.now(timezone.utc)
+    ca.cert_pem.write_to_path(tmp_path / "ca.crt")
+    server = ca.issue_cert("localhost", not_before=now + timedelta(born), not_after=now + timedelta(dies))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.configure_cert(context)
+
+    async def story() -> None:
+        listening = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=context)
+        async with listening:
+            port = listening.sockets[0].getsockname()[1]
+            address = BrokerAddress("localhost", port, True, ca_file=str(tmp_path / "ca.crt"))
+            async with Agent(address, "careful") as agent:
+                sentence = await agent.hears("problem")
+                assert advice in sentence and "CA" not in sentence
+
+    run(story())
+
+
+def test_a_ca_file_that_is_replaced_is_read_again(secure: SecureBroker, tmp_path: Path) -> None:
+    """Found by a reader: agents that ran went on with the old one until they were started anew."""
+    file, right = tmp_path / "ca.crt", Path(secure.address.ca_file or "").read_bytes()
+    file.write_bytes(secure.other_ca.read_bytes())
+
+    async def story() -> None:
+        async with Agent(replace(secure.address, ca_file=str(file)), "careful") as agent:
+            assert f"{file} does not hold its CA" in await agent.hears("problem")
+
+            file.write_bytes(right[:100])
+            assert f"cannot use the CA file {file}" in await agent.hears("problem")
+
+            file.write_bytes(right)
+            await agent.hears("connected")
 
     run(story())
 

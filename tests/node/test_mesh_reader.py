@@ -1,0 +1,45 @@
+"""What operator commands read of a mesh, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from edgemesh.errors import OperatorError
+from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.protocol.topics import Topics
+from edgemesh.roles.actions import Subscribe
+from edgemesh.roles.events import Connected
+from tests.brokers.servers import Mosquitto
+
+TOPICS = Topics("home")
+
+
+def test_policies_come_before_what_there_is_most_of() -> None:
+    """Found by a reader: a broker dropped them behind the profiles, and ``edgemesh plan`` wiped the rest."""
+    actions = MeshReading("reader", TOPICS).handle(Connected(), 0.0)
+    wanted = [action.filter for action in actions if isinstance(action, Subscribe)]
+
+    assert wanted.index(TOPICS.filter("model")) < wanted.index(TOPICS.filter("profile"))
+    assert wanted.index(TOPICS.filter("policy")) < wanted.index(TOPICS.filter("profile"))
+
+
+def test_what_the_broker_refuses_ends_a_command_at_once(tmp_path: Path) -> None:
+    """Found by a reader: ``model add`` waited for 12 s and said that the broker does not answer."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\n")
+
+    async def story(broker: Mosquitto) -> None:
+        began = time.monotonic()
+        async with MeshReader("home", broker.address) as reader:
+            with pytest.raises(OperatorError, match=r"the message on .*/policy/face: Not authorized"):
+                await reader.publish_retained("policy", b"{}", model="face")
+            with pytest.raises(OperatorError, match=r"the message on .*/request/plan: Not authorized"):
+                await reader.asked_plan("face", "app")
+        assert time.monotonic() - began < 4.0
+
+    with Mosquitto.shipped(tmp_path, acl_file=str(rules)) as broker:
+        asyncio.run(story(broker))
