@@ -175,7 +175,7 @@ class _Trial:
             on_disconnected=lambda reason: None,
             on_message=self._came.append,
             on_acknowledged=self._acknowledged.append,
-            on_too_large=lambda message, refusal: self._refusals.append(refusal),
+            on_message_refused=lambda message, refusal: self._refusals.append(refusal),
         )
         self._connection = Connection(address, f"{mesh}-{me}", callbacks, SessionSettings(), self._loop)
         self._connection.start()

@@ -40,7 +40,7 @@ from edgemesh.roles.events import (
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.other_versions import OtherVersions
 from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.too_large import why_refused
+from edgemesh.roles.refused_messages import why_refused
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 

@@ -116,7 +116,7 @@ class Shell:
             on_taken_over=on_taken_over,
             on_refused=on_refused,
             on_problem=_log.warning,
-            on_too_large=lambda message, limit: self.deliver(PublishRefused(message, limit)),
+            on_message_refused=lambda message, refusal: self.deliver(PublishRefused(message, refusal)),
         )
         self.connection = Connection(address, client_id, callbacks, session, self._loop)
         self.connection.start()

@@ -52,8 +52,8 @@ from edgemesh.roles.job_routes import JobRoutes
 from edgemesh.roles.mesh_view import MeshView
 from edgemesh.roles.open_jobs import OpenJob, OpenJobs
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.refused_messages import code_of, is_first_hop, why_refused
 from edgemesh.roles.routes import ChosenRoute, RouteChooser
-from edgemesh.roles.too_large import code_of, is_first_hop, why_refused
 
 _UNREADABLE_CODES = frozenset({DecodeError.code, VersionError.code})
 FINAL_CODES = _UNREADABLE_CODES | {InputError.code, DeadlineError.code, SupersededError.code}

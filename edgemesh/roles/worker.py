@@ -48,7 +48,7 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.too_large import answer
+from edgemesh.roles.refused_messages import answer
 from edgemesh.roles.work_queue import Partition, Task, WorkQueue
 
 QUEUE_SECONDS = 5.0

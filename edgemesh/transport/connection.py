@@ -22,7 +22,7 @@ from edgemesh.errors import SettingsError
 from edgemesh.roles.actions import Log, Publish
 from edgemesh.roles.events import Refusal
 from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.too_large import too_large
+from edgemesh.roles.refused_messages import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
@@ -66,7 +66,7 @@ class Callbacks:
     on_refused: Callable[[str], None] = lambda text: None
     on_problem: Callable[[str], None] = lambda text: None
     """A sentence for the log."""
-    on_too_large: Callable[[Publish, Refusal], None] = lambda message, refusal: None
+    on_message_refused: Callable[[Publish, Refusal], None] = lambda message, refusal: None
     """The broker does not take a message, for its size or for another reason: it is lost."""
 
 
@@ -359,7 +359,7 @@ class Connection:
 
     def _tell_refused(self, message: Publish, refusal: Refusal) -> None:
         # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
-        self._loop.call_soon(self._callbacks.on_too_large, message, refusal)
+        self._loop.call_soon(self._callbacks.on_message_refused, message, refusal)
 
     # --- socket ------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class Agent:
             on_taken_over=note("taken over") if leaves_when_taken_over else None,
             on_refused=note("refused"),
             on_problem=note("problem"),
-            on_too_large=lambda message, why: self._happened.put_nowait(("not taken", (message, why))),
+            on_message_refused=lambda message, why: self._happened.put_nowait(("not taken", (message, why))),
         )
         self.connection = Connection(
             address, client_id, callbacks, session or SessionSettings(), asyncio.get_running_loop()

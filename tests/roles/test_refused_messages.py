@@ -12,9 +12,9 @@ from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
 from edgemesh.roles.events import PublishRefused, Refusal, RunFinished
 from edgemesh.roles.mesh_view import MeshView
+from edgemesh.roles.refused_messages import too_large
 from edgemesh.roles.requester import Requester
 from edgemesh.roles.routes import ChosenRoute
-from edgemesh.roles.too_large import too_large
 from edgemesh.roles.worker import Worker
 from tests.roles.build import (
     DIGEST,
