@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import inf
 
 from edgemesh.errors import (
@@ -245,7 +244,7 @@ class Worker:
         ):
             return []
         task.ahead = True
-        return [replace(self._units(task), until=task.deadline)]
+        return [self._units(task)]
 
     def _run(self, task: Task, now: float) -> RunUnits:
         self._running, self._started = task, now
@@ -254,7 +253,9 @@ class Worker:
     def _units(self, task: Task) -> RunUnits:
         digest, start, stop = task.partition
         codec = "raw" if task.is_last else task.hop.codec
-        return RunUnits(task.run, digest, start, stop, task.section, codec, self._pace(digest, start, stop))
+        pace = self._pace(digest, start, stop)
+        # Nothing waits here for a load or a measurement that the executor is at; the run may.
+        return RunUnits(task.run, digest, start, stop, task.section, codec, pace, task.deadline)
 
     def _finished(self, event: RunFinished, now: float) -> list[Action]:
         task = self._running

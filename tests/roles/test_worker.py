@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf
 
 import pytest
 
@@ -34,7 +33,7 @@ def finish(worker: DrivenWorker, at: float, seconds: float = 0.02) -> list:  # t
 
 def test_runs_its_partition_and_passes_the_job_on_to_the_next_device(worker: DrivenWorker) -> None:
     actions = worker.take(activation(), at=1.0)
-    assert actions == [RunUnits("j-1-1", DIGEST, 0, 2, b"input", "raw")]
+    assert actions == [RunUnits("j-1-1", DIGEST, 0, 2, b"input", "raw", until=11.0)]
 
     actions = finish(worker, at=1.5)
     ((device, onward),) = works(actions)
@@ -80,7 +79,7 @@ def test_behind_a_short_run_the_next_one_goes_to_the_executor_ahead(worker: Driv
     for job in ("j-1", "j-2", "j-3"):
         worker.take(activation(job), at=1.0)
     assert worker.at_executor == ["j-1-1", "j-2-2"]
-    assert [run.until for run in only(RunUnits, worker.done)] == [inf, 11.0]
+    assert [run.until for run in only(RunUnits, worker.done)] == [11.0, 11.0]
     assert (worker.role.jobs, worker.role.queued_seconds(1.0)) == (3, pytest.approx(0.06))
 
     actions = finish(worker, at=1.1)
@@ -221,6 +220,14 @@ def test_a_job_that_waits_past_its_deadline_is_answered_then(worker: DrivenWorke
 def test_a_job_whose_deadline_passed_on_the_way_is_not_run(worker: DrivenWorker) -> None:
     assert codes(worker.take(activation(left=0.0), at=1.0)) == [("j-1", "deadline")]
     assert not only(RunUnits, worker.done)
+
+
+def test_a_run_that_comes_too_late_to_the_executor_is_answered_so(worker: DrivenWorker) -> None:
+    """Found by the fault simulator: behind the measurement of another model it began after its deadline."""
+    (run,) = only(RunUnits, worker.take(activation(left=0.5), at=1.0))
+    assert run.until == 1.5
+    actions = worker.take(RunFailed(run.run, "deadline", "its deadline passed before it began"), at=2.0)
+    assert codes(actions) == [("j-1", "deadline")]
 
 
 def test_a_job_whose_deadline_passed_in_its_run_is_not_sent_on(worker: DrivenWorker) -> None:
