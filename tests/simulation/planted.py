@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -163,6 +164,8 @@ def deadline_ignored(patch: Patch) -> None:
         return [self._run(task, now)]
 
     patch.setattr(Worker, "_start", start)
+    units = Worker._units
+    patch.setattr(Worker, "_units", lambda self, task: replace(units(self, task), until=inf))
 
 
 def takes_over_without_looking(patch: Patch) -> None:
