@@ -200,8 +200,14 @@ class World:
         content was away, too, leaves nobody who knows what the content on their disks is called.
         """
         face = self.catalogue.face
-        # Held without a name is what had one in this life of the device, and lost it to an older manifest.
-        if self.is_held(FACE) or any(face.digest in keeper.held for keeper in self._keepers):
+        # Held without a name is what had one in this life of the device, and lost it to an older manifest;
+        # under another name it may have been added when nobody knew this one any more.
+        nameless = [
+            keeper
+            for keeper in self._keepers
+            if face.digest in keeper.held and all(model.digest != face.digest for model in keeper.models)
+        ]
+        if self.is_held(FACE) or nameless:
             return False  # they know it, and have to say it themselves
         self.mesh.add_model(face, self.catalogue.content, "desktop")
         return True
