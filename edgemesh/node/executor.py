@@ -240,11 +240,12 @@ class ExecutorProcess:
         if self._closing:
             return
         self._loop.call_later(self._watch.look_seconds, self._look)
-        request = self._sent[0] if self._sent and self._process is not None else None
-        if self._process is None or self._stalled or not self._stalls(request, self._process.pid):
+        if self._process is None or self._stalled:
             return
-        self._stalled = f"hung in {self._about(request)}: it had no processor time, and was killed"
-        self._process.kill()
+        request = self._sent[0] if self._sent else None
+        if self._stalls(request, self._process.pid) and request is not None:
+            self._stalled = f"hung in {self._about(request)}: it had no processor time, and was killed"
+            self._process.kill()
 
     def _stalls(self, request: _Request | None, pid: int) -> bool:
         if request is not None and self._turns is not None and isinstance(request.action, MeasureUnits):
@@ -252,12 +253,12 @@ class ExecutorProcess:
         sleeps = request.action.at_least if request and isinstance(request.action, RunUnits) else 0.0
         return self._watch.stalls(request, process_look(Path("/"), pid), sleeps)
 
-    def _about(self, request: _Request | None) -> str:
-        header = request.header if request is not None else {}
+    def _about(self, request: _Request) -> str:
+        header = request.header
         known = self._models.get(header.get("digest", ""))
         model = known[1].name if known is not None else "a model"
         units = f"units {header['start']} to {header['stop']} of " if "start" in header else ""
-        return f"{header.get('do')} of {units}{model}"
+        return f"{header['do']} of {units}{model}"
 
     def _lost(self) -> None:
         if self._closing:

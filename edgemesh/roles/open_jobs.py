@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.routes import ChosenRoute, Lane
 
+_K = TypeVar("_K", bound=Hashable)
 _HEDGES_SAVED = 4.0
 _HEDGE_SHARE = 1.0 / 8.0
 """Hedges that each job earns, and how many may be saved: when the whole mesh is slow, more work only makes it
@@ -93,14 +94,47 @@ class OpenJob:
         return {device for route in self.open.values() for device in route.devices}
 
 
+class _Attempts(Generic[_K]):
+    """Which jobs have attempts under way over what, in the order of their first."""
+
+    def __init__(self) -> None:
+        self._counts: dict[_K, dict[str, int]] = {}
+        """What to its jobs, each with the number of its attempts."""
+
+    @property
+    def keys(self) -> Collection[_K]:
+        """What any attempt is under way over."""
+        return self._counts.keys()
+
+    def jobs(self, key: _K) -> Collection[str]:
+        """Those that have an attempt under way over ``key``."""
+        return self._counts.get(key, {})
+
+    def add(self, keys: Iterable[_K], job: str) -> None:
+        """An attempt of ``job`` is sent."""
+        for key in keys:
+            counts = self._counts.setdefault(key, {})
+            counts[job] = counts.get(job, 0) + 1
+
+    def remove(self, keys: Iterable[_K], job: str) -> None:
+        """An attempt of ``job`` over ``keys`` is no longer under way."""
+        for key in keys:
+            counts = self._counts[key]
+            counts[job] -= 1
+            if not counts[job]:
+                del counts[job]
+            if not counts:
+                del self._counts[key]
+
+
 class OpenJobs:
     """Jobs by id. A lost device costs a look at the jobs over it, a living one costs nothing."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, OpenJob] = {}
-        self._over: dict[str, dict[str, None]] = {}
-        self._in_lane: dict[Lane, Counter[str]] = {}
-        """Attempts under way over a lane, by job."""
+        self._over: _Attempts[str] = _Attempts()
+        """By device."""
+        self._in_lane: _Attempts[Lane] = _Attempts()
         self._hedges = _HEDGES_SAVED
 
     def __len__(self) -> int:
@@ -132,30 +166,16 @@ class OpenJobs:
     def open_attempt(self, job: OpenJob, number: int, route: ChosenRoute) -> None:
         """An attempt is sent."""
         job.open[number] = route
-        for device in route.devices:
-            self._over.setdefault(device, {})[job.submitted.job] = None
-        for lane in route.lanes:
-            self._in_lane.setdefault(lane, Counter())[job.submitted.job] += 1
+        self._over.add(route.devices, job.submitted.job)
+        self._in_lane.add(route.lanes, job.submitted.job)
 
     def close_attempt(self, job: OpenJob, number: int) -> ChosenRoute | None:
         """The route of an attempt that is no longer under way; None when it was not before either."""
         route = job.open.pop(number, None)
         if route is None:
             return None
-        left = job.open_devices if job.open else ()
-        for device in route.devices:
-            if device not in left:
-                over = self._over[device]
-                del over[job.submitted.job]
-                if not over:
-                    del self._over[device]
-        for lane in route.lanes:
-            attempts = self._in_lane[lane]
-            attempts[job.submitted.job] -= 1
-            if not attempts[job.submitted.job]:
-                del attempts[job.submitted.job]
-            if not attempts:
-                del self._in_lane[lane]
+        self._over.remove(route.devices, job.submitted.job)
+        self._in_lane.remove(route.lanes, job.submitted.job)
         return route
 
     def close_attempts(self, job: OpenJob, lost: Callable[[ChosenRoute], bool]) -> None:
@@ -170,11 +190,11 @@ class OpenJobs:
     @property
     def devices(self) -> list[str]:
         """Devices that some attempt is under way over."""
-        return list(self._over)
+        return list(self._over.keys)
 
     def over(self, device: str) -> list[OpenJob]:
         """Jobs with an attempt under way over ``device``."""
-        return [self._jobs[name] for name in self._over.get(device, ())]
+        return [self._jobs[name] for name in self._over.jobs(device)]
 
     def fallen_back(self, model: str) -> list[OpenJob]:
         """Jobs of ``model`` under way on a fallback, as a device of theirs was lost."""
@@ -186,11 +206,11 @@ class OpenJobs:
 
     def count_over(self, device: str) -> int:
         """How many jobs have an attempt under way over ``device``."""
-        return len(self._over.get(device, ()))
+        return len(self._over.jobs(device))
 
     def count_in(self, lane: Lane) -> int:
         """How many jobs have an attempt under way in a lane."""
-        return len(self._in_lane.get(lane, ()))
+        return len(self._in_lane.jobs(lane))
 
     def waiting(self, model: str) -> list[OpenJob]:
         """Jobs of ``model`` that wait for something to be sent on."""
