@@ -102,16 +102,24 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "jobs.sock"
 
 
+async def _first_and_second(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> tuple[_Agent, _Agent, asyncio.Future[None]]:
+    """Two agents of one name, and the start of the second, which waits for the first to end."""
+    first, second = _Agent(path), _Agent(path)
+    await first.lane.start()
+    starting = asyncio.ensure_future(second.lane.start())
+    await _until(lambda: "another agent" in caplog.text)
+    return first, second, starting
+
+
 def test_a_second_agent_leaves_the_socket_to_the_first_and_has_it_after_that(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Found by a reader: it took the socket away, and when it ended the first was never reached again."""
 
     async def story() -> None:
-        first, second = _Agent(path), _Agent(path)
-        await first.lane.start()
-        starting = asyncio.ensure_future(second.lane.start())
-        await _until(lambda: "another agent" in caplog.text)
+        first, second, starting = await _first_and_second(path, caplog)
         await _submit(path, "one")
         await _until(lambda: first.jobs == ["one"])
 
@@ -131,10 +139,7 @@ def test_a_second_agent_that_ends_takes_nothing_with_it_and_does_not_come_back(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        first, second = _Agent(path), _Agent(path)
-        await first.lane.start()
-        starting = asyncio.ensure_future(second.lane.start())
-        await _until(lambda: "another agent" in caplog.text)
+        first, second, starting = await _first_and_second(path, caplog)
         second.lane.stop()
         await _submit(path, "one")
         await _until(lambda: first.jobs == ["one"])
