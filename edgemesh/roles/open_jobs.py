@@ -101,10 +101,12 @@ class _Attempts(Generic[_K]):
         self._counts: dict[_K, dict[str, int]] = {}
         """What to its jobs, each with the number of its attempts."""
 
-    @property
-    def keys(self) -> Collection[_K]:
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __iter__(self) -> Iterator[_K]:
         """What any attempt is under way over."""
-        return self._counts.keys()
+        return iter(self._counts)
 
     def jobs(self, key: _K) -> Collection[str]:
         """Those that have an attempt under way over ``key``."""
@@ -190,7 +192,7 @@ class OpenJobs:
     @property
     def devices(self) -> list[str]:
         """Devices that some attempt is under way over."""
-        return list(self._over.keys)
+        return list(self._over)
 
     def over(self, device: str) -> list[OpenJob]:
         """Jobs with an attempt under way over ``device``."""
