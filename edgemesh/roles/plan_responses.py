@@ -33,7 +33,8 @@ def plan_response(
     if planned:
         reason = "an assignment is in force"
     elif manifest is None:
-        reason = f"no model {request.model} in this mesh"
+        # Who asks has been told of it, and we are about to be; of a model that is gone they hear as we do.
+        reason, soon = f"no model {request.model} in this mesh", True
     elif failure is not None:
         reason = failure
         soon = may_become_plannable(manifest, view, estimates, now)

@@ -335,7 +335,8 @@ def test_a_request_for_an_unknown_model_or_origin_is_answered_with_the_reason(pl
     planned.take(message("request", PlanRequest("asker", "ghost", "app"), verb="plan"), at=1.5)
     planned.take(message("request", PlanRequest("asker", "face", "nowhere"), verb="plan"))
     unknown, nowhere = answers(beat(planned, 4.0))
-    assert not unknown.planned and not unknown.soon and "no model ghost" in unknown.reason
+    # Only who has heard of a model asks: news of it is on its way.
+    assert not unknown.planned and unknown.soon and "no model ghost" in unknown.reason
     assert not nowhere.planned and not nowhere.soon and nowhere.reason == "no device nowhere in this mesh"
 
 
