@@ -309,7 +309,8 @@ class Profiler:
     def _keep(self, profile: Profile, manifest: Manifest) -> list[Action]:
         self.profiles[manifest.digest] = profile
         self.published[manifest.digest] = self._scaled(profile, manifest)
-        self._names[manifest.digest] = manifest.name
+        # It may have lost the name that it was measured under.
+        self._names.setdefault(manifest.digest, manifest.name)
         return [self._publish(manifest.digest)] if self._connected else []
 
     def _scaled(self, profile: Profile, manifest: Manifest) -> Profile:

@@ -252,6 +252,16 @@ def test_measures_each_unit_the_whole_and_prefixes_then_publishes_and_keeps(prof
     assert only(StoreProfile, profiler.done) == [StoreProfile(profile)] and published.retain
 
 
+def test_what_lost_its_name_while_it_was_measured_is_told_under_the_other(profiler: DrivenProfiler) -> None:
+    profiler.take(ProfileFound(DIGEST, None), at=0.1)
+    assert profiler.role.renamed(replace(FACE, name="twin"), "face") == []
+
+    profiler.measure()
+
+    (published,) = sent("profile", profiler.done)
+    assert TOPICS.parse(published.topic).names["model"] == "twin"
+
+
 def test_a_cached_profile_is_published_without_measuring(profiler: DrivenProfiler) -> None:
     cached = Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)
     profiler.take(ProfileFound(DIGEST, cached), at=0.1)

@@ -31,6 +31,7 @@ from edgemesh.roles.routes import RouteChooser
 from edgemesh.roles.standby import RoleTaken, Standby
 from edgemesh.roles.worker import Worker
 from edgemesh.simulation.connection import ModelledConnection
+from tests.simulation import planted_ends as ends
 
 Patch = pytest.MonkeyPatch
 
@@ -477,5 +478,14 @@ BUGS: dict[str, Bug] = {
         (newest_gives_way, 20),
         (frames_without_limit, 85),
         (cancelled_goes_on, 50),
+        (ends.first_error_is_final, 4),
+        (ends.failed_run_is_final, 4),
+        (ends.submissions_have_an_hour, 6),
+        (ends.retried_result_is_cut, 2),
+        (ends.profiles_told_once, 1),
+        (ends.benched_for_ever, 4),
+        (ends.offline_changes_nothing, 35),
+        (ends.waits_for_the_broker, 68),
+        (ends.another_route_is_told, 1),
     )
 }

@@ -114,6 +114,14 @@ def test_a_line_that_was_cut_off_is_played_again_and_then_kept(
     assert list(search(0, 2, 1, file)) == [replace(found, kept=True) for found in before]
 
 
+def test_what_other_code_played_is_played_again(tmp_path: Path) -> None:
+    file = tmp_path / "done"
+    (found,) = search(0, 2, 1, file)
+    file.write_text(file.read_text().replace(found.code, "0" * 64))
+
+    assert not any(found.kept for found in search(0, 2, 1, file))
+
+
 def test_the_command_ends_with_one_claim(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--schedules", "2", "--jobs", "1", "--json"]) == 0
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from edgemesh.errors import DeadlineError, DecodeError, EdgemeshError
-from edgemesh.protocol.activation import Activation, decode_activation, decode_reply
+from edgemesh.protocol.activation import Activation, Hop, decode_activation, decode_reply
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
@@ -22,8 +22,10 @@ from edgemesh.roles.gateway import OPEN_SUBMISSIONS, Gateway
 from edgemesh.roles.worker import QUEUE_JOBS, QUEUE_SECONDS
 from edgemesh.simulation.broker import Message
 from edgemesh.simulation.connection import ModelledConnection
+from edgemesh.simulation.faults.benches import Benches
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.epochs import Epochs
+from edgemesh.simulation.faults.gone import Gone
 from edgemesh.simulation.faults.people import ANSWERS, is_deadly
 from edgemesh.simulation.faults.schedules import APP, FACE, Deed, Schedule
 from edgemesh.simulation.faults.streams import Streams
@@ -46,6 +48,8 @@ _SILENCE_SECONDS = 9.0
 """After it a requester that listens has missed a device's heartbeats."""
 _SERVES_SECONDS = 20.0
 """Of a job's time, in which nothing is broken any more, and that must be enough to answer it."""
+_ALONE_SECONDS = 5.0
+"""Without a broker, in which a device surely has run a job of its own."""
 _LATE_SECONDS = 1.0
 """A run begins late by the time that the job was under way."""
 _ERROR = re.compile("failed: (Assertion|Attribute|Index|Key|Name|Recursion|Type|UnboundLocal)Error")
@@ -65,6 +69,8 @@ class _Job:
     """Times that its input was published for a device."""
     stale: float = 0.0
     """Seconds by which a message promised too much time: it was sent again, as it was, after a while."""
+    routes: set[tuple[Hop, ...]] = field(default_factory=set)
+    """That it was sent over by a client."""
     dropped_at: float = 0.0
     """When the broker, over its limits, dropped a message about it."""
 
@@ -78,19 +84,22 @@ class Rules:
         self.hedged = 0
         self._world = world
         self._calm = schedule.calm
-        self._prompt = not any(deed.kind in _DELAYS for deed in schedule.deeds)
+        kinds = {deed.kind for deed in schedule.deeds}
+        self._prompt = not kinds & _DELAYS
+        self._never_stopped = "pause" not in kinds
+        self._garbled = "garble" in kinds
         self._jobs: dict[str, _Job] = {}
         self._over: set[str] = set()
         self._words = Words(world, schedule, self.broken)
-        self._submissions = Submissions(world, self._words, self.broken)
+        self._submissions = Submissions(world, self._words, self.broken, prompt=self._prompt)
+        self._benches = Benches(world, self.broken)
+        self._gone = Gone(world, self.broken)
         self._epochs = Epochs(world, self.broken)
         self._streams = Streams(self.broken)
         self._looked_at: dict[ModelledShell, int] = {}
         """Events that each role had seen when it was looked at last."""
         self._read: dict[ModelledShell, int] = {}
         """Lines of each log that were read."""
-        self._left_out_at = 0.0
-        """When a device was seen last that left out a model, as it had killed executors."""
         self._dead: dict[str, float] = {}
         """When each device that is dead died."""
 
@@ -157,7 +166,9 @@ class Rules:
             header, _ = decode_activation(action.payload)
             self._dead_are_left_out(shell, header)
             if (job := self._jobs.get(header.job)) is not None:
+                job.routes.add(header.route)
                 self._streams.sent(job.deed, header)
+                self._gone.sent(shell, header)
         publish(action)
 
     def _dead_are_left_out(self, shell: ModelledShell, header: Activation) -> None:
@@ -189,6 +200,7 @@ class Rules:
         if deed.name in self._jobs and deed.name not in self._over:
             self._over.add(deed.name)
             self._streams.cancelled(deed)
+            self._gone.over(deed.name)
 
     def _job_ended(self, shell: ModelledShell, ended: JobEnded) -> None:
         job = self._jobs.get(ended.job)
@@ -196,18 +208,23 @@ class Rules:
             self.broken("one end per job", f"{ended.job} ended twice: {ended.code or 'result'}", ended.job)
             return
         self._over.add(ended.job)
+        self._gone.over(ended.job)
         resumed_at = self._world.resumed_at.get(job.deed.target, job.deadline)
         late = self._world.mesh.clock.now - max(job.deadline, resumed_at)
         if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
         self._words.gave_up(job.deed, ended)
         cut_short = self._output_is_cut_short(job, ended)
-        self._words.ended(job.deed, ended.code)
+        self._words.ended(job.deed, ended.code, ended.attempts)
+        if ended.code is None and job.deed.target in self._world.mesh.clients:
+            self._told_truly(job, ended)
+        if ended.code == DeadlineError.code and job.deed.target in self._world.mesh.devices:
+            self._serves_itself(job, ended)
         self._streams.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at
         if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
             # A broker that keeps three messages goes on dropping those of a burst.
-            well = job.deadline - max(repaired_at, job.dropped_at, self._left_out_at)
+            well = job.deadline - max(repaired_at, job.dropped_at, self._benches.last_at)
             if well > _SERVES_SECONDS:
                 text = f"{ended.job} had no result although all was well for {well:.1f} s"
                 self.broken("what is repaired serves", text, ended.job)
@@ -221,6 +238,26 @@ class Rules:
         replaced = job.manifest != self._world.catalogue.face
         return job.deed.model == FACE and not replaced and not is_deadly(job.deed.name)
 
+    def _told_truly(self, job: _Job, ended: JobEnded) -> None:
+        """The route that is told is one that the job was sent over, and its devices tell of their parts."""
+        parts = tuple(Hop(timing.device, timing.stop) for timing in ended.timings)
+        if ended.route not in job.routes or parts != ended.route or ended.attempts < len(job.routes):
+            text = f"{ended.job} is said to have taken {ended.route} at attempt {ended.attempts}: {parts}"
+            self.broken("the way is told truly", text, ended.job)
+
+    def _serves_itself(self, job: _Job, ended: JobEnded) -> None:
+        """With the broker away, a device that holds the model and has nothing to do runs its own jobs."""
+        node, now = self._world.mesh.devices[job.deed.target], self._world.mesh.clock.now
+        connection = node.shell.connection
+        assert connection is not None
+        alone = min(now - connection.changed_at, job.deed.seconds)
+        if connection.connected or alone <= _ALONE_SECONDS or not self._never_stopped:
+            return
+        can = any(held.name == FACE for held in node.role.content.models) and self._can_be_served(job)
+        if can and node.role.worker.idle and not node.role.crash_bench.benched:
+            text = f"{ended.job} had no result, though {job.deed.target} holds the model and was idle"
+            self.broken("a device serves itself", text, ended.job)
+
     def _output_is_cut_short(self, job: _Job, ended: JobEnded) -> bool:
         if ended.code is not None:
             return False
@@ -228,10 +265,12 @@ class Rules:
             self.broken("right output", f"{ended.job} has a result of a model that nobody has", ended.job)
             return False
         right = result_of(job.manifest, ended.job)
-        whole = len(ended.section) == len(right)
-        if whole and bytes(ended.section) != right:
+        if bytes(ended.section) == right:
+            return False
+        cut_short = self._garbled and len(ended.section) != len(right)
+        if not cut_short:
             self.broken("right output", f"{ended.job} has a wrong result", ended.job)
-        return not whole
+        return cut_short
 
     def _deadline_passed(self, name: str) -> None:
         job = self._jobs[name]
@@ -248,16 +287,18 @@ class Rules:
 
     def _on_publish(self, connection: ModelledConnection, message: Message) -> None:
         if message.topic.startswith(ANSWERS):
-            self._submissions.answered_there(message)
+            self._submissions.answered_there(connection, message)
             return
         topic = self._world.topics.parse(message.topic)
         if topic.kind == "work":
             self._work(connection, message)
+        elif topic.kind == "reply":
+            self._gone.over(_job_of(topic.kind, message.payload))
         elif topic.kind == "submit":
             self._submissions.accepted(message)
         elif topic.kind == "result":
             result = decode_json(ResultMessage, message.payload)
-            self._submissions.answered(message, result)
+            self._submissions.answered(connection, message, result)
         elif topic.kind == "assignment" and not message.payload:
             self._epochs.cleared(topic.names["model"])
         elif topic.kind == "assignment" and connection is not self._world.app:
@@ -295,14 +336,14 @@ class Rules:
 
     def _look(self) -> None:
         mesh = self._world.mesh
+        self._benches.look()
         for name, node in mesh.devices.items():
-            if node.role.crash_bench.benched:
-                self._left_out_at = mesh.clock.now
             if self._has_moved(node.shell):
                 self._queues(name, node.role)
                 self._epochs.obeys(name, node.role.requester)
         for name, shell in mesh.clients.items():
             if self._has_moved(shell):
+                self._gone.look(shell)
                 role = shell.role
                 assert isinstance(role, ClientRole)
                 self._epochs.obeys(name, role.requester)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import edgemesh
 from edgemesh.simulation.faults.run import played
 from edgemesh.simulation.faults.schedules import schedule_of
 
 _CHUNK = 20
 """Schedules that one core takes at a time: a line of the resume file."""
+_PARTS = ("errors.py", "model", "planning", "protocol", "roles", "simulation")
+"""What a run depends on, of this package."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,39 @@ class Found:
     """How often what schedules seldom lead to has happened."""
     kept: bool = False
     """Read from a resume file, not played now."""
+    code: str = ""
+    """Digest of the code that it was played with."""
 
 
 def search(seed: int, schedules: int, cores: int, resume: Path | None) -> Iterator[Found]:
     """What each stretch of ``schedules`` seeds from ``seed`` on came to, in the order in which they end.
 
-    ``resume`` keeps what is done, a line of JSON per stretch: what it holds already is not played again.
+    ``resume`` keeps what is done, a line of JSON per stretch: what it holds already is not played
+    again, unless that was done with other code.
     """
-    known = {(found.first, found.count): found for found in _kept(resume)}
+    code = _digest_of_code()
+    known = {(found.first, found.count): found for found in _kept(resume) if found.code == code}
     stretches = [
         (first, min(_CHUNK, seed + schedules - first)) for first in range(seed, seed + schedules, _CHUNK)
     ]
     yield from (known[stretch] for stretch in stretches if stretch in known)
     todo = [stretch for stretch in stretches if stretch not in known]
-    for found in _searched(todo, cores):
+    for played_now in _searched(todo, cores):
+        found = replace(played_now, code=code)
         if resume is not None:
             with resume.open("a", encoding="utf-8") as file:
                 file.write(f"\n{json.dumps(found.__dict__)}\n")  # after a line that was cut off, too
         yield found
+
+
+def _digest_of_code() -> str:
+    root = Path(edgemesh.__file__).parent
+    digest = hashlib.sha256()
+    for part in _PARTS:
+        of_part = root / part
+        for file in sorted(of_part.rglob("*.py")) if of_part.is_dir() else [of_part]:
+            digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _kept(resume: Path | None) -> Iterator[Found]:

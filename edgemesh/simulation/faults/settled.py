@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgemesh.protocol.assignment import Assignment, Holder
 from edgemesh.protocol.jsontext import decode_json
-from edgemesh.protocol.presence import About
+from edgemesh.protocol.presence import About, Profile
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.rules import Rules
 from edgemesh.simulation.faults.schedules import APP, CLIENTS, OTHER, Deed
@@ -84,6 +84,18 @@ def _check_devices(world: World, rules: Rules) -> None:
         boot = decode_json(About, about.payload).boot if about is not None else None
         if boot != node.role.settings.boot:
             rules.broken("settles", f"{name} lives as {node.role.settings.boot}, retained is {boot}", name)
+        if untold := set(node.role.profiler.published) - _profiled(world, name):
+            rules.broken("settles", f"{name} has profiles that are not retained: {sorted(untold)}", name)
+
+
+def _profiled(world: World, device: str) -> set[str]:
+    """Digests of which a device's profile is retained."""
+    topics = {topic: world.topics.parse(topic) for topic in world.mesh.broker.retained}
+    return {
+        decode_json(Profile, world.mesh.broker.retained[topic].payload).digest
+        for topic, parsed in topics.items()
+        if parsed.kind == "profile" and parsed.names["device"] == device
+    }
 
 
 def _check_assignments(world: World, rules: Rules) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.result import ResultMessage
 from edgemesh.simulation.broker import Message
+from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.people import ANSWERS
 from edgemesh.simulation.faults.schedules import Deed
 from edgemesh.simulation.faults.words import Words
@@ -16,6 +17,8 @@ from edgemesh.simulation.faults.world import World
 GATEWAY = "home-gateway-0"
 _UNACKNOWLEDGED_SECONDS = 5.0
 """After its answer, until a submission is surely acknowledged where nothing is in its way."""
+_LATE_SECONDS = 2.0
+"""Of an answer: MQTT has whole seconds for an expiry."""
 _LOSS_SECONDS = 20.0
 """After the broker lost its store, until a gateway surely has subscribed again."""
 
@@ -23,7 +26,10 @@ _LOSS_SECONDS = 20.0
 class Submissions:
     """What apps published and what came of it."""
 
-    def __init__(self, world: World, words: Words, broken: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self, world: World, words: Words, broken: Callable[[str, str, str], None], *, prompt: bool
+    ) -> None:
+        """``prompt`` where nothing holds messages up on their way."""
         self.results: Counter[str] = Counter()
         """Of each, without those that came again under the same job id."""
         self.codes: dict[str, str | None] = {}
@@ -43,6 +49,9 @@ class Submissions:
         """Times that the broker took it: an app that never saw its PUBACK publishes again."""
         self._accepted_at: dict[str, float] = {}
         self._deeds: dict[str, Deed] = {}
+        self._expires_at: dict[str, float] = {}
+        """By when each wants its answer."""
+        self._prompt = prompt
         self._excused: set[str] = set()
 
     def submitted(self, deed: Deed) -> None:
@@ -56,23 +65,24 @@ class Submissions:
         self._accepted[name] += 1
         self._accepted_at.setdefault(name, clock.now)
         assert message.expires_at is not None
+        self._expires_at[name] = max(message.expires_at, self._expires_at.get(name, 0.0))
         clock.call_at(message.expires_at - 1e-6, self._expires, name)
 
-    def answered(self, message: Message, result: ResultMessage) -> None:
+    def answered(self, connection: ModelledConnection, message: Message, result: ResultMessage) -> None:
         """A gateway published a result."""
         if message.correlation is None:
             self._elsewhere[result.job] = result
         else:
-            self._answered(_name(message), result)
+            self._answered(connection, _name(message), result)
 
-    def answered_there(self, message: Message) -> None:
+    def answered_there(self, connection: ModelledConnection, message: Message) -> None:
         """A gateway published a result on the topic that an app had asked for."""
         name, result = _name(message), decode_json(ResultMessage, message.payload)
         if message.topic != ANSWERS + name or self._elsewhere.get(result.job) != result:
             self._broken("answers come where they are wanted", f"{message.topic} has another answer", name)
-        self._answered(name, result)
+        self._answered(connection, name, result)
 
-    def _answered(self, name: str, result: ResultMessage) -> None:
+    def _answered(self, connection: ModelledConnection, name: str, result: ResultMessage) -> None:
         first = self._told.setdefault((name, result.job), result)
         again = first is not result
         self.told_again += again
@@ -84,7 +94,12 @@ class Submissions:
         if again and not _agree(first, result):
             text = f"{name} was told {first.code or 'a result'}, then {result.code or 'a result'}"
             self._broken("what is told again is the same", text, name)
-        self._words.ended(self._deeds[name], result.code)
+        self._words.ended(self._deeds[name], result.code, result.attempts)
+        # Nobody could answer before this gateway was there.
+        late = self._world.mesh.clock.now - max(self._expires_at[name], connection.changed_at)
+        if self._prompt and not again and late > _LATE_SECONDS:
+            text = f"{name} was answered {late:.1f} s after its deadline ({result.code or 'a result'})"
+            self._broken("answered by its deadline", text, name)
         if self.results[name] > self._accepted[name] and not self._memory_was_lost(name):
             text = f"{name} was taken {self._accepted[name]} times and has {self.results[name]} results"
             self._broken("one result per submission", text, name)

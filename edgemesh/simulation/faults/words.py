@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemesh.errors import BusyError, NoRouteError, ReplacedError, UnknownModelError
+from edgemesh.errors import (
+    BusyError,
+    ModelError,
+    NoRouteError,
+    ReplacedError,
+    RunError,
+    UnknownModelError,
+)
 from edgemesh.roles.actions import JobEnded
+from edgemesh.roles.attempts import MAX_FAILURES
 from edgemesh.simulation.faults.schedules import FACE, NOTHING, NOWHERE, Deed, Schedule
 from edgemesh.simulation.faults.world import World
 
@@ -25,8 +33,8 @@ class Words:
         self._world = world
         self._broken = broken
 
-    def ended(self, deed: Deed, code: str | None) -> None:
-        """A job, or a submission, ended with ``code``; None for a result."""
+    def ended(self, deed: Deed, code: str | None, attempts: int) -> None:
+        """A job, or a submission, ended with ``code`` after so many attempts; None for a result."""
         catalogue = self._world.catalogue
         if code is None:
             if deed.model in (NOTHING, NOWHERE):
@@ -34,6 +42,9 @@ class Words:
             return
         if code == ReplacedError.code and not catalogue.replaced:
             self._broken(_RULE, f"{deed.name} ended in {code}, and nothing was", deed.name)
+        if deed.model == FACE and code in (RunError.code, ModelError.code) and attempts < MAX_FAILURES:
+            text = f"{deed.name} ended in {code} after {attempts} attempts"
+            self._broken("an error is the last resort", text, deed.name)
         if not self._quiet:
             return
         if deed.model == NOTHING and code != UnknownModelError.code:
