@@ -35,7 +35,7 @@ from edgemesh.protocol.frame import sender_of
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.link import Receipt
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, Log, Publish, RunUnits, SetTimer
+from edgemesh.roles.actions import Action, Publish, RunUnits, SetTimer
 from edgemesh.roles.addresses import Addresses
 from edgemesh.roles.events import (
     Event,
@@ -329,8 +329,9 @@ class Worker:
         reply = self._reply_error(task, RunError(event.text))
         if event.code != RunError.code:
             reply = self._reply_code(task, event.code, event.text)
-        log = Log("warning", f"{task.header.model}: {event.text}", task.header.job)
-        return [reply, log, *self._start(now)]
+        # Where every run fails, every job would have its line.
+        logs = self._refusals.tell(f"run:{task.header.digest}", f"{task.header.model}: {event.text}", now)
+        return [reply, *logs, *self._start(now)]
 
     def _expired(self, now: float) -> list[Action]:
         late = self._waiting.late(now)

@@ -358,6 +358,16 @@ def test_a_failed_run_is_answered_and_the_next_one_starts(worker: DrivenWorker) 
     assert codes(actions) == [("j-1", "run-failed")] and only(RunUnits, actions)[0].run == "j-2-2"
 
 
+def test_a_model_of_which_every_run_fails_is_no_flood_of_log(worker: DrivenWorker) -> None:
+    logs: list[Log] = []
+    for number in range(1, 31):
+        at = 1.0 + number / 10
+        worker.take(activation(f"j-{number}"), at=at)
+        logs += only(Log, worker.take(RunFailed(f"j-{number}-{number}", "run-failed", "no memory"), at=at))
+
+    assert len(logs) == 1
+
+
 def test_a_failure_keeps_the_code_that_the_executor_gave_it(worker: DrivenWorker) -> None:
     worker.take(activation(), at=1.0)
     assert codes(worker.take(RunFailed("j-1-1", "bad-message", "3 tensors"), at=1.1)) == [
