@@ -8,34 +8,19 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Action, Publish
-from edgemesh.roles.events import Connected, Event, MessageReceived
-from edgemesh.roles.policy_memory import PolicyMemory
+from edgemesh.roles.actions import Action
+from edgemesh.roles.events import Event
+from edgemesh.roles.policy_memory import PolicyMemory, Remembering
+from edgemesh.roles.role import HeldRole
 from edgemesh.roles.standby import Standby
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
-
-
-class HeldRole(Protocol):
-    """A role with a retained state that its Will withdraws."""
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """React to an event."""
-        ...
-
-    def will(self) -> Publish:
-        """What the broker publishes when the connection dies."""
-        ...
-
-    def farewell(self) -> list[Action]:
-        """What to publish before a clean end."""
-        ...
 
 
 @dataclass
@@ -131,7 +116,7 @@ class RoleHolder:
         self._boot = secrets.token_hex(4)
         role = spec.make(term, self._boot)
         shell = Shell(
-            role if spec.memory is None else _Remembering(role, spec.memory), self._topics, self._loop
+            role if spec.memory is None else Remembering(role, spec.memory), self._topics, self._loop
         )
         spec.wire(shell)
         self._shell, self._held = shell, role
@@ -155,21 +140,3 @@ class RoleHolder:
         await self._over.wait()
         self._held = None
         await shell.close([])
-
-
-class _Remembering:
-    """A role, and beside it what its nodes remember for the broker."""
-
-    def __init__(self, role: HeldRole, memory: PolicyMemory) -> None:
-        self._role = role
-        self._memory = memory
-        self._again = memory.forgotten()
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """As the role; what the broker forgot follows its first words."""
-        if isinstance(event, MessageReceived):
-            self._memory.learn(event)
-        actions = self._role.handle(event, now)
-        if isinstance(event, Connected):
-            actions, self._again = [*actions, *self._again], []
-        return actions

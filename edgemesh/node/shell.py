@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.topics import Topics, topic_matches
@@ -35,6 +35,7 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.refusals import Refusals
+from edgemesh.roles.role import Role
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.messages import IncomingMessage
@@ -47,14 +48,6 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _log = logging.getLogger("edgemesh")
-
-
-class Role(Protocol):
-    """A state machine: events and time in, actions out."""
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """React to an event."""
-        ...
 
 
 class Shell:

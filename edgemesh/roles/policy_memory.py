@@ -9,6 +9,7 @@ from __future__ import annotations
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Publish, Subscribe
 from edgemesh.roles.events import Connected, Event, MessageReceived
+from edgemesh.roles.role import Role
 
 _POLICIES = 1024
 
@@ -64,3 +65,21 @@ class PolicyMemory:
         """A broker that remembers the role and not a policy was told to clear it while we did not listen."""
         if self._broker_remembers:
             self._kept = {topic: payload for topic, payload in self._kept.items() if topic in self._heard}
+
+
+class Remembering:
+    """A role, and beside it what its nodes remember for the broker."""
+
+    def __init__(self, role: Role, memory: PolicyMemory) -> None:
+        self._role = role
+        self._memory = memory
+        self._again = memory.forgotten()
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """As the role; what the broker forgot follows its first words."""
+        if isinstance(event, MessageReceived):
+            self._memory.learn(event)
+        actions = self._role.handle(event, now)
+        if isinstance(event, Connected):
+            actions, self._again = [*actions, *self._again], []
+        return actions

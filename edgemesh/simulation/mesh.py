@@ -22,13 +22,14 @@ from edgemesh.roles.decider import Decider
 from edgemesh.roles.device import Device, DeviceSettings
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.role import HeldRole
 from edgemesh.simulation.broker import Broker, Message
 from edgemesh.simulation.clock import VirtualClock
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Disk, Executor, Outputs, Pace, Speed, resources
 from edgemesh.simulation.models import hashed_outputs, input_of
-from edgemesh.simulation.role_node import HeldRole, RoleNode
+from edgemesh.simulation.role_node import RoleNode
 from edgemesh.simulation.sections import modelled_bytes
 from edgemesh.simulation.shell import ModelledShell, add_machine
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.result import ResultMessage, encode_result
-from edgemesh.roles.actions import Action, DecodeInput, JobEnded, Publish, RenderResult
+from edgemesh.roles.actions import Action, DecodeInput, JobEnded, RenderResult
 from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
 from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.policy_memory import PolicyMemory, Remembering
+from edgemesh.roles.role import HeldRole
 from edgemesh.roles.standby import Standby
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.models import input_of
@@ -20,22 +22,6 @@ if TYPE_CHECKING:
     from edgemesh.simulation.mesh import Mesh
 
 _DECODE_SECONDS = 0.001
-
-
-class HeldRole(Protocol):
-    """What a node does while it holds a role."""
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """React to an event."""
-        ...
-
-    def will(self) -> Publish:
-        """What the broker publishes when the connection dies."""
-        ...
-
-    def farewell(self) -> list[Action]:
-        """What to publish before a clean end."""
-        ...
 
 
 class RoleNode:
@@ -59,9 +45,15 @@ class RoleNode:
         self.role = role
         self._topic = topic
         self._make = make
+        self._memory = PolicyMemory(mesh.topics)
         self._link = link
         self.boot = mesh.boot()
         self._stand_by()
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether it says policies again, as decision nodes do."""
+        return self.role == "decision"
 
     def kill(self) -> None:
         """The process dies."""
@@ -77,6 +69,7 @@ class RoleNode:
         """Start again after an end."""
         self.alive = True
         self.boot = self._mesh.boot()
+        self._memory = PolicyMemory(self._mesh.topics)
         self._stand_by()
 
     def stop(self) -> None:
@@ -89,9 +82,8 @@ class RoleNode:
         self.held = None
         sounding = mesh.topics.build("probe", requester=f"standby-{self.boot}")
         standby = Standby(self.role, self._topic, self.boot, sounding)
-        self.shell = ModelledShell(
-            self.name, _Watched(standby, self._take), mesh.clock, mesh.broker, mesh.topics
-        )
+        watched = _Watched(standby, self._take, self._memory if self._remembers else None)
+        self.shell = ModelledShell(self.name, watched, mesh.clock, mesh.broker, mesh.topics)
         self.shell.connect(f"home-{self.role}-standby-{self.boot}", self._link)
 
     def _take(self, term: int) -> None:
@@ -105,8 +97,9 @@ class RoleNode:
         self.terms.append(term)
         self.boot = mesh.boot()
         self.held = role = self._make(self.boot, term)
-        self.shell = shell = ModelledShell(self.name, role, mesh.clock, mesh.broker, mesh.topics)
         is_gateway = isinstance(role, Gateway)
+        driven = Remembering(role, self._memory) if self._remembers else role
+        self.shell = shell = ModelledShell(self.name, driven, mesh.clock, mesh.broker, mesh.topics)
         shell.handlers |= {DecodeInput: self._decode, RenderResult: self._render}
 
         def over() -> None:
@@ -139,12 +132,15 @@ class RoleNode:
 
 
 class _Watched:
-    def __init__(self, standby: Standby, take: Callable[[int], None]) -> None:
+    def __init__(self, standby: Standby, take: Callable[[int], None], memory: PolicyMemory | None) -> None:
         self._standby = standby
         self._take = take
+        self._memory = memory
 
-    def handle(self, event: object, now: float) -> list[Action]:
-        actions = self._standby.handle(event, now)  # type: ignore[arg-type]
+    def handle(self, event: Event, now: float) -> list[Action]:
+        actions = self._standby.handle(event, now)
+        if self._memory is not None:
+            actions = [*actions, *self._memory.handle(event, now)]
         if self._standby.taken is not None:
             self._take(self._standby.taken.term)
         return actions

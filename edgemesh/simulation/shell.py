@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.history import HistoryRecord
@@ -44,6 +44,7 @@ from edgemesh.roles.events import (
     ResourcesRead,
     TimerFired,
 )
+from edgemesh.roles.role import Role
 from edgemesh.simulation.broker import Broker, Message
 from edgemesh.simulation.clock import Entry, VirtualClock
 from edgemesh.simulation.connection import Callbacks, ModelledConnection
@@ -51,14 +52,6 @@ from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import DISK_SECONDS, Disk, Executor, resources
 
 _WORDS_OF_DEVICES = frozenset({"state", "about", "heartbeat"})
-
-
-class Role(Protocol):
-    """A state machine: events and time in, actions out."""
-
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """React to an event."""
-        ...
 
 
 class ModelledShell:

@@ -487,5 +487,6 @@ BUGS: dict[str, Bug] = {
         (ends.offline_changes_nothing, 35),
         (ends.waits_for_the_broker, 68),
         (ends.another_route_is_told, 1),
+        (ends.policy_ignored, 4),
     )
 }

@@ -12,6 +12,7 @@ from edgemesh.errors import RunError
 from edgemesh.roles.crash_bench import CrashBench
 from edgemesh.roles.events import Connected
 from edgemesh.roles.gateway import Gateway
+from edgemesh.roles.policies import Policies
 from edgemesh.roles.profiler import Profiler
 from edgemesh.roles.requester import Requester
 
@@ -93,6 +94,11 @@ def waits_for_the_broker(patch: Patch) -> None:
 
     patch.setattr(Requester, "_serve_locally", lambda self, now: [])
     patch.setattr(Requester, "_choice", none_without_broker)
+
+
+def policy_ignored(patch: Patch) -> None:
+    """The decision node does not keep to what an operator decided."""
+    patch.setattr(Policies, "learn", lambda self, event: False)
 
 
 def another_route_is_told(patch: Patch) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.requests import Policy
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
 from edgemesh.roles.events import JobCancelled, JobSubmitted
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.catalogue import Catalogue
-from edgemesh.simulation.faults.schedules import FACE, TWIN, Deed
+from edgemesh.simulation.faults.schedules import APP, FACE, TWIN, Deed
 from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.sections import stand_in
 
@@ -57,6 +59,12 @@ class People:
             shell.deliver(JobSubmitted(deed.name, deed.model, deed.name.encode(), deed.seconds, stream))
         else:
             self._mesh.submit(shell, manifest, deed.name, left=deed.seconds, stream=stream)
+
+    def _policy(self, deed: Deed) -> None:
+        """An operator leaves a device out, or takes that back."""
+        policy = encode_json(Policy(exclude=(deed.target,))) if deed.target != APP else b""
+        topic = self._mesh.topics.build("policy", model=FACE)
+        self._app.publish(Publish(topic, policy, 1, retain=True))
 
     def _cancel(self, deed: Deed) -> None:
         """The program that waits for a job ends."""
@@ -108,6 +116,7 @@ class People:
 _DEEDS: dict[str, Callable[[People, Deed], None]] = {
     "job": People._job,
     "cancel": People._cancel,
+    "policy": People._policy,
     "submission": People._submission,
     "retained-submission": People._submission,
     "answer-topic": People._submission,

@@ -122,6 +122,8 @@ _CAMERA_JITTER = 0.2
 """Of the time between two frames: a camera is no metronome."""
 _SHARE_OF_OTHER = 0.1
 _OTHER_PER_SECOND = (0.2, 1.0)
+_SHARE_OF_POLICIES = 0.08
+_POLICIES = (1, 2, 5)
 _SHARE_OF_IMPATIENT = 0.05
 _SHARE_OF_CANCELLED = 0.3
 _UNCALM = frozenset({"replace-model", "deadly-input"})
@@ -172,6 +174,7 @@ def schedule_of(seed: int) -> Schedule:
         deeds += _together(Random(f"together {seed}"), length)
     deeds += _streams(Random(f"streams {seed}"), length)
     deeds += _other_model(Random(f"other {seed}"), length)
+    deeds += _policies(Random(f"policies {seed}"), length)
     deeds += _cancelled(Random(f"cancelled {seed}"), deeds)
     deeds.sort(key=lambda deed: deed.at)
     return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
@@ -250,6 +253,14 @@ def _other_model(random: Random, length: float) -> list[Deed]:
         kind = "submission" if client == APP else "job"
         deeds.append(Deed(at, kind, client, seconds, name=name, model=OTHER))
     return deeds
+
+
+def _policies(random: Random, length: float) -> list[Deed]:
+    """Devices that an operator leaves out, one at a time; the app stands for all of them back."""
+    if random.random() >= _SHARE_OF_POLICIES:
+        return []
+    times = random.choice(_POLICIES)
+    return [Deed(random.uniform(0.0, length), "policy", random.choice((*DEVICES, APP))) for _ in range(times)]
 
 
 def _cancelled(random: Random, deeds: Sequence[Deed]) -> list[Deed]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from edgemesh.protocol.assignment import Assignment, Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import About, Profile
+from edgemesh.protocol.requests import Policy
 from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.rules import Rules
 from edgemesh.simulation.faults.schedules import APP, CLIENTS, OTHER, Deed
@@ -101,9 +102,18 @@ def _profiled(world: World, device: str) -> set[str]:
 def _check_assignments(world: World, rules: Rules) -> None:
     for topic, message in world.mesh.broker.retained.items():
         if world.topics.parse(topic).kind == "assignment":
-            devices = decode_json(Assignment, message.payload).devices
-            if not devices <= set(world.mesh.devices):
-                rules.broken("settles", f"an assignment names {sorted(devices)}", topic)
+            assignment = decode_json(Assignment, message.payload)
+            if not assignment.devices <= set(world.mesh.devices):
+                rules.broken("settles", f"an assignment names {sorted(assignment.devices)}", topic)
+            used = assignment.devices.union(hop.device for way in assignment.fallbacks for hop in way.route)
+            if left_out := used & _left_out(world, assignment.model):
+                rules.broken("settles", f"an assignment uses {sorted(left_out)} against its policy", topic)
+
+
+def _left_out(world: World, model: str) -> frozenset[str]:
+    """Devices that the retained policy of a model excludes."""
+    retained = world.mesh.broker.retained.get(world.topics.build("policy", model=model))
+    return frozenset(decode_json(Policy, retained.payload).exclude if retained is not None else ())
 
 
 def _check_new_jobs(world: World, rules: Rules) -> None:
