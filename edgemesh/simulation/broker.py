@@ -110,6 +110,8 @@ class Broker:
         """Messages that a client may have unacknowledged; others wait (``max_inflight_messages``)."""
         self.on_drop: Callable[[str, Message], None] | None = None
         """Is told of what is dropped, and for which client id, over the limit of what is kept."""
+        self.refuse: Callable[[str, Message], bool] | None = None
+        """Whether access rules keep a client from publishing a message."""
         self.spoil: Callable[[str, Message], Message | None] | None = None
         """What a message becomes on its way to a client id; None is a drop over some limit."""
         self.held_back: Callable[[str, Message], float] | None = None
@@ -208,6 +210,11 @@ class Broker:
             self._route(connection.will)
 
     # --- messages ----------------------------------------------------------------------------------------
+
+    def refuses(self, connection: ModelledConnection, message: Message) -> bool:
+        """Whether it answers a PUBLISH that arrived with an error, and nobody gets the message."""
+        refuses = self.refuse is not None and self.refuse(connection.client_id, message)
+        return refuses and self._session(connection) is not None
 
     def publish(self, connection: ModelledConnection, message: Message) -> bool:
         """A PUBLISH arrived; whether its sender may be told that the broker has it."""

@@ -36,6 +36,8 @@ class Callbacks:
     """With the packet identifier to acknowledge, 0 under QoS 0."""
     on_acknowledged: Callable[[str], None]
     on_taken_over: Callable[[], None] | None = None
+    on_refused: Callable[[Publish], None] = lambda message: None
+    """The broker does not take a message: its access rules say so."""
 
 
 class ModelledConnection:
@@ -268,7 +270,7 @@ class ModelledConnection:
         message = _message(action, self.client_id, self._clock.now, response_topic)
 
         def arrived() -> None:
-            self._at_broker(message, number, action.token)
+            self._at_broker(message, number, action)
 
         if action.bulk and message.nbytes >= LARGE_BYTES:
             self._bulk.append((message.nbytes, arrived))
@@ -291,14 +293,21 @@ class ModelledConnection:
                 return
             self._later_up(*self._bulk.popleft())
 
-    def _at_broker(self, message: Message, number: int, token: str | None) -> None:
+    def _at_broker(self, message: Message, number: int, action: Publish) -> None:
+        if message.qos and self._broker.refuses(self, message):
+            self._later_down(0, lambda: self._refused(number, action))
+            return
         if self._broker.publish(self, message) and message.qos:
             lost = self._faults.loses_acknowledgement_of
             if lost is not None and lost in message.topic:
                 self._faults.loses_acknowledgement_of = None
                 self.lose()
                 return
-            self._later_down(0, lambda: self._acknowledged(number, token))
+            self._later_down(0, lambda: self._acknowledged(number, action.token))
+
+    def _refused(self, number: int, action: Publish) -> None:
+        self._unacknowledged.pop(number, None)
+        self._callbacks.on_refused(action)
 
     def _acknowledged(self, number: int, token: str | None) -> None:
         self._unacknowledged.pop(number, None)

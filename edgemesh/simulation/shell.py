@@ -41,6 +41,8 @@ from edgemesh.roles.events import (
     MessageReceived,
     ProfileFound,
     PublishAcknowledged,
+    PublishRefused,
+    Refusal,
     ResourcesRead,
     TimerFired,
 )
@@ -51,6 +53,7 @@ from edgemesh.simulation.connection import Callbacks, ModelledConnection
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import DISK_SECONDS, Disk, Executor, resources
 
+_REFUSAL = Refusal(reason="not authorized")
 _WORDS_OF_DEVICES = frozenset({"state", "about", "heartbeat"})
 
 
@@ -113,6 +116,7 @@ class ModelledShell:
             self._arrived,
             lambda token: self.deliver(PublishAcknowledged(token)),
             on_taken_over,
+            lambda message: self.deliver(PublishRefused(message, _REFUSAL)),
         )
         self.connection = ModelledConnection(self._clock, self._broker, client_id, callbacks, link, **session)
 

@@ -122,6 +122,11 @@ _CAMERA_JITTER = 0.2
 """Of the time between two frames: a camera is no metronome."""
 _SHARE_OF_OTHER = 0.1
 _OTHER_PER_SECOND = (0.2, 1.0)
+REFUSE = "refuse"
+"""A fault that came later than the others, and is drawn apart from them."""
+_SHARE_OF_REFUSALS = 0.06
+_REFUSALS = (1, 2, 4)
+_REFUSED_SECONDS = (0.5, 12.0)
 _SHARE_OF_POLICIES = 0.08
 _POLICIES = (1, 2, 5)
 _SHARE_OF_IMPATIENT = 0.05
@@ -172,6 +177,7 @@ def schedule_of(seed: int) -> Schedule:
     deeds += [deed for use in used for deed in _times(more, use, length, light)]
     if not calm:
         deeds += _together(Random(f"together {seed}"), length)
+        deeds += _refusals(Random(f"refusals {seed}"), length)
     deeds += _streams(Random(f"streams {seed}"), length)
     deeds += _other_model(Random(f"other {seed}"), length)
     deeds += _policies(Random(f"policies {seed}"), length)
@@ -253,6 +259,21 @@ def _other_model(random: Random, length: float) -> list[Deed]:
         kind = "submission" if client == APP else "job"
         deeds.append(Deed(at, kind, client, seconds, name=name, model=OTHER))
     return deeds
+
+
+def _refusals(random: Random, length: float) -> list[Deed]:
+    if random.random() >= _SHARE_OF_REFUSALS:
+        return []
+    return [
+        Deed(
+            random.uniform(0.0, length),
+            REFUSE,
+            random.choice((*DEVICES, *CLIENTS)),
+            random.uniform(*_REFUSED_SECONDS),
+            random.choice((0.3, 1.0)),
+        )
+        for _ in range(random.choice(_REFUSALS))
+    ]
 
 
 def _policies(random: Random, length: float) -> list[Deed]:

@@ -1,4 +1,4 @@
-"""Spoilers: what becomes of messages that a broker over its limits drops, or that arrive garbled."""
+"""Spoilers: messages that a broker over its limits drops, that it refuses, or that arrive garbled."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _SPOILT_KINDS = frozenset({"work", "reply", "receipt"})
 """What is garbled or dropped. A broker that loses a retained message on the way to a connected client, too,
 leaves that client wrong until the topic changes: nobody could tell."""
 
+_REFUSED_KINDS = frozenset({"work", "reply"})
+
 
 class Spoilers:
     """Spoils messages on their way to single clients, for as long as each spoiler lasts."""
@@ -23,6 +25,7 @@ class Spoilers:
         self._mesh = mesh
         self._random = random
         self._active: list[tuple[str, float, Spoilt]] = []
+        self._refusing: list[tuple[str, float]] = []
 
     def begin(self, client_id: str, spoilt: Spoilt, share: float, seconds: float) -> None:
         """Do ``spoilt`` to a share of what ``client_id`` gets."""
@@ -31,10 +34,18 @@ class Spoilers:
         self._mesh.broker.spoil = self._spoil
         self._mesh.clock.call_later(seconds, self._end_one, entry)
 
+    def refuse(self, client_id: str, share: float, seconds: float) -> None:
+        """Somebody gets the broker's access rules wrong: it refuses a share of what a client sends others."""
+        entry = client_id, share
+        self._refusing.append(entry)
+        self._mesh.broker.refuse = self._refuses
+        self._mesh.clock.call_later(seconds, self._end_refusing, entry)
+
     def end(self) -> None:
         """All arrives as it was sent."""
         self._active.clear()
-        self._mesh.broker.spoil = None
+        self._refusing.clear()
+        self._mesh.broker.spoil = self._mesh.broker.refuse = None
 
     def may_lose(self, message: Message) -> bool:
         """Whether somebody notices when it is lost."""
@@ -58,8 +69,20 @@ class Spoilers:
                 return spoilt(message)
         return message
 
+    def _refuses(self, client_id: str, message: Message) -> bool:
+        shares = [share for target, share in self._refusing if target == client_id]
+        if not shares or self._mesh.topics.parse(message.topic).kind not in _REFUSED_KINDS:
+            return False
+        return any(self._random.random() < share for share in shares)
+
     def _hits(self, message: Message, share: float) -> bool:
         return self.may_lose(message) and self._random.random() < share
+
+    def _end_refusing(self, entry: tuple[str, float]) -> None:
+        if entry in self._refusing:
+            self._refusing.remove(entry)
+        if not self._refusing:
+            self._mesh.broker.refuse = None
 
     def _end_one(self, entry: tuple[str, float, Spoilt]) -> None:
         if entry in self._active:

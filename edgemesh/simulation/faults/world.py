@@ -18,7 +18,7 @@ from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
 from edgemesh.simulation.faults.people import People, is_deadly
-from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, FAULTS, HOLDERS, Deed, Schedule
+from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, FAULTS, HOLDERS, REFUSE, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
@@ -147,7 +147,7 @@ class World:
 
     def do(self, deed: Deed) -> None:
         """Do it now."""
-        if deed.kind in FAULTS:
+        if deed.kind in FAULTS or deed.kind == REFUSE:
             self.disturbed_until = max(self.disturbed_until, self.mesh.clock.now + deed.seconds)
         if deed.kind in _DEEDS:
             _DEEDS[deed.kind](self, deed)
@@ -329,6 +329,10 @@ class World:
         """Some of what a client gets is cut short or is noise."""
         self._spoilers.begin(f"home-{deed.target}", self._spoilers.garbled, deed.amount, deed.seconds)
 
+    def refuse(self, deed: Deed) -> None:
+        """The broker refuses some of what a client sends to others."""
+        self._spoilers.refuse(f"home-{deed.target}", deed.amount, deed.seconds)
+
     def restart_broker(self, deed: Deed) -> None:
         """The broker ends and comes back, with its store, an older one, or none."""
         broker = self.mesh.broker
@@ -365,6 +369,7 @@ _DEEDS: dict[str, Callable[[World, Deed], None]] = {
     "executor-crash": World.executor_crash,
     "drop": World.drop,
     "garble": World.garble,
+    REFUSE: World.refuse,
     "old-assignment": World.old_assignment,
     "broker-restart": World.restart_broker,
     "broker-older": World.restart_broker,
