@@ -1,17 +1,18 @@
 """Plans for several models and origins that share devices.
 
 Each (model, origin) is a task with a demand in jobs per second. What the plans of others run on a device
-makes a job wait there (``queueing.mean_wait``), and what they hold in memory is missing. Planning one task
-after the other lets the first take what a later one needs more, so plans are improved in rounds: each task
-answers the others with its best plan, with plans that leave a shared device to them, and pairs are planned
-anew together. Only what lowers the total is kept, so the result is never worse.
+makes a job wait there (``queueing.mean_wait``), and what they hold in memory is missing, unless it is just
+what the task runs there as well (``holdings``). Planning one task after the other lets the first take what a
+later one needs more, so plans are improved in rounds: each task answers the others with its best plan, with
+plans that leave a shared device to them, and pairs are planned anew together. Only what lowers the total is
+kept, so the result is never worse.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import inf
@@ -19,6 +20,7 @@ from typing import Final
 
 from edgemesh.planning.effort import search_work_of
 from edgemesh.planning.goal import Goal
+from edgemesh.planning.holdings import Holding, confined_to, holding
 from edgemesh.planning.instance import Instance
 from edgemesh.planning.objectives import solve, solve_plainly
 from edgemesh.planning.plan import Infeasible, Partition, Plan, Prediction
@@ -130,6 +132,8 @@ def planned_jointly(tasks: Tasks, *, rounds: int = ROUNDS, work: float = inf) ->
 
 
 Plans = dict[int, Plan | Infeasible]
+_Asked = tuple[int, tuple[tuple[str, Load], ...], tuple[Holding, ...], str]
+"""A task, what others put on devices, what they have loaded of its own content, a device to leave alone."""
 
 
 class _Change:
@@ -151,9 +155,13 @@ class Tasks:
     """Tasks with what each comes to alone, and the answers found so far."""
 
     def __init__(
-        self, instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float]
+        self,
+        instances: Sequence[Instance],
+        goals: Sequence[Goal],
+        demands: Sequence[float],
+        contents: Sequence[str] = (),
     ) -> None:
-        """Plans each alone. ``demands`` are jobs per second.
+        """Plans each alone. ``demands`` are jobs per second, ``contents`` digests; by default all differ.
 
         Waits in the instances are those that these tasks do not cause. The latency bound of a task is what
         it is without the others.
@@ -162,8 +170,9 @@ class Tasks:
         self.spent = sum(map(search_work_of, instances))
         """Work of the searches so far."""
         self._instances, self._demands = instances, demands
-        self._known: dict[tuple[int, tuple[Partition, ...]], dict[str, Load]] = {}
-        self._answers: dict[tuple[int, tuple[tuple[str, Load], ...], str], Plan | Infeasible] = {}
+        self._contents = contents or [str(task) for task in range(len(instances))]
+        self._known: dict[tuple[int, tuple[Partition, ...]], dict[Holding, Load]] = {}
+        self._answers: dict[_Asked, Plan | Infeasible] = {}
         alone = [solve(instance, goal) for instance, goal in zip(instances, goals, strict=True)]
         self._goals = [
             dataclasses.replace(goal, bound_seconds=plan.bound)
@@ -191,15 +200,32 @@ class Tasks:
 
     def answer(self, task: int, others: Plans, without: str = "") -> Plan | Infeasible:
         """The best plan of a task beside the plans of others, maybe without a device."""
-        loads = self._loads(others, task)
-        asked = task, tuple(sorted(loads.items(), key=lambda item: item[0])), without
+        shared = self._loaded(others, task)
+        loads = self._loads(others, task, shared)
+        asked = task, tuple(sorted(loads.items(), key=lambda item: item[0])), shared, without
         if asked not in self._answers:
-            self.spent += search_work_of(self._instances[task])
-            self._answers[asked] = self._answer(task, loads, without)
+            plan = self._solved(task, self._instances[task], loads, without)
+            if shared and isinstance(plan, Plan) and not self._fits(task, plan, others):
+                # It would load other ranges of its content than those that are there, and there is no room.
+                near = [there for there in shared if there.device in plan.devices]
+                plan = self._beside(task, others, near, without)
+            self._answers[asked] = plan
         return self._answers[asked]
 
-    def _answer(self, task: int, loads: Mapping[str, Load], without: str) -> Plan | Infeasible:
-        instance = under_load(self._instances[task], loads)
+    def _beside(self, task: int, others: Plans, shared: Sequence[Holding], without: str) -> Plan | Infeasible:
+        """The best of the plans that load all of their own, or run on one device what is loaded there."""
+        instance = self._instances[task]
+        answers = [self._solved(task, instance, self._loads(others, task), without)]
+        for there in shared:
+            loads = self._loads(others, task, (there,))
+            answers.append(self._solved(task, confined_to(instance, there), loads, without))
+        return min(answers, key=lambda plan: self._cost(task, {**others, task: plan}))
+
+    def _solved(
+        self, task: int, instance: Instance, loads: Mapping[str, Load], without: str
+    ) -> Plan | Infeasible:
+        self.spent += search_work_of(instance)
+        instance = under_load(instance, loads)
         if without:
             excluded = instance.excluded | {instance.indices[without]}
             instance = dataclasses.replace(instance, excluded=excluded)
@@ -258,28 +284,46 @@ class Tasks:
         plan = plans[task]
         if isinstance(plan, Infeasible):
             return plan
-        instance, others = self._instances[task], self._loads(plans, task)
-        own = self._load(task, plan)
+        instance, own = self._instances[task], self._load(task, plan)
+        others = self._loads(plans, task, own)
+        held = {there.device: load.held for there, load in own.items()}
         hops = []
         for hop in plan.prediction.hops:
             name = hop.partition.device
             device, load = instance.devices[instance.indices[name]], others.get(name, Load())
-            if own[name].held > max(0.0, device.memory_limit - load.held):
+            if held[name] > max(0.0, device.memory_limit - load.held):
                 return Infeasible("memory", f"others leave too little of the memory of {name}")
             hops.append(dataclasses.replace(hop, queue=device.queue_seconds + load.wait))
         waits = sum(hop.queue for hop in hops) - sum(hop.queue for hop in plan.prediction.hops)
         return dataclasses.replace(plan.prediction, hops=tuple(hops), total=plan.prediction.total + waits)
 
-    def _load(self, task: int, plan: Plan) -> dict[str, Load]:
+    def _fits(self, task: int, plan: Plan, others: Plans) -> bool:
+        return isinstance(self._prediction(task, {**others, task: plan}), Prediction)
+
+    def _load(self, task: int, plan: Plan) -> dict[Holding, Load]:
         key = task, plan.partitions
         if key not in self._known:
-            self._known[key] = loads_of(self._instances[task], plan, self._demands[task])
+            loads = loads_of(self._instances[task], plan, self._demands[task])
+            content = self._contents[task]
+            self._known[key] = {holding(plan, device, content): load for device, load in loads.items()}
         return self._known[key]
 
-    def _loads(self, plans: Plans, without: int) -> dict[str, Load]:
+    def _loaded(self, plans: Plans, without: int) -> tuple[Holding, ...]:
+        """What others have loaded of the content of the task ``without``."""
+        content = self._contents[without]
+        same = [task for task in plans if task != without and self._contents[task] == content]
+        loaded = [self._load(task, plan) for task in same if isinstance(plan := plans[task], Plan)]
+        return tuple(sorted({there for each in loaded for there in each}))
+
+    def _loads(self, plans: Plans, without: int, shared: Collection[Holding] = ()) -> dict[str, Load]:
+        """What all but the task ``without`` put on devices; ``shared`` takes none of its memory."""
         loads: dict[str, Load] = {}
+        counted = set(shared)
         for task, plan in plans.items():
             if task != without and isinstance(plan, Plan):
-                for device, load in self._load(task, plan).items():
-                    loads[device] = loads.get(device, Load()).plus(load)
+                for there, load in self._load(task, plan).items():
+                    if there in counted:
+                        load = dataclasses.replace(load, held=0.0)
+                    counted.add(there)
+                    loads[there.device] = loads.get(there.device, Load()).plus(load)
         return loads

@@ -11,6 +11,7 @@ from collections import deque
 from statistics import median
 from typing import Final
 
+from edgemesh.planning.newest import Newest
 from edgemesh.planning.robust import clamped
 
 HEARTBEATS: Final = 3
@@ -29,15 +30,13 @@ class QueueEstimates:
     """Of all devices."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, deque[float]] = {}
-        self._waited: dict[str, deque[tuple[float, float]]] = {}
+        self._heard: Newest[str, deque[float]] = Newest(_DEVICES, lambda: deque(maxlen=HEARTBEATS))
+        self._waited: Newest[str, deque[tuple[float, float]]] = Newest(_DEVICES, lambda: deque(maxlen=JOBS))
         """Time and seconds of the last jobs."""
 
     def heard(self, device: str, seconds: float) -> None:
         """A heartbeat says that so much work waits on ``device``."""
-        if device in self._heard or len(self._heard) < _DEVICES:
-            heard = self._heard.setdefault(device, deque(maxlen=HEARTBEATS))
-            heard.append(clamped(seconds, 0.0, _LONGEST))
+        self._heard.fed(device).append(clamped(seconds, 0.0, _LONGEST))
 
     def knows(self, device: str) -> bool:
         """Whether it has had a heartbeat."""
@@ -45,9 +44,7 @@ class QueueEstimates:
 
     def waited(self, device: str, seconds: float, now: float) -> None:
         """A job that ended has waited so long there."""
-        if device in self._waited or len(self._waited) < _DEVICES:
-            waited = self._waited.setdefault(device, deque(maxlen=JOBS))
-            waited.append((now, clamped(seconds, 0.0, _LONGEST)))
+        self._waited.fed(device).append((now, clamped(seconds, 0.0, _LONGEST)))
 
     def seconds(self, device: str, now: float) -> float:
         """The estimate as of ``now``."""

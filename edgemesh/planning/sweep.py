@@ -133,11 +133,12 @@ def latency_steps(costs: Costs) -> Steps:
 
 def _weighted(terms: Sequence[Sequence[tuple[FloatArray, float]]]) -> Array:
     """The sums of the weighted arrays of each of ``terms``, along a new last axis."""
-    sums = [reduce(np.add, [_times(values, by) for values, by in each]) for each in terms]
+    sums = [reduce(np.add, [scaled(values, by) for values, by in each]) for each in terms]
     return sums[0][..., None] if len(sums) == 1 else np.stack(sums, axis=-1)
 
 
-def _times(values: FloatArray, by: float) -> FloatArray:
+def scaled(values: FloatArray, by: float) -> FloatArray:
+    """``values`` times a weight or price, which may be 0."""
     if by == 1.0:
         return values
     # 0 * inf is not a number, and what is impossible stays so whatever it weighs.

@@ -25,7 +25,7 @@ from edgemesh.planning.labels import Limits, Search
 from edgemesh.planning.latency import solve_latency
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.prediction import can_hold, crowded_devices, plan_of_route, route_of_plan
-from edgemesh.planning.sweep import best_end, route_of, values_of, weighted_steps
+from edgemesh.planning.sweep import best_end, route_of, scaled, values_of, weighted_steps
 
 ROUNDS: Final = 24
 """Of prices; the bound is within some percent of its best then."""
@@ -86,7 +86,7 @@ class _Loads:
             np.where(np.isfinite(seconds.fixed), self._overhead * computing, np.inf),
             np.where(np.isfinite(seconds.leave), leave, np.inf),
             np.where(np.isfinite(seconds.enter), enter, np.inf),
-            {device: runs * computing[device] for device, runs in seconds.runs.items()},
+            {device: scaled(runs, float(computing[device])) for device, runs in seconds.runs.items()},
         )
 
     def of(self, route: Route) -> FloatArray:

@@ -10,10 +10,12 @@ tells them apart.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
 from statistics import median
 from typing import Final
+
+from edgemesh.planning.newest import Newest
 
 TOLERATED_SHARE: Final = 0.5
 """Of the predicted crossings after the receipt: links vary, and are estimated elsewhere."""
@@ -31,6 +33,7 @@ _MATTERS: Final = 1.2
 """A factor below this is left to the other estimates."""
 _JOBS: Final = 32
 _ROUTES: Final = 256
+"""And devices."""
 
 
 class _Route:
@@ -64,8 +67,8 @@ class UnexplainedTime:
     """Of one model's content, by device. Feed it jobs, ask it for a factor at any time."""
 
     def __init__(self) -> None:
-        self._routes: OrderedDict[frozenset[str], _Route] = OrderedDict()
-        self._runs: dict[str, deque[float]] = {}
+        self._routes: Newest[frozenset[str], _Route] = Newest(_ROUTES, _Route)
+        self._runs: Newest[str, deque[float]] = Newest(_ROUTES, lambda: deque(maxlen=_JOBS))
 
     def observe(
         self, told: Mapping[str, float], seconds: float, accounted: float, crossings: float, now: float
@@ -79,12 +82,8 @@ class UnexplainedTime:
         if not told:
             return
         for device, ran in told.items():
-            if device in self._runs or len(self._runs) < _ROUTES:
-                self._runs.setdefault(device, deque(maxlen=_JOBS)).append(ran)
-        route = self._routes.setdefault(frozenset(told), _Route())
-        self._routes.move_to_end(frozenset(told))
-        if len(self._routes) > _ROUTES:
-            self._routes.popitem(last=False)
+            self._runs.fed(device).append(ran)
+        route = self._routes.fed(frozenset(told))
         explained = (1.0 + TOLERATED_SHARE) * crossings + (1.0 + TOLERATED_RUN_SHARE) * accounted
         route.told = dict(told)
         route.add(max(0.0, seconds - explained - TOLERATED_SECONDS), now)
@@ -92,9 +91,10 @@ class UnexplainedTime:
     def factor(self, device: str, now: float) -> float:
         """How many times longer its runs take than the device says; 1 where nothing is unexplained."""
         charged = self._charged(device, now)
-        if charged <= 0.0:
+        runs = self._runs.get(device)  # routes of many devices may be remembered longer
+        if charged <= 0.0 or runs is None:
             return 1.0
-        typical = max(median(self._runs[device]), 1e-6)
+        typical = max(median(runs), 1e-6)
         factor = min(1.0 + charged / typical, LARGEST_FACTOR)
         return factor if factor >= _MATTERS else 1.0
 

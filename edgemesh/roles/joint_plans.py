@@ -41,6 +41,8 @@ class Task:
     """Jobs per second."""
     plan: Plan
     """In force."""
+    digest: str
+    """Of its content: what devices have loaded of it serves all origins."""
 
 
 def crowded(tasks: Sequence[Task]) -> bool:
@@ -100,7 +102,12 @@ class Together:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
-        self._joint = Tasks([t.instance for t in tasks], [t.goal for t in tasks], [t.demand for t in tasks])
+        self._joint = Tasks(
+            [task.instance for task in tasks],
+            [task.goal for task in tasks],
+            [task.demand for task in tasks],
+            [task.digest for task in tasks],
+        )
 
     def cost(self, changed: Mapping[Key, Plan]) -> float:
         """The total of all tasks with the plans in force, but for those ``changed``."""
@@ -199,6 +206,6 @@ class Crowd:
             situation = replace(situation, instance=alone(situation.instance))
             plan = self._plans.predicted(key, situation)
             if plan is not None:
-                tasks.append(Task(key, situation.instance, situation.goal, demand, plan))
+                tasks.append(Task(key, situation.instance, situation.goal, demand, plan, manifest.digest))
                 situations[key] = situation
         return tasks, situations

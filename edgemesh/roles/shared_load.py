@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from edgemesh.planning.holdings import Holding, holding
 from edgemesh.planning.plan import Plan
 from edgemesh.planning.queueing import mean_wait
 from edgemesh.roles.instances import OtherWork
@@ -17,7 +18,7 @@ def other_work(
     key: Key, digest: str, in_force: Mapping[Key, InForce], demand: Mapping[Key, float]
 ) -> OtherWork:
     """What plans other than that of ``key`` (content ``digest``) take; ``demand`` in jobs per second."""
-    memory: defaultdict[str, float] = defaultdict(float)
+    held: dict[Holding, float] = {}
     plans = []
     for other, entry in in_force.items():
         if other == key:
@@ -26,7 +27,10 @@ def other_work(
         if entry.manifest.digest == digest:
             continue  # the same content for another origin mostly shares what is loaded: it counts once
         for device, nbytes in entry.memory.items():
-            memory[device] += nbytes
+            held[holding(entry.plan, device, entry.manifest.digest)] = nbytes
+    memory: defaultdict[str, float] = defaultdict(float)
+    for there, nbytes in held.items():
+        memory[there.device] += nbytes
     return OtherWork(memory, waiting_seconds(plans))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from random import Random
 
@@ -10,10 +11,12 @@ import planning_instances as build
 import pytest
 
 from edgemesh.planning.goal import Goal
+from edgemesh.planning.holdings import Holding, confined_to, holding
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.joint import Load, loads_of, plan_jointly, under_load
+from edgemesh.planning.joint import Load, Tasks, loads_of, plan_jointly, planned_jointly, under_load
 from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Plan
+from edgemesh.planning.prediction import memory_need, route_of_plan
 
 MESHES = 16
 
@@ -128,3 +131,101 @@ def test_a_load_of_others_lengthens_the_queue_as_pollaczek_and_khinchine_say() -
 
     assert loaded.devices[0].queue_seconds == pytest.approx(0.05)
     assert Load(busy=1.2, squares=0.1).wait > Load(busy=0.95, squares=0.1).wait > 0.9
+
+
+MB = 1e6
+
+
+def camera(origin: int, first: float, *, hub_memory: float) -> Instance:
+    """Four units of 100 MB; the inputs of a camera, which runs the first unit in ``first`` seconds."""
+    slow = [first, 1.0, 1.0, 1.0]
+    fast = build.link(up=1e7, down=1e7, latency_up=0.001)
+    return build.instance(
+        [
+            build.device("hub", [0.02] * 4, link=fast, memory_limit=hub_memory * MB),
+            build.device("cam-1", slow, link=fast, memory_limit=450 * MB),
+            build.device("cam-2", slow, link=fast, memory_limit=450 * MB),
+        ],
+        [[2e5], [1e4], [1e5], [1e5], [1e3]],
+        weight_bytes=np.full(4, 100 * MB),
+        peak_bytes=np.full(4, 1 * MB),
+        origin=origin,
+    )
+
+
+def together(instances: list[Instance], contents: list[str]) -> list[Plan]:
+    """Plans of two tasks with a job in two seconds each."""
+    tasks = Tasks(instances, [Goal("latency")] * 2, [0.5, 0.5], contents)
+    plans = [plan for plan in planned_jointly(tasks).plans if isinstance(plan, Plan)]
+    assert len(plans) == 2
+    return plans
+
+
+def held_once(instances: list[Instance], plans: list[Plan], contents: list[str]) -> dict[str, float]:
+    """Bytes on each device, where what several plans have loaded there counts once."""
+    held = {
+        holding(plan, device, content): memory_need(
+            instance, route_of_plan(instance, plan).runs, instance.indices[device]
+        )
+        for instance, plan, content in zip(instances, plans, contents, strict=True)
+        for device in plan.devices
+    }
+    return {
+        device.id: sum(nbytes for there, nbytes in held.items() if there.device == device.id)
+        for device in instances[0].devices
+    }
+
+
+def test_what_serves_two_origins_is_in_memory_once() -> None:
+    """Found by a reader: a plan was thrown out because one model counted twice on a hub that holds it."""
+    cameras = [camera(1, 0.02, hub_memory=350), camera(2, 0.02, hub_memory=350)]
+
+    shared, apart = together(cameras, ["face", "face"]), together(cameras, ["face", "hands"])
+
+    assert [part.device for part in shared[0].partitions] == ["cam-1", "hub"]
+    assert [part.device for part in shared[1].partitions] == ["cam-2", "hub"]
+    assert [part.stop for plan in shared for part in plan.partitions] == [1, 4, 1, 4]
+    assert sum(plan.total for plan in shared) < sum(plan.total for plan in apart)
+
+
+def test_without_room_for_two_cuts_of_a_content_the_second_origin_runs_the_one_that_is_loaded() -> None:
+    # Alone the second camera would leave all to the hub: another range, which is loaded beside the first.
+    cameras = [camera(1, 0.01, hub_memory=450), camera(2, 0.1, hub_memory=450)]
+    alone = solve(cameras[1], Goal("latency"))
+    assert isinstance(alone, Plan) and alone.devices == ("hub",)
+
+    plans = together(cameras, ["face", "face"])
+    roomy = together([camera(1, 0.01, hub_memory=800), camera(2, 0.1, hub_memory=800)], ["face", "face"])
+
+    assert len({holding(plan, "hub", "face") for plan in plans}) == 1
+    assert len({holding(plan, "hub", "face") for plan in roomy}) == 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_joint_plans_of_shared_contents_keep_memory_and_gain_by_what_is_shared(seed: int) -> None:
+    instances, goals, demands = crowded_mesh(seed)
+    random = Random(seed)
+    # Every second task is the one before it with inputs from elsewhere.
+    contents = [str(task // 2) for task in range(len(instances))]
+    for task in range(1, len(instances), 2):
+        instances[task] = dataclasses.replace(instances[task - 1], origin=random.randrange(4))
+
+    joint = planned_jointly(Tasks(instances, goals, demands, contents))
+
+    planned = [task for task, plan in enumerate(joint.plans) if isinstance(plan, Plan)]
+    plans = [plan for plan in joint.plans if isinstance(plan, Plan)]
+    held = held_once([instances[task] for task in planned], plans, [contents[task] for task in planned])
+    assert all(held[device.id] <= device.memory_limit + 1e-6 for device in instances[0].devices)
+    assert joint.total <= joint.one_by_one
+    assert joint == planned_jointly(Tasks(instances, goals, demands, contents))
+
+
+def test_a_device_confined_to_what_it_has_loaded_runs_that_and_no_more() -> None:
+    instance = build.instance([build.device("a", [0.1] * 6), build.device("b", [0.01] * 6)])
+
+    plan = solve(confined_to(instance, Holding("b", "face", ((0, 1), (3, 5)))), Goal("latency"))
+
+    assert isinstance(plan, Plan)
+    assert [(part.start, part.stop, part.device) for part in plan.partitions] == [
+        (0, 1, "b"), (1, 3, "a"), (3, 5, "b"), (5, 6, "a"),
+    ]  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from random import Random
 from typing import Any
 
+import numpy as np
 import planning_instances as build
 import pytest
 from planning_instances import Outcome
@@ -55,6 +58,24 @@ def test_every_objective_equals_trying_every_plan(block: int) -> None:
             reached.add(plan.partitions if isinstance(plan, Plan) else None)
         differing += len(reached) > 1
     assert solvable > 400 and differing > 50
+
+
+def test_runs_that_cannot_be_are_no_warning_at_a_price_of_nothing() -> None:
+    """Found by a reader: infinity times zero, in the output of the decision node."""
+    for seed in range(60):
+        instance = build.random_instance(Random(seed), units=4)
+        edges = instance.unit_count + 1
+        runs = np.where(np.tri(edges, dtype=bool), np.inf, 0.001 * (1.0 + np.arange(edges)))  # as measured
+        devices = tuple(dataclasses.replace(device, runs=runs) for device in instance.devices)
+        instance = dataclasses.replace(instance, devices=devices)
+        best = best_of(build.all_outcomes(instance), Goal("throughput"))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plan = solve(instance, Goal("throughput"))
+
+        got = ORDERS["throughput"](build.outcome_of(instance, plan)) if isinstance(plan, Plan) else None
+        assert got == best, seed
 
 
 def front_of(outcomes: list[Outcome]) -> list[tuple[int, int, int, int]]:

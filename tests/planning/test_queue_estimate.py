@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +46,18 @@ def test_whatever_is_said_the_estimate_is_bounded(said: list[tuple[bool, float]]
         else:
             queues.heard("pi", seconds)
         assert 0.0 <= queues.seconds("pi", float(second)) <= 60.0
+
+
+def test_names_that_reports_made_up_keep_no_device_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemesh.planning.queue_estimate._DEVICES", 4)
+    queues = QueueEstimates()
+    for number in range(10):
+        queues.heard(f"container-{number}", 1.0)
+        queues.waited(f"container-{number}", 1.0, 0.0)
+
+    for second in range(3):
+        queues.heard("pi", 0.5)
+        queues.waited("pi", 2.0, float(second))
+
+    assert queues.knows("pi") and not queues.knows("container-0")
+    assert queues.seconds("pi", 3.0) == 2.0 and queues.seconds("pi", 60.0) == 0.5

@@ -107,3 +107,25 @@ def test_a_suspicion_over_three_devices_is_shared() -> None:
     factors = [unexplained.factor(device, now) for device in "abc"]
 
     assert factors == pytest.approx([factors[0]] * 3) and 9.0 < factors[0] < 11.0
+
+
+def test_device_names_that_came_and_went_keep_no_newcomer_out() -> None:
+    """Found by a reader: a planning that failed for ever once 257 names had run one content."""
+    unexplained = UnexplainedTime()
+    for number in range(300):
+        unexplained.observe({f"container-{number}": 0.01}, 0.02, 0.01, 0.005, float(number))
+
+    now = jobs(unexplained, {"liar": 0.01}, 0.09, start=300.0)
+
+    assert 8.0 < unexplained.factor("liar", now) <= 10.0
+    assert unexplained.factor("container-0", now) == 1.0
+
+
+def test_a_device_of_which_only_routes_are_remembered_is_not_charged() -> None:
+    unexplained = UnexplainedTime()
+    many = {f"container-{number}": 0.01 for number in range(300)}
+
+    now = jobs(unexplained, many, 300.0)
+
+    assert unexplained.factor("container-0", now) == 1.0
+    assert unexplained.factor("container-299", now) > 8.0

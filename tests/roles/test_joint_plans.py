@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgemesh.planning.goal import Goal
@@ -35,7 +37,7 @@ def task(name: str, demand: float, seconds: dict[str, float], on: str) -> Task:
     """A task whose plan in force is all on one device."""
     plan = solve(instance(seconds, tuple(other for other in seconds if other != on)), LATENCY)
     assert isinstance(plan, Plan)
-    return Task((name, "app"), instance(seconds), LATENCY, demand, plan)
+    return Task((name, "app"), instance(seconds), LATENCY, demand, plan, f"digest of {name}")
 
 
 SECONDS = {"fast": 0.10, "middling": 0.12, "slow": 1.0}
@@ -54,6 +56,21 @@ def test_two_that_crowd_one_device_are_parted_after_two_looks() -> None:
 
     assert [plan.devices for plan in found.values()] == [("middling",)]
     assert Together(tasks).cost(found) < Together(tasks).cost({})
+
+
+def test_a_model_that_a_device_holds_once_for_two_origins_stays_there() -> None:
+    """Found by a reader: it was counted twice, and a plan of four times the latency took its place."""
+    small = 1.5
+    tasks = []
+    for each in both_on_fast(1.5):
+        devices = tuple(replace(device, memory_limit=2.0 * small) for device in each.instance.devices)
+        sized = replace(each.instance, devices=devices, weight_bytes=np.full(1, small))
+        tasks.append(replace(each, key=("face", each.key[0]), instance=sized, digest="one"))
+    assert crowded(tasks)
+    joint = JointPlans()
+
+    assert joint.better(tasks, 0.0) == joint.better(tasks, 10.0) == {}
+    assert Together(tasks).cost({}) < 2.0 < Together([replace(t, digest=t.key[1]) for t in tasks]).cost({})
 
 
 def test_devices_with_room_for_all_are_left_alone() -> None:
