@@ -26,7 +26,8 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
 
     One with TLS goes before one without when both are known by then. Whoever is on the network can announce
     anything, so this is for a first guess that a person sees, never for sending credentials.
-    ``interfaces`` are addresses of this machine; by default all. Raises MissingExtraError without zeroconf.
+    ``interfaces`` are addresses of this machine; by default all. Raises MissingExtraError without zeroconf,
+    OSError where nothing can be asked: without a network, or on a machine too busy for it.
     """
     zeroconf = _zeroconf()
     found: dict[bool, BrokerAddress] = {}
@@ -39,10 +40,13 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
             found.setdefault(address.tls, address)
             first.set()
 
-    with contextlib.closing(_open(zeroconf, interfaces)) as responder:
-        browser = zeroconf.ServiceBrowser(responder, list(SERVICES), handlers=[changed])
-        first.wait(timeout)
-        browser.cancel()
+    try:
+        with contextlib.closing(_open(zeroconf, interfaces)) as responder:
+            browser = zeroconf.ServiceBrowser(responder, list(SERVICES), handlers=[changed])
+            first.wait(timeout)
+            browser.cancel()
+    except zeroconf.Error as error:
+        raise OSError(str(error) or type(error).__name__) from None
     return found.get(True) or found.get(False)
 
 
