@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from edgemesh.transport.address import BrokerAddress
 
 _LOOK_SECONDS = 1.0
-_MOST_RESTARTS = 5
 
 
 def board_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -79,12 +79,14 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
             if code == 0:
                 _say(f"{member.arguments[2]} is in the mesh")
             continue
-        if member.restarts >= _MOST_RESTARTS:
+        wait = member.restarts.wait(time.monotonic())
+        if wait is None:
             fleet.members.remove(member)
-            _say(f"{member.name} ended {member.restarts + 1} times and is given up; see its log above")
+            times = member.restarts.in_a_row + 1
+            _say(f"{member.name} ended {times} times in a row and is given up; see its log above")
             continue
         _say(f"{member.name} ended with status {code}; starting it again")
-        if over.wait(min(8.0, 0.5 * 2**member.restarts)):
+        if over.wait(wait):
             return  # Ctrl-C: nothing is started any more
         fleet.restart(member)
 
