@@ -12,11 +12,13 @@ import click
 
 from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import SettingsError
+from edgemesh.errors import BrokerError, SettingsError, TransientError
+from edgemesh.node.restarts import Restarts
 
 if TYPE_CHECKING:
     from edgemesh.node.fleet import Fleet
     from edgemesh.transport.address import BrokerAddress
+    from edgemesh.transport.local_broker import LocalBroker
 
 _LOOK_SECONDS = 1.0
 
@@ -66,9 +68,29 @@ def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_
             for source in sources:
                 fleet.start(f"add {source}", "model", "add", source)
             _explain(settings.mesh, running.address, sources)
+            restarts = Restarts(time.monotonic())
             while not over.wait(_LOOK_SECONDS):
+                _look_after_broker(running, restarts, over)
                 _look_after(fleet, over)
             _say("stopping")
+
+
+def _look_after_broker(running: LocalBroker, restarts: Restarts, over: threading.Event) -> None:
+    """Start a broker of ours again that died; raises TransientError where that is in vain."""
+    why = running.ended()
+    while why is not None:
+        wait = restarts.wait(time.monotonic())
+        if wait is None:
+            raise TransientError(f"{why}; that was {restarts.in_a_row + 1} times in a row")
+        _say(f"{why}; starting it again")
+        if over.wait(wait):
+            return
+        try:
+            running.start_again()
+            why = None
+        except BrokerError as error:
+            why = str(error)
+        restarts.begun(time.monotonic())
 
 
 def _look_after(fleet: Fleet, over: threading.Event) -> None:

@@ -24,11 +24,15 @@ class ChildBroker:
     ) -> None:
         """``environment`` is our own where it is None."""
         self._host, self._port = host, port
+        self._command, self._environment = command, environment
+        self._start()
+
+    def _start(self) -> None:
         # A pipe that nobody reads would stall a talkative broker.
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._process = subprocess.Popen(
-            [*_ends_with_its_parent(), *command],
-            env=environment,
+            [*_ends_with_its_parent(), *self._command],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=self._words,
             stderr=subprocess.STDOUT,
@@ -46,11 +50,10 @@ class ChildBroker:
         """Returns when it takes an MQTT 5 CONNECT; raises BrokerError with its own words when it does not."""
         deadline = time.monotonic() + _START_SECONDS
         while greeting(self._host, self._port, timeout=1.0) is None:
-            status = self._process.poll()
-            if status is not None:
-                words = self._last_words()
+            why = self.ended()
+            if why is not None:
                 self.stop()
-                raise BrokerError(f"the broker on port {self._port} ended with status {status}: {words}")
+                raise BrokerError(why)
             if time.monotonic() > deadline:
                 words = self._last_words()
                 self.stop()
@@ -58,6 +61,19 @@ class ChildBroker:
                     f"the broker on port {self._port} did not answer within {_START_SECONDS:g} s: {words}"
                 )
             time.sleep(0.01)
+
+    def ended(self) -> str | None:
+        """What it ended with though nobody stopped it; None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        return f"the broker on port {self._port} ended with status {status}: {self._last_words()}"
+
+    def start_again(self) -> None:
+        """Run the same command anew; returns and raises as ``wait_until_it_answers``."""
+        self.stop()
+        self._start()
+        self.wait_until_it_answers()
 
     def stop(self) -> None:
         """End the process and wait for it; safe to call twice."""

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from edgemesh.cli import up
-from edgemesh.cli.up import _explain, _look_after
+from edgemesh.cli.up import _explain, _look_after, _look_after_broker
+from edgemesh.errors import BrokerError, TransientError
 from edgemesh.node import fleet as fleet_module
 from edgemesh.node.fleet import Fleet
+from edgemesh.node.restarts import Restarts
 from edgemesh.transport.address import BrokerAddress
 
 
@@ -90,3 +92,44 @@ def test_a_member_that_lived_for_a_minute_begins_anew(clock: Clock) -> None:
 
     assert over.waited == [0.5] * 30
     assert fleet.members == [member]
+
+
+class DeadBroker:
+    """Has ended, and comes back at the given attempt."""
+
+    def __init__(self, comes_back: int) -> None:
+        self.left = comes_back
+
+    def ended(self) -> str | None:
+        return "the broker ended" if self.left else None
+
+    def start_again(self) -> None:
+        self.left -= 1
+        if self.left:
+            raise BrokerError("the port is in use")
+
+
+def test_a_broker_of_ours_that_died_is_started_again(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a reader: the mesh stood still for ever once its Mosquitto was killed."""
+    broker, over, restarts = DeadBroker(comes_back=3), NoWait(clock), Restarts(0.0)
+
+    for _ in range(3):
+        _look_after_broker(broker, restarts, over)  # type: ignore[arg-type]
+
+    assert over.waited == [0.5, 1.0, 2.0]
+    assert capsys.readouterr().err.splitlines() == [
+        "the broker ended; starting it again",
+        "the port is in use; starting it again",
+        "the port is in use; starting it again",
+    ]
+
+
+def test_without_its_broker_everything_ends(clock: Clock) -> None:
+    broker, over = DeadBroker(comes_back=99), NoWait(clock)
+
+    with pytest.raises(TransientError, match="the port is in use; that was 6 times in a row"):
+        _look_after_broker(broker, Restarts(0.0), over)  # type: ignore[arg-type]
+
+    assert over.waited == [0.5, 1.0, 2.0, 4.0, 8.0]
