@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgemesh.cli.settings import Settings
 from edgemesh.device.identity import data_directory, default_device_id
+from edgemesh.errors import TransientError
 from edgemesh.node.parent_death import end_with_parent
 from edgemesh.protocol.ids import checked_id
 from edgemesh.runtime.allocation import keep_large_buffers
 from edgemesh.transport.fine_timers import run_with_fine_timers
+
+if TYPE_CHECKING:
+    from edgemesh.transport.local_broker import LocalBroker
+
+_LOOK_SECONDS = 1.0
 
 
 class Node(Protocol):
@@ -69,7 +76,7 @@ def stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
 
 
 def run_broker(port: int) -> None:
-    """Run a broker of our own until SIGINT or SIGTERM."""
+    """Run a broker of our own until SIGINT or SIGTERM; raises TransientError when it dies before that."""
     from edgemesh.transport.discovery import announce
     from edgemesh.transport.local_broker import start_broker
 
@@ -77,8 +84,13 @@ def run_broker(port: int) -> None:
     with start_broker(port, data_directory() / "broker", bind="0.0.0.0") as running:
         print(f"{running.kind} broker at {running.address}, open to the local network", file=sys.stderr)
         with announce(port):
-            asyncio.run(_wait_for_signal())
+            asyncio.run(_until_signal_or_end(running))
 
 
-async def _wait_for_signal() -> None:
-    await stop_signal(asyncio.get_running_loop()).wait()
+async def _until_signal_or_end(running: LocalBroker) -> None:
+    over = stop_signal(asyncio.get_running_loop())
+    while not over.is_set():
+        if (why := running.ended()) is not None:
+            raise TransientError(why)  # whoever started us starts us again
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(over.wait(), _LOOK_SECONDS)

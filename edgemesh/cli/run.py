@@ -106,14 +106,14 @@ def run_device(
         slower=slower,
         link_emulated=link_emulated,
     )
-    address = settings.address
+    broker = settings.whereabouts
     shaped = chosen.emulated and chosen.link_emulated
 
     def make(loop: AbstractEventLoop) -> DeviceAgent:
         with disk_errors(
             f"device {chosen.device} cannot keep its files", "make room there or choose another --directory"
         ):
-            return DeviceAgent(chosen, address, loop)
+            return DeviceAgent(chosen, broker, loop)
 
     run_forever(settings, make, fine_timers=shaped)
 
@@ -169,8 +169,8 @@ def run_decision(settings: Settings, name: str | None) -> None:
     from edgemesh.cli.foreground import node_name, run_forever
     from edgemesh.node.decision_node import DecisionNode
 
-    chosen, address = node_name(name), settings.address
-    run_forever(settings, lambda loop: DecisionNode(settings.mesh, chosen, address, loop))
+    chosen, broker = node_name(name), settings.whereabouts
+    run_forever(settings, lambda loop: DecisionNode(settings.mesh, chosen, broker, loop))
 
 
 @gateway.command("run")
@@ -182,8 +182,8 @@ def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
     from edgemesh.cli.foreground import node_name, run_forever
     from edgemesh.node.gateway_node import GatewayNode
 
-    chosen, address = node_name(name), settings.address
-    run_forever(settings, lambda loop: GatewayNode(settings.mesh, chosen, slot, address, loop))
+    chosen, broker = node_name(name), settings.whereabouts
+    run_forever(settings, lambda loop: GatewayNode(settings.mesh, chosen, slot, broker, loop))
 
 
 @click.command()

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgemesh.errors import MissingExtraError, SettingsError
+from edgemesh.errors import SettingsError
 from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
     from edgemesh.transport.address import BrokerAddress
+    from edgemesh.transport.broker_search import Whereabouts
 
 DEFAULT_MESH = "home"
 DEFAULT_BROKER = "mqtt://localhost:1883"
 EMBEDDED = "embedded"
-_DISCOVERY_SECONDS = 2.0
-_log = logging.getLogger("edgemesh")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,19 @@ class Settings:
         Raises SettingsError for ``embedded``, which only some commands can start, and for a CA file that
         cannot be used.
         """
+        from edgemesh.transport.broker_search import BrokerSearch
+
+        broker = self.whereabouts
+        return broker.look() if isinstance(broker, BrokerSearch) else broker
+
+    @cached_property
+    def whereabouts(self) -> Whereabouts:
+        """For nodes that run on: the address named, else what looks for a broker whenever none is reached.
+
+        Waits for nothing; raises as ``address`` does.
+        """
         from edgemesh.transport.address import parse_address, tls_context
+        from edgemesh.transport.broker_search import BrokerSearch
 
         if self.broker == EMBEDDED:
             raise SettingsError(
@@ -51,30 +61,7 @@ class Settings:
         address = parse_address(self.broker, str(self.ca_file) if self.ca_file else None)
         if address.tls and address.ca_file:
             tls_context(address)  # a node that runs already could only log what is wrong with the file
-        return address if self.broker_given else _announced_unless_answering(address)
-
-
-def _announced_unless_answering(address: BrokerAddress) -> BrokerAddress:
-    from edgemesh.transport.greeting import greeting
-
-    if greeting(address.host, address.port) is not None:
-        return address
-    from edgemesh.transport.discovery import find_broker
-
-    try:
-        found = find_broker(_DISCOVERY_SECONDS)
-    except MissingExtraError as error:
-        _log.info("nothing answers at %s, and looking for a broker needs more: %s", address, error)
-        return address
-    if found is None:
-        _log.warning(
-            "nothing answers at %s and no broker announces itself by mDNS: name yours with --broker "
-            "mqtt://HOST, or start one with  edgemesh broker",
-            address,
-        )
-        return address
-    _log.warning("using the broker at %s, which announces itself by mDNS", found)
-    return found
+        return address if self.broker_given else BrokerSearch(address)
 
 
 def settings_from(

@@ -5,20 +5,22 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import SettingsError
+from edgemesh.errors import BrokerError, SettingsError, TransientError
+from edgemesh.node.restarts import Restarts
 
 if TYPE_CHECKING:
     from edgemesh.node.fleet import Fleet
     from edgemesh.transport.address import BrokerAddress
+    from edgemesh.transport.local_broker import LocalBroker
 
 _LOOK_SECONDS = 1.0
-_MOST_RESTARTS = 5
 
 
 def board_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -66,9 +68,29 @@ def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_
             for source in sources:
                 fleet.start(f"add {source}", "model", "add", source)
             _explain(settings.mesh, running.address, sources)
+            restarts = Restarts(time.monotonic())
             while not over.wait(_LOOK_SECONDS):
+                _look_after_broker(running, restarts, over)
                 _look_after(fleet, over)
             _say("stopping")
+
+
+def _look_after_broker(running: LocalBroker, restarts: Restarts, over: threading.Event) -> None:
+    """Start a broker of ours again that died; raises TransientError where that is in vain."""
+    why = running.ended()
+    while why is not None:
+        wait = restarts.wait(time.monotonic())
+        if wait is None:
+            raise TransientError(f"{why}; that was {restarts.in_a_row + 1} times in a row")
+        _say(f"{why}; starting it again")
+        if over.wait(wait):
+            return
+        try:
+            running.start_again()
+            why = None
+        except BrokerError as error:
+            why = str(error)
+        restarts.begun(time.monotonic())
 
 
 def _look_after(fleet: Fleet, over: threading.Event) -> None:
@@ -79,12 +101,14 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
             if code == 0:
                 _say(f"{member.arguments[2]} is in the mesh")
             continue
-        if member.restarts >= _MOST_RESTARTS:
+        wait = member.restarts.wait(time.monotonic())
+        if wait is None:
             fleet.members.remove(member)
-            _say(f"{member.name} ended {member.restarts + 1} times and is given up; see its log above")
+            times = member.restarts.in_a_row + 1
+            _say(f"{member.name} ended {times} times in a row and is given up; see its log above")
             continue
         _say(f"{member.name} ended with status {code}; starting it again")
-        if over.wait(min(8.0, 0.5 * 2**member.restarts)):
+        if over.wait(wait):
             return  # Ctrl-C: nothing is started any more
         fleet.restart(member)
 

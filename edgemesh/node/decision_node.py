@@ -12,13 +12,13 @@ from edgemesh.node.shell import Shell
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.policy_memory import PolicyMemory
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 
 
 class DecisionNode:
     """Start it on a running loop; ``stop`` ends it cleanly."""
 
-    def __init__(self, mesh: str, name: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, mesh: str, name: str, broker: Whereabouts, loop: asyncio.AbstractEventLoop) -> None:
         topics = Topics(mesh)
         self._history = HistoryActions(HistoryStore(history_path(mesh)), topics, loop)
         spec = RoleSpec(
@@ -35,7 +35,7 @@ class DecisionNode:
             self._wire,
             PolicyMemory(topics),
         )
-        self._holder = RoleHolder(spec, topics, address, loop)
+        self._holder = RoleHolder(spec, topics, broker, loop)
 
     def start(self) -> None:
         """Stand by for the role and take it when it is free."""

@@ -56,7 +56,7 @@ from edgemesh.roles.events import (
 )
 from edgemesh.runtime.allocation import give_back_unused
 from edgemesh.runtime.registry import installed_runtimes
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.session import SessionSettings
 
@@ -131,11 +131,9 @@ def device_directory(mesh: str, device: str) -> Path:
 class DeviceAgent:
     """Start it on a running loop; ``stop`` ends it cleanly."""
 
-    def __init__(
-        self, settings: AgentSettings, address: BrokerAddress, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, settings: AgentSettings, broker: Whereabouts, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
-        self._address = address
+        self._broker = broker
         self._loop = loop
         self._boot = secrets.token_hex(4)
         self._topics = Topics(settings.mesh)
@@ -185,7 +183,7 @@ class DeviceAgent:
             )
         session = SessionSettings(will=will, shaper=shaper)
         client_id = f"{self._settings.mesh}-{self._settings.device}"
-        self.shell.connect(self._address, client_id, session)
+        self.shell.connect(self._broker, client_id, session)
         give_back_unused()  # a first start compiles every module
 
     async def stop(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgemesh.node.parent_death import PARENT_VARIABLE
+from edgemesh.node.restarts import Restarts
 
 _STOP_SECONDS = 5.0
 
@@ -24,7 +25,7 @@ class Member:
     arguments: tuple[str, ...]
     """Of the ``edgemesh`` program."""
     process: subprocess.Popen[bytes]
-    restarts: int = 0
+    restarts: Restarts = field(default_factory=lambda: Restarts(time.monotonic()))
 
 
 @dataclass
@@ -64,8 +65,8 @@ class Fleet:
 
     def restart(self, member: Member) -> None:
         """Start an ended member again."""
-        member.restarts += 1
         member.process = self._spawn(member.name, member.arguments)
+        member.restarts.begun(time.monotonic())
 
     def kill(self, name: str) -> None:
         """SIGKILL a member and all that it started, as a loss of power ends them; ``stop`` reaps it."""

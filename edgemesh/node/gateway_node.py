@@ -18,7 +18,7 @@ from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import DecodeInput, JobEnded, RenderResult
 from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
 from edgemesh.roles.gateway import Gateway
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 
 _SESSION_SECONDS = 3600
 _RECEIVE_MAXIMUM = 200
@@ -30,7 +30,7 @@ class GatewayNode:
     """Start it on a running loop; ``stop`` ends it cleanly."""
 
     def __init__(
-        self, mesh: str, name: str, slot: str, address: BrokerAddress, loop: asyncio.AbstractEventLoop
+        self, mesh: str, name: str, slot: str, broker: Whereabouts, loop: asyncio.AbstractEventLoop
     ) -> None:
         topics = Topics(mesh)
         _check_slot(slot)
@@ -49,7 +49,7 @@ class GatewayNode:
             lambda term, boot: Gateway(slot, name, boot, term, topics),
             self._wire,
         )
-        self._holder = RoleHolder(spec, topics, address, loop)
+        self._holder = RoleHolder(spec, topics, broker, loop)
 
     def start(self) -> None:
         """Stand by for the slot and take it when it is free."""

@@ -19,6 +19,8 @@ DAYS: Final = 90.0
 ROWS: Final = 100_000
 """A record has about 400 bytes: the file stays below 50 MB."""
 _PRUNE_EVERY: Final = 256
+_BELIEVED_AFTER: Final = 0.01
+"""Share of the kept time, 22 hours of 90 days: so old must a record on a clock be before ages by it count."""
 _BUSY_SECONDS: Final = 5.0
 _DAY: Final = 86_400.0
 _log = logging.getLogger("edgemesh")
@@ -52,7 +54,11 @@ class HistoryStore:
     """
 
     def __init__(self, path: Path, *, days: float = DAYS, rows: int = ROWS) -> None:
-        """``days`` and ``rows`` are what is kept; older records and those beyond are deleted."""
+        """``days`` and ``rows`` are what is kept; older records and those beyond are deleted.
+
+        Not by the age that a clock says which has just leapt: a board without one of its own may begin in
+        another year, and is put right within minutes.
+        """
         self.path = path
         self._days, self._rows = days, rows
         self._open: sqlite3.Connection | None = None
@@ -129,7 +135,13 @@ class HistoryStore:
         self._complained = False  # only now: reading works on a full disk
 
     def _prune(self, connection: sqlite3.Connection, now: float) -> None:
-        connection.execute("DELETE FROM records WHERE at < ?", (now - self._days * _DAY,))
+        oldest, steady = now - self._days * _DAY, now - self._days * _DAY * _BELIEVED_AFTER
+        # After a rest longer than what is kept nothing is deleted by age at first, either: it does no harm.
+        believed = connection.execute(
+            "SELECT 1 FROM records WHERE at BETWEEN ? AND ? LIMIT 1", (oldest, steady)
+        ).fetchone()
+        if believed:
+            connection.execute("DELETE FROM records WHERE at < ?", (oldest,))
         connection.execute("DELETE FROM records WHERE id <= (SELECT MAX(id) FROM records) - ?", (self._rows,))
 
     def _put_aside(self, error: sqlite3.DatabaseError) -> None:

@@ -17,7 +17,7 @@ from edgemesh.roles.events import Event
 from edgemesh.roles.policy_memory import PolicyMemory, Remembering
 from edgemesh.roles.role import HeldRole
 from edgemesh.roles.standby import Standby
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.session import SessionSettings
 
 _log = logging.getLogger("edgemesh")
@@ -49,7 +49,7 @@ class RoleHolder:
         self,
         spec: RoleSpec,
         topics: Topics,
-        address: BrokerAddress,
+        broker: Whereabouts,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._spec = spec
@@ -58,7 +58,7 @@ class RoleHolder:
         """Of the last holding: the retained state of our own is no reason to stand by."""
         self._term = 0
         """Of the last holding: a broker that lost its memory does not know it any more."""
-        self._address = address
+        self._broker = broker
         self._loop = loop
         self._shell: Shell | None = None
         self._held: HeldRole | None = None
@@ -105,7 +105,7 @@ class RoleHolder:
 
         self._shell = Shell(Watched(), self._topics, self._loop)
         client_id = f"{self._spec.client_id}-standby-{self._boot}"
-        self._shell.connect(self._address, client_id, SessionSettings(unique_id=True))
+        self._shell.connect(self._broker, client_id, SessionSettings(unique_id=True))
         await free.wait()
         await self._shell.close([])
         assert standby.taken is not None
@@ -130,7 +130,7 @@ class RoleHolder:
         self._over.clear()
         _log.info("holding the role %s (term %d)", spec.name, term)
         shell.connect(
-            self._address,
+            self._broker,
             spec.client_id,
             session,
             on_taken_over=self._over.set,

@@ -36,7 +36,7 @@ from edgemesh.roles.events import (
 )
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.role import Role
-from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.messages import IncomingMessage
 from edgemesh.transport.session import SessionSettings
@@ -85,7 +85,7 @@ class Shell:
 
     def connect(
         self,
-        address: BrokerAddress,
+        broker: Whereabouts,
         client_id: str,
         session: SessionSettings,
         *,
@@ -111,7 +111,7 @@ class Shell:
             on_problem=_log.warning,
             on_message_refused=lambda message, refusal: self.deliver(PublishRefused(message, refusal)),
         )
-        self.connection = Connection(address, client_id, callbacks, session, self._loop)
+        self.connection = Connection(broker, client_id, callbacks, session, self._loop)
         self.connection.start()
 
     def deliver(self, event: Event) -> None:

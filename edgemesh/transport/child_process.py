@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
 from edgemesh.errors import BrokerError
 from edgemesh.transport.greeting import greeting
+from edgemesh.transport.last_words import LastWords
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -24,13 +24,16 @@ class ChildBroker:
     ) -> None:
         """``environment`` is our own where it is None."""
         self._host, self._port = host, port
-        # A pipe that nobody reads would stall a talkative broker.
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        self._command, self._environment = command, environment
+        self._start()
+
+    def _start(self) -> None:
+        self._words = LastWords()
         self._process = subprocess.Popen(
-            [*_ends_with_its_parent(), *command],
-            env=environment,
+            [*_ends_with_its_parent(), *self._command],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._words,
+            stdout=self._words.fileno(),
             stderr=subprocess.STDOUT,
             # Ctrl-C goes to a terminal's whole foreground group: the broker must outlive the last words of
             # those who use it, and is stopped after them.
@@ -46,18 +49,34 @@ class ChildBroker:
         """Returns when it takes an MQTT 5 CONNECT; raises BrokerError with its own words when it does not."""
         deadline = time.monotonic() + _START_SECONDS
         while greeting(self._host, self._port, timeout=1.0) is None:
-            status = self._process.poll()
-            if status is not None:
-                words = self._last_words()
+            why = self.ended()
+            if why is not None:
                 self.stop()
-                raise BrokerError(f"the broker on port {self._port} ended with status {status}: {words}")
+                raise BrokerError(why)
             if time.monotonic() > deadline:
-                words = self._last_words()
+                words = self._words.text()
                 self.stop()
                 raise BrokerError(
                     f"the broker on port {self._port} did not answer within {_START_SECONDS:g} s: {words}"
                 )
             time.sleep(0.01)
+
+    def ended(self) -> str | None:
+        """What it ended with though nobody stopped it; None while it runs.
+
+        To be asked now and then by who lets it run for long: what it says is kept short meanwhile.
+        """
+        status = self._process.poll()
+        if status is None:
+            self._words.shorten()
+            return None
+        return f"the broker on port {self._port} ended with status {status}: {self._words.text()}"
+
+    def start_again(self) -> None:
+        """Run the same command anew; returns and raises as ``wait_until_it_answers``."""
+        self.stop()
+        self._start()
+        self.wait_until_it_answers()
 
     def stop(self) -> None:
         """End the process and wait for it; safe to call twice."""
@@ -69,11 +88,6 @@ class ChildBroker:
                 self._process.kill()
                 self._process.wait()
         self._words.close()
-
-    def _last_words(self) -> str:
-        self._words.seek(0)
-        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
-        return "; ".join(lines[-3:]) or "it said nothing"
 
 
 def _ends_with_its_parent() -> list[str]:

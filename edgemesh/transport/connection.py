@@ -26,13 +26,20 @@ from edgemesh.roles.refused_messages import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
+from edgemesh.transport.broker_search import BrokerSearch, Whereabouts
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.certificates import untrusted
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.messages import IncomingMessage, publish_properties
 from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
 from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
-from edgemesh.transport.paho_client import CONNECT_SECONDS, PACKET_TOO_LARGE, PahoClient, session_client
+from edgemesh.transport.paho_client import (
+    CONNECT_SECONDS,
+    PACKET_TOO_LARGE,
+    PahoClient,
+    direct,
+    session_client,
+)
 from edgemesh.transport.session import SessionSettings
 from edgemesh.transport.shaping import ShapedQueue
 from edgemesh.transport.unacknowledged import Unacknowledged
@@ -75,7 +82,7 @@ class Connection:
 
     def __init__(
         self,
-        address: BrokerAddress,
+        broker: Whereabouts,
         client_id: str,
         callbacks: Callbacks,
         session: SessionSettings,
@@ -85,7 +92,10 @@ class Connection:
         self.connected = False
         self._life = 0
         """Counts connections."""
-        self._address = address
+        self._search = broker if isinstance(broker, BrokerSearch) else None
+        self._address = broker.address if isinstance(broker, BrokerSearch) else broker
+        self._away_since: float | None = None
+        """When the first attempt was made since the last connection."""
         self._callbacks = callbacks
         self._session = session
         self._loop = loop
@@ -203,22 +213,33 @@ class Connection:
         return client
 
     def _connect(self) -> None:
-        self._client.forget(self._unacknowledged.forget_lost(self._loop.time()))
+        now = self._loop.time()
+        self._client.forget(self._unacknowledged.forget_lost(now))
+        if self._away_since is None:
+            self._away_since = now
+        away = now - self._away_since
         # In a thread: name look-up, TCP and TLS block, and heartbeats of other connections must not.
         try:
-            self._attempt = self._loop.run_in_executor(DAEMON_THREADS, self._reconnect)
+            self._attempt = self._loop.run_in_executor(DAEMON_THREADS, self._reconnect, away)
         except RuntimeError as error:  # no thread can be started now: a small board has few to give
             self._attempts.explain(f"cannot connect to {self._address}: {error}", "; trying again")
             self._later()
             return
         self._attempt.add_done_callback(self._attempted)
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, away: float) -> None:
         """Called in a thread; a connection that comes after the end would hold the client id."""
+        if self._search is not None and away > 0.0:
+            self._go_to(self._search.look(away))
         self._client.reconnect()
         # ``close`` sets this before it looks for a socket: whichever is later sees what the other did.
         if self._closing and (sock := self._client.socket()) is not None:
             sock.close()
+
+    def _go_to(self, address: BrokerAddress) -> None:
+        if address != self._address:
+            self._address = address
+            direct(self._client, address, self._session)
 
     def _attempted(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
@@ -279,6 +300,7 @@ class Connection:
         if self._retry is not None:
             self._retry.cancel()
         self.connected = True
+        self._away_since = None
         self._life += 1
         self._attempts.connected(self._loop.time())
         self._due.clear()  # what a broken connection brought last is not known to this one

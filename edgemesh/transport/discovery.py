@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgemesh.device.identity import default_device_id
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SERVICES = {"_secure-mqtt._tcp.local.": True, "_mqtt._tcp.local.": False}
 """Service type to whether it speaks TLS."""
+_LOOK_SECONDS, _ABSENT_SECONDS = 30.0, 3.0
+"""Between looks at the machine's address, and while it has none: a broker may begin before the network."""
 _log = logging.getLogger("edgemesh")
 
 
@@ -26,7 +28,8 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
 
     One with TLS goes before one without when both are known by then. Whoever is on the network can announce
     anything, so this is for a first guess that a person sees, never for sending credentials.
-    ``interfaces`` are addresses of this machine; by default all. Raises MissingExtraError without zeroconf.
+    ``interfaces`` are addresses of this machine; by default all. Raises MissingExtraError without zeroconf,
+    OSError where nothing can be asked: without a network, or on a machine too busy for it.
     """
     zeroconf = _zeroconf()
     found: dict[bool, BrokerAddress] = {}
@@ -39,22 +42,27 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
             found.setdefault(address.tls, address)
             first.set()
 
-    with contextlib.closing(_open(zeroconf, interfaces)) as responder:
-        browser = zeroconf.ServiceBrowser(responder, list(SERVICES), handlers=[changed])
-        first.wait(timeout)
-        browser.cancel()
+    try:
+        with contextlib.closing(_open(zeroconf, interfaces)) as responder:
+            browser = zeroconf.ServiceBrowser(responder, list(SERVICES), handlers=[changed])
+            first.wait(timeout)
+            browser.cancel()
+    except zeroconf.Error as error:
+        raise OSError(str(error) or type(error).__name__) from None
     return found.get(True) or found.get(False)
 
 
 class Announcement:
     """Names this machine's broker as ``_mqtt._tcp`` until ``stop``, from a thread of its own.
 
+    Under the address that the machine has at the time; while nobody else can reach it nothing is said.
     Best effort: without zeroconf or without a network the mesh works all the same, with --broker.
     """
 
     def __init__(self, port: int, name: str, interfaces: Sequence[str] | None) -> None:
         self._port, self._name, self._interfaces = port, name, interfaces
         self._over = threading.Event()
+        self._problem = ""
         # Registering asks the network for a second whether the name is free: nobody should wait for that.
         self._thread = threading.Thread(target=self._run, name="mdns", daemon=True)
         self._thread.start()
@@ -74,18 +82,38 @@ class Announcement:
         try:
             zeroconf = _zeroconf()
         except MissingExtraError as error:
-            _log.info("the broker is not announced on the network: %s", error)
+            self._not_announced(str(error))
             return
-        try:
-            with contextlib.closing(_open(zeroconf, self._interfaces)) as responder:
-                responder.register_service(self._info(zeroconf), allow_name_change=True)
-                self._over.wait()
-                responder.unregister_all_services()
-        except (OSError, zeroconf.Error) as error:
-            _log.info("the broker is not announced on the network: %s", error)
+        while not self._over.is_set():
+            addresses = self._addresses()
+            if not addresses:
+                self._not_announced("this machine has no address there")
+                self._over.wait(_ABSENT_SECONDS)
+                continue
+            try:
+                # Anew for each address: a responder knows the interfaces that were there when it began.
+                with contextlib.closing(_open(zeroconf, self._interfaces)) as responder:
+                    responder.register_service(self._info(zeroconf, addresses), allow_name_change=True)
+                    self._problem = ""
+                    while not self._over.wait(_LOOK_SECONDS) and self._addresses() == addresses:
+                        pass
+                    responder.unregister_all_services()
+            except (OSError, zeroconf.Error) as error:
+                self._not_announced(str(error))
+                self._over.wait(_LOOK_SECONDS)
 
-    def _info(self, zeroconf: Any) -> ServiceInfo:
-        addresses = self._interfaces or [_own_address()]
+    def _not_announced(self, why: str) -> None:
+        if why != self._problem:
+            self._problem = why
+            _log.info("the broker is not announced on the network: %s", why)
+
+    def _addresses(self) -> list[str]:
+        if self._interfaces:
+            return list(self._interfaces)
+        own = _own_address()
+        return [] if own is None else [own]
+
+    def _info(self, zeroconf: Any, addresses: Sequence[str]) -> ServiceInfo:
         info: ServiceInfo = zeroconf.ServiceInfo(
             "_mqtt._tcp.local.",
             f"{self._name}._mqtt._tcp.local.",
@@ -97,7 +125,10 @@ class Announcement:
 
 
 def announce(port: int, name: str | None = None, interfaces: Sequence[str] | None = None) -> Announcement:
-    """Announce the broker on ``port`` of this machine; returns at once. ``name`` is by default the host's."""
+    """Announce the broker on ``port`` of this machine; returns at once. ``name`` is by default the host's.
+
+    ``interfaces`` are the addresses where it can be reached; by default whichever the machine has.
+    """
     return Announcement(port, name or default_device_id(), interfaces)
 
 
@@ -124,12 +155,22 @@ def _address(info: ServiceInfo | None, *, tls: bool) -> BrokerAddress | None:
     return BrokerAddress(addresses[0], info.port) if addresses else None
 
 
-def _own_address() -> str:
-    """The address under which others reach this machine, as routing would choose it; nothing is sent."""
+def _own_address() -> str | None:
+    """The address under which others reach this machine, as routing would choose it; None without any.
+
+    Nothing is sent.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # a documentation address (RFC 5737): only the route is looked up
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
+        # A documentation address (RFC 5737): only the route is looked up. A network on its own has none.
+        with contextlib.suppress(OSError):
+            probe.connect(("192.0.2.1", 9))
+        routed: str = probe.getsockname()[0]
+    return next((each for each in (routed, *_all_addresses()) if not each.startswith(("0.", "127."))), None)
+
+
+def _all_addresses() -> Iterator[str]:
+    """IPv4 addresses of this machine's interfaces."""
+    import ifaddr  # what zeroconf uses
+
+    for adapter in ifaddr.get_adapters():
+        yield from (str(ip.ip) for ip in adapter.ips if ip.is_IPv4)

@@ -85,6 +85,15 @@ class EmbeddedBroker:
         self._child = ChildBroker(command, reachable(self.bind), self.port)
         self._child.wait_until_it_answers()
 
+    def ended(self) -> str | None:
+        """What it ended with though nobody stopped it; None while it runs."""
+        return None if self._child is None else self._child.ended()
+
+    def start_again(self) -> None:
+        """Begin anew on the same port; raises as ``start``."""
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         """End the process; safe to call twice."""
         if self._child is not None:

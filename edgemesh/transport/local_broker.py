@@ -30,6 +30,18 @@ class LocalBroker:
     _child: ChildBroker | EmbeddedBroker | None = None
     _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
+    def ended(self) -> str | None:
+        """What the broker that was started ended with though nobody stopped it; None while it runs.
+
+        Also for one that ran before: it is looked after elsewhere.
+        """
+        return None if self._child is None else self._child.ended()
+
+    def start_again(self) -> None:
+        """Begin one that has ended anew, on its port and with what it has stored; raises BrokerError."""
+        if self._child is not None:
+            self._child.start_again()
+
     def stop(self) -> None:
         """End what was started; safe to call twice."""
         if self._child is not None:
@@ -75,10 +87,10 @@ def start_broker(
 ) -> LocalBroker:
     """A new broker on ``port``: Mosquitto where it is installed, else the embedded one.
 
-    Mosquitto keeps retained messages and sessions in ``directory``, so they outlive it; without one they end
-    with it, as they always do with the embedded broker. ``bind`` 0.0.0.0 lets other machines in, without a
-    password. Raises BrokerError when the port is taken or the broker does not start, MissingExtraError when
-    neither broker is installed.
+    Mosquitto keeps retained messages and sessions in ``directory``, so they outlive it; without one they
+    outlive its process, but not ``stop``, and with the embedded broker not even that. ``bind`` 0.0.0.0 lets
+    other machines in, without a password. Raises BrokerError when the port is taken or the broker does not
+    start, MissingExtraError when neither broker is installed.
     """
     mosquitto = installed_mosquitto()
     if mosquitto is not None:
@@ -145,7 +157,7 @@ def _start_mosquitto(program: str, port: int, directory: Path | None, bind: str)
             shipped_configuration("mosquitto.conf"),
             {
                 "listener": f"{port} {bind}",
-                "persistence": "false" if folder else "true",
+                "persistence": "true",
                 "persistence_location": f"{directory.absolute()}/",
                 # Started by root it becomes the user mosquitto, who may not write in root's folders.
                 "user": "root" if os.geteuid() == 0 else None,

@@ -2,7 +2,8 @@
 
 Three of paho's private methods are overridden. A paho that no longer calls one of the two that decode works
 as before, only slower, and a refusal that it does not know ends its connections; without ``_create_socket``
-no connection works. One private attribute is set, its TLS context: without that a CA file is read only once.
+no connection works. Two private attributes are set, its TLS context and whether it has one: without that a CA
+file is read only once, and a client cannot go from a broker with TLS to one without.
 ``tests/transport/test_paho_client.py`` and ``test_secure.py`` notice.
 """
 
@@ -75,9 +76,14 @@ class PahoClient(paho.Client):
             for mid in mids:
                 self._out_messages.pop(mid, None)
 
-    def secure(self, context: Callable[[], ssl.SSLContext]) -> None:
-        """Connect with TLS and, each time, a ``context`` of that time: CA files are replaced while we run."""
-        self.tls_set_context(context())
+    def secure(self, context: Callable[[], ssl.SSLContext] | None) -> None:
+        """Connect with TLS and, each time, a ``context`` of that time: CA files are replaced while we run.
+
+        None is without TLS.
+        """
+        self._ssl, self._ssl_context = False, None  # paho would take it once only
+        if context is not None:
+            self.tls_set_context(context())
         self._secured = context
 
     def _create_socket(self) -> Any:
@@ -185,13 +191,21 @@ def session_client(
     client.connect_timeout = CONNECT_SECONDS
     if address.websocket_path:
         client.ws_set_options(path=address.websocket_path)
-    if address.tls:
-        client.secure(partial(tls_context, address))
     if address.username:
         client.username_pw_set(address.username, address.password)
     if session.will is not None:
         will = session.will
         client.will_set(will.topic, will.payload, will.qos, will.retain)
+    direct(client, address, session)
+    return client
+
+
+def direct(client: PahoClient, address: BrokerAddress, session: SessionSettings) -> None:
+    """Have the next attempt of ``client`` go to ``address``, by the transport and as the user it has.
+
+    Raises SettingsError for a CA file that cannot be used.
+    """
+    client.secure(partial(tls_context, address) if address.tls else None)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session.session_expiry
     # Stated always: to a client that says nothing Mosquitto sends ``max_inflight_messages``, queues
@@ -204,4 +218,3 @@ def session_client(
         clean_start=session.clean_start,
         properties=properties,
     )
-    return client

@@ -10,6 +10,7 @@ from edgemesh.cli import settings as module
 from edgemesh.cli.settings import config_defaults, settings_from
 from edgemesh.errors import SettingsError
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import BrokerSearch
 
 
 def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
@@ -38,12 +39,23 @@ def test_an_announced_broker_is_used_only_when_none_was_named_and_none_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     announced = BrokerAddress("192.0.2.7", 1883)
-    monkeypatch.setattr("edgemesh.transport.discovery.find_broker", lambda timeout: announced)
+    monkeypatch.setattr("edgemesh.transport.broker_search.find_broker", lambda timeout: announced)
     monkeypatch.setattr(module, "DEFAULT_BROKER", "mqtt://127.0.0.1:1")  # nothing listens on port 1
 
     assert settings_from({}, None, None, None, 0).address == announced
     named = settings_from({}, None, "mqtt://127.0.0.1:1", None, 0)
     assert named.address == BrokerAddress("127.0.0.1", 1)
+
+
+def test_a_node_looks_for_its_broker_as_long_as_none_was_named() -> None:
+    """Found by a reader: where it was at the start was where it was for ever."""
+    search = settings_from({}, None, None, None, 0).whereabouts
+    assert isinstance(search, BrokerSearch)
+    assert search.address == BrokerAddress("localhost", 1883)
+
+    named = {"broker": "mqtt://localhost"}
+    for settings in (settings_from(named, None, None, None, 0), settings_from({}, None, "[::1]", None, 0)):
+        assert isinstance(settings.whereabouts, BrokerAddress)
 
 
 def test_embedded_is_refused_where_no_broker_can_be_started() -> None:

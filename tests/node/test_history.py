@@ -79,6 +79,30 @@ def test_old_records_and_those_beyond_the_bound_are_deleted(tmp_path: Path) -> N
     assert 300 <= len(kept) < 300 + 300  # pruned now and then, not at every record
 
 
+def test_a_clock_that_is_years_ahead_for_a_while_deletes_nothing(tmp_path: Path) -> None:
+    """Found by a reader: one record of a board whose clock began wrong emptied the history."""
+    now = 1_000 * DAY
+    store = HistoryStore(tmp_path / "h.sqlite")
+    store.add([(now - day * DAY, assignment(f"day {day}")) for day in range(60, 0, -1)])
+    store.close()
+
+    HistoryStore(store.path).add([(now + 400 * DAY + s, assignment("wrong clock")) for s in range(300)])
+    HistoryStore(store.path).add([(now, assignment("right again"))])
+
+    kept = texts(store, limit=1000)
+    assert kept[0] == "right again" and kept[-1] == "day 60"
+    assert len(kept) == 60 + 300 + 1
+
+
+def test_records_grow_old_by_a_clock_that_goes_on(tmp_path: Path) -> None:
+    """Also after a rest that was longer than what is kept."""
+    store = HistoryStore(tmp_path / "h.sqlite")
+    for day in (0, 1, 2, 60, 400, 401):
+        HistoryStore(store.path).add([(day * DAY, assignment(f"day {day}"))])
+
+    assert texts(store) == ["day 401", "day 400"]
+
+
 def test_a_policy_is_kept_with_the_one_before_it(store: HistoryStore) -> None:
     store.add([(1.0, policy("codecs raw")), (2.0, assignment())])
     store.add([(3.0, policy("never laptop", who="tom@pi"))])

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgemesh.roles.actions import Publish
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.connection import Callbacks, Connection
 from edgemesh.transport.session import SessionSettings
 
@@ -49,7 +50,7 @@ class Agent:
 
     def __init__(
         self,
-        address: BrokerAddress,
+        broker: Whereabouts,
         client_id: str,
         session: SessionSettings | None = None,
         *,
@@ -76,7 +77,7 @@ class Agent:
             on_message_refused=lambda message, why: self._happened.put_nowait(("not taken", (message, why))),
         )
         self.connection = Connection(
-            address, client_id, callbacks, session or SessionSettings(), asyncio.get_running_loop()
+            broker, client_id, callbacks, session or SessionSettings(), asyncio.get_running_loop()
         )
 
     async def __aenter__(self) -> Agent:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import queue
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
 from edgemesh.errors import MissingExtraError
+from edgemesh.transport import discovery as module
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.discovery import announce, find_broker
 
@@ -51,6 +54,60 @@ def test_our_own_announcement_is_found_until_it_is_withdrawn() -> None:
         assert find_broker(5.0, LOOPBACK) == BrokerAddress("127.0.0.1", 21884)
 
     assert find_broker(0.3, LOOPBACK) is None
+
+
+class Responder:
+    """Notes what is announced, and what no longer is."""
+
+    def __init__(self, said: queue.Queue[list[str]]) -> None:
+        self._said = said
+
+    def register_service(self, info: ServiceInfo, allow_name_change: bool) -> None:
+        self._said.put(info.parsed_addresses())
+
+    def unregister_all_services(self) -> None:
+        self._said.put([])
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_announcement_follows_the_address_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a reader: a broker that began before the network was announced as 127.0.0.1 for ever."""
+    said: queue.Queue[list[str]] = queue.Queue()
+    own = [None, None, "10.9.0.1", "10.9.0.1", "10.9.0.7", None, "10.9.0.8"]
+    addresses = itertools.chain(own, itertools.repeat("10.9.0.8"))
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_ABSENT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_own_address", lambda: next(addresses))
+    monkeypatch.setattr(module, "_open", lambda zeroconf, interfaces: Responder(said))
+
+    with announce(21886, "edgemesh-test"):
+        heard = [said.get(timeout=20) for _ in range(3)]
+    while not said.empty():
+        heard.append(said.get())
+
+    assert heard == [["10.9.0.1"], [], ["10.9.0.8"], []]
+
+
+def test_the_addresses_of_this_machine_are_read() -> None:
+    assert "127.0.0.1" in module._all_addresses()
+
+
+def test_an_address_without_a_route_to_the_world_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network on its own has no default route."""
+    there = ["127.0.0.1", "10.9.0.1"]
+    monkeypatch.setattr(module, "_all_addresses", lambda: iter(there))
+
+    class Unreachable(socket.socket):
+        def connect(self, address: object) -> None:
+            raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(module.socket, "socket", Unreachable)
+
+    assert module._own_address() == "10.9.0.1"
+    there.pop()
+    assert module._own_address() is None
 
 
 def test_without_zeroconf_looking_names_the_extra_and_announcing_goes_on(

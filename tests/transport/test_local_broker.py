@@ -19,6 +19,7 @@ from edgemesh.transport import local_broker as module
 from edgemesh.transport.embedded import EmbeddedBroker, listen
 from edgemesh.transport.greeting import ACCEPTED, greeting
 from edgemesh.transport.local_broker import (
+    LocalBroker,
     installed_mosquitto,
     local_broker,
     start_broker,
@@ -125,6 +126,54 @@ def test_mosquitto_remembers_in_the_given_folder_and_only_there(tmp_path: Path) 
             peer.subscribe("t/#")
             peer.publish("t/end", b"end")
             assert len(peer.until(b"end")) == remembered
+
+
+def killed(broker: LocalBroker, number: signal.Signals) -> str:
+    """What a broker says to have ended with, of which the process got a signal that did not come from us."""
+    assert broker._child is not None
+    assert broker.ended() is None
+    os.kill(broker._child.pid, number)
+    deadline = time.monotonic() + WAIT
+    while (why := broker.ended()) is None:
+        assert time.monotonic() < deadline
+    return why
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_mosquitto_is_started_again_with_what_it_stored(tmp_path: Path, kept: bool) -> None:
+    """Found by a reader: nobody noticed that it had died."""
+    port = free_port()
+    with start_broker(port, tmp_path if kept else None) as broker:
+        with Peer(broker.address) as peer:
+            peer.publish("t/model", b"manifest", retain=True)
+        why = killed(broker, signal.SIGTERM)  # upon which it writes its store
+        assert why.startswith(f"the broker on port {port} ended with status 0: ")
+
+        broker.start_again()
+
+        assert broker.ended() is None
+        with Peer(broker.address) as peer:
+            peer.subscribe("t/#")
+            assert peer.next().payload == b"manifest"
+    assert gone(port)
+
+
+@pytest.mark.usefixtures("no_mosquitto")
+def test_the_embedded_broker_is_started_again_where_it_was() -> None:
+    with start_broker(free_port()) as broker:
+        assert "ended with status -9" in killed(broker, signal.SIGKILL)
+
+        broker.start_again()
+
+        assert broker.ended() is None
+        assert greeting("127.0.0.1", broker.address.port) == ACCEPTED
+
+
+def test_a_broker_that_ran_before_is_looked_after_by_somebody_else() -> None:
+    with start_broker(free_port()) as runs, local_broker(runs.address.port) as used:
+        killed(runs, signal.SIGKILL)
+
+        assert used.ended() is None
 
 
 def test_a_broken_configuration_is_told_in_mosquittos_words(

@@ -15,7 +15,9 @@ import trustme
 
 from edgemesh.errors import BrokerError
 from edgemesh.node.client import Client
+from edgemesh.transport import broker_search
 from edgemesh.transport.address import BrokerAddress
+from edgemesh.transport.broker_search import BrokerSearch
 from edgemesh.transport.local_broker import shipped_configuration, with_settings
 from tests.brokers.peer import Peer
 from tests.brokers.servers import Mosquitto, free_port, required_program
@@ -145,6 +147,40 @@ def test_a_wrong_password_is_refused_with_what_to_check(secure: SecureBroker) ->
             assert "wrong" not in sentence
 
     run(story())
+
+
+def test_it_goes_from_a_broker_with_tls_to_one_without_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a node does that looks for its broker: plain on its own machine, with TLS elsewhere."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    (tmp_path / "plain").mkdir()
+    plain, with_tls = Mosquitto.shipped(tmp_path / "plain"), Mosquitto.shipped(tmp_path)
+    port = free_port()
+    with_tls.configuration += (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\n"
+        f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.pem\n"
+    )
+    elsewhere = BrokerAddress("localhost", port, tls=True, ca_file=str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(broker_search, "find_broker", lambda timeout: elsewhere)
+    search = BrokerSearch(plain.address, patience=0.0)
+
+    async def story() -> None:
+        async with Agent(search, "wanders") as agent:
+            for here, there in ((with_tls, plain), (plain, with_tls), (with_tls, plain)):
+                await asyncio.to_thread(there.stop)
+                await asyncio.to_thread(here.start)
+                await agent.hears("connected")
+                await agent.subscribed("where")
+
+    try:
+        run(story())
+    finally:
+        plain.stop()
+        with_tls.stop()
 
 
 def test_plain_mqtt_to_a_tls_port_says_what_to_try(secure: SecureBroker) -> None:
