@@ -7,14 +7,17 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edgemesh.transport.local_broker import installed_mosquitto
+from tests.tools.tool_runs import assert_takes_all_with_it, started
 
 ROOT = Path(__file__).resolve().parents[2]
 _MOSQUITTO = installed_mosquitto()
@@ -109,3 +112,43 @@ def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() ->
     assert not report["failures"], finished.stderr
     # Modelled, hence the same on every machine.
     assert report["figures"]["latency: cloud-latency, vgg16, static, modelled ms"] > 500.0
+
+
+@pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    """Found by a reader: a broker, an agent with its executor, and their folders were left."""
+    process = started("bench", tmp_path, "hop", "--quick")
+
+    # Folders are the tool's to remove, which SIGKILL leaves no time for.
+    assert_takes_all_with_it(process, tmp_path, number, least=6, files=number != signal.SIGKILL)
+
+
+_PLAYING = """
+import multiprocessing, signal, time
+from benchmarks.decide import workers
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+with workers() as pool:
+    plays = [pool.submit(time.sleep, 100) for _ in range(4)]
+    while not plays[0].running():
+        time.sleep(0.01)
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_play_end_with_the_one_that_waits_for_them(number: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
+    command = [sys.executable, "-c", _PLAYING]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    playing = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+    assert playing
+
+    process.send_signal(number)
+    process.communicate(timeout=30)
+
+    assert psutil.wait_procs(playing, timeout=20.0)[1] == []

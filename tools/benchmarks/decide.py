@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import cpu_count, getpid
 from time import process_time
@@ -73,8 +76,7 @@ def measure(report: Report) -> None:
     """
     _claim_speed(report)
     worst = 0.0
-    workers = min(2, cpu_count() or 1)
-    with ProcessPoolExecutor(workers, initializer=end_with, initargs=(getpid(),)) as pool:
+    with workers() as pool:
         plays = [
             _begun(pool, gain, name, model, quick=report.quick)
             for gain in _GAINS
@@ -90,6 +92,26 @@ def measure(report: Report) -> None:
             worst = max(worst, *(gain.figure(t.decided) / gain.figure(t.oracle) for t in trios))
             _claim_calm(report, [t for t in trios if t.static.scenario == CALM], gain)
     report.claim("distance to the oracle of each phase, worst scenario and model", worst, _DISTANCE)
+
+
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes to play in. They end at once with who uses them: a pool would first play what was begun."""
+    count = min(2, cpu_count() or 1)
+    with ProcessPoolExecutor(count, initializer=_begin_work, initargs=(getpid(),)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _begin_work(parent: int) -> None:
+    # The tool's own handler came with the fork: a pool takes its interrupt for how a play ended, and goes on.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)
 
 
 def pairs() -> list[tuple[str, str]]:
