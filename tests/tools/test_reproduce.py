@@ -9,11 +9,14 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from benchmarks.report import NotMeasurableError
 from reproduction.evaluation import evaluation
-from reproduction.perform import arrivals
+from reproduction.perform import Performer, arrivals
 from reproduction.results import Figures, Result, Results, figures
 from reproduction.stored import Stored
 from reproduction.study import NETWORKS, SCENARIOS, Run, all_runs, planned, scenario_of
@@ -22,6 +25,8 @@ from testbeds.checking import Check
 from testbeds.network import why_not
 
 from edgemesh.device.boards import load_board
+from edgemesh.protocol.assignment import Assignment
+from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import Profile
 from edgemesh.simulation.unit_tables import unit_table
 
@@ -180,6 +185,62 @@ def test_the_report_has_the_figures_of_the_results_and_of_the_peers(tmp_path: Pa
 
     assert "| 123.4 |" in text and "alexnet 2.50 times" in text and "off by more than 10 %" in text
     assert "| against gloo | 1.010x | 1.05x | holds | `tools/bench peers` |" in text
+
+
+_CAMERA = """
+import json, sys
+request, route, told, status = map(json.loads, sys.argv[1:])
+print(json.dumps({"ready": True}), flush=True)
+# Jobs that warm up have a minute each.
+measured = request["deadline"] != 60.0
+for at in request["at"][: told if measured else None]:
+    print(json.dumps({"at": at, "seconds": 0.01, "code": None, "route": route}), flush=True)
+sys.exit(status if measured else 0)
+"""
+
+
+def _bed_with_a_camera(told: int | None, status: int) -> Any:
+    """A bed without processes; its camera ends as said, once that is measured."""
+    bed = MagicMock(time_scale=1.0)
+    bed.observer = SimpleNamespace(on_assignment=None)
+    bed.link_bytes.return_value = {}
+    plans: list[Assignment] = []
+
+    def publish(topic: str, payload: bytes) -> None:
+        plans.append(decode_json(Assignment, payload))
+        bed.observer.on_assignment(plans[-1])
+
+    def popen(command: list[str], device: str) -> subprocess.Popen[bytes]:
+        route = [[hop.device, hop.stop] for hop in plans[-1].route]
+        arguments = [command[-1], *map(json.dumps, (route, told, status))]
+        return subprocess.Popen([sys.executable, "-c", _CAMERA, *arguments], stdout=subprocess.PIPE)
+
+    bed.observer.publish, bed.popen = publish, popen
+    return bed
+
+
+def _performed(told: int | None, status: int) -> tuple[int, int]:
+    """Jobs that arose, and those of the record."""
+    run = Run("mobilenetv2", "calm", "latency", "static")
+    its_case = case(scenario_of(run, share=0.05), unit_table("mobilenetv2"), 1.0)
+    bed = _bed_with_a_camera(told, status)
+    bed.devices = {device.name: device for device in its_case.scenario.devices}
+    performer = Performer(bed, SimpleNamespace(name="mobilenetv2", digest="0" * 64))  # type: ignore[arg-type]
+    record = performer.perform(planned(run, its_case, 1, 1.0), its_case, 1)
+    return len(arrivals(its_case, 1)), len(record.jobs)
+
+
+def test_a_run_has_each_job_that_arose() -> None:
+    arose, recorded = _performed(None, 0)
+
+    assert arose == recorded > 3
+
+
+@pytest.mark.parametrize(("told", "status"), [(3, 1), (3, 0), (None, 1)])
+def test_a_camera_that_dies_in_the_middle_is_no_run(told: int | None, status: int) -> None:
+    """Found by a reader: three jobs of a hundred were told, and the claim of no lost job held."""
+    with pytest.raises(NotMeasurableError, match="jobs"):
+        _performed(told, status)
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"needs network namespaces: {why_not()}")
