@@ -11,12 +11,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
+import outages.streams
 import psutil
 import pytest
 from benchmarks.report import Report
+from outages.answers import Question
 from outages.faults import KILLED, KINDS, PAUSED, WIPED
 from outages.findings import APP, LANE, Findings, quantile, report_on, told
 from outages.mesh import ORIGIN
@@ -190,6 +195,60 @@ def test_a_quantile_is_a_value_that_was_measured() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert quantile([1.0], 0.95) == 1.0
     assert quantile(list(range(1, 101)), 0.95) == 95  # type: ignore[arg-type]
+
+
+# --- the plain app -----------------------------------------------------------------------------------------
+
+RIGHT = {"detections": [{"label": "face", "score": 0.9}]}
+
+
+@pytest.fixture
+def plain_app(monkeypatch: pytest.MonkeyPatch) -> tuple[Records, Callable[..., None]]:
+    """What is known of an app that has submitted one input, and a way to tell it a result."""
+    client, records = MagicMock(), Records()
+    monkeypatch.setattr(outages.streams.paho, "Client", lambda *arguments, **options: client)
+    monkeypatch.setattr(outages.streams, "_PERIOD", 0.0)
+    app = PlainApp("mesh/", "face", [Question(b"", [], RIGHT)], records, 0)
+    app.start()
+    while not client.publish.called:
+        time.sleep(0.001)
+    app.over.set()
+    app.join(0.0, 0.0)
+
+    def tell(**result: Any) -> None:
+        payload = json.dumps({"job": "b-1", "model": "face", **result})
+        client.on_message(client, None, SimpleNamespace(payload=payload))
+
+    return records, tell
+
+
+def test_a_result_that_comes_again_as_it_was_is_right(
+    plain_app: tuple[Records, Callable[..., None]],
+) -> None:
+    records, tell = plain_app
+
+    tell(outputs=RIGHT, seconds=0.1)
+    tell(outputs=RIGHT, seconds=0.1)
+
+    assert (records.redelivered, records.stray) == (1, [])
+    assert [(job.ends, job.right) for job in records.jobs] == [(1, True)]
+
+
+@pytest.mark.parametrize(
+    "again", [{"outputs": {"detections": []}}, {"outputs": {}, "code": "run-failed", "error": "after all"}]
+)
+def test_a_result_that_comes_again_as_another_is_wrong(
+    plain_app: tuple[Records, Callable[..., None]], again: dict[str, Any]
+) -> None:
+    """Found by a reader: what came again under a job id was not looked at."""
+    records, tell = plain_app
+
+    tell(outputs=RIGHT)
+    tell(**again)
+
+    assert records.redelivered == 1
+    claims = reported(records.jobs, [], stray=records.stray)
+    assert claims["plain app: wrong"].value == 1
 
 
 # --- the relay ---------------------------------------------------------------------------------------------
