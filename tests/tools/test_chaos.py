@@ -31,17 +31,20 @@ from outages.schedule import endless_kinds, quick_kinds
 from outages.streams import PlainApp
 
 from edgemesh.transport.local_broker import installed_mosquitto
-from tests.tools.tool_runs import assert_takes_all_with_it, output_of, processes_of, started
+from tests.tools.tool_runs import (
+    assert_leaves_nothing_from_the_start,
+    assert_takes_all_with_it,
+    output_of,
+    processes_of,
+    started,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 GUARDED = """
-import signal, subprocess, sys, time
-from pathlib import Path
+import signal, subprocess, time
 from outages.guard import Guard
-folder = Path(sys.argv[1])
-folder.mkdir()
-with Guard(folder) as guard:
+with Guard("run-") as guard:
     child = subprocess.Popen(["sleep", "100"], start_new_session=True)
     guard.watch(child.pid)
     child.send_signal(signal.SIGSTOP)
@@ -286,11 +289,13 @@ def test_a_relay_carries_bytes_falls_silent_and_cuts() -> None:
 
 
 def test_a_stopped_process_ends_with_a_run_that_was_killed(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tools'}"}
-    command = [sys.executable, "-c", GUARDED, str(tmp_path / "run")]
+    imported = f"{ROOT}{os.pathsep}{ROOT / 'tools'}"
+    environment = {**os.environ, "PYTHONPATH": imported, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", GUARDED]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     child = psutil.Process(int(process.stdout.readline()))
+    assert list(tmp_path.iterdir())
 
     process.kill()
     process.wait()
@@ -299,7 +304,7 @@ def test_a_stopped_process_ends_with_a_run_that_was_killed(tmp_path: Path) -> No
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     deadline = time.monotonic() + 10
-    while (tmp_path / "run").exists():
+    while list(tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -324,6 +329,14 @@ def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, num
     process = started("chaos", tmp_path, "--quick", "--json")
 
     assert_takes_all_with_it(process, tmp_path, number, least=9)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_before_its_mesh_is_there_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Found by a reader: its folder stayed."""
+    assert_leaves_nothing_from_the_start(started("chaos", tmp_path, "--quick"), tmp_path, number)
 
 
 @needs_mosquitto

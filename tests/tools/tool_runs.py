@@ -50,17 +50,36 @@ def assert_takes_all_with_it(
 
     With ``files`` false it may leave files there, but no process.
     """
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
     assert process.stdout.readline()
     deadline = time.monotonic() + 60
     while len(processes_of(folder)) < least:
         assert time.monotonic() < deadline and process.poll() is None, processes_of(folder)
         time.sleep(0.05)
 
+    _assert_leaves_nothing(process, folder, number, files=files)
+
+
+def assert_leaves_nothing_from_the_start(
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals
+) -> None:
+    """A run that is ended by a signal as soon as it has files in ``folder`` leaves nothing there."""
+    deadline = time.monotonic() + 60
+    while not list(folder.iterdir()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+
+    _assert_leaves_nothing(process, folder, number, files=True)
+
+
+def _assert_leaves_nothing(
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals, *, files: bool
+) -> None:
     process.send_signal(number)
     status = process.wait(30)
-    process.stdout.close()
-    process.stderr.close()
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
 
     assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     deadline = time.monotonic() + 10
