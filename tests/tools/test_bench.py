@@ -10,12 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from benchmarks import decide
+from benchmarks.report import Report
 
+from edgemesh.simulation.compare import Summary
+from edgemesh.simulation.scenario import Scenario
 from edgemesh.transport.local_broker import installed_mosquitto
 from tests.tools.tool_runs import assert_takes_all_with_it, started
 
@@ -107,7 +112,7 @@ def test_an_unknown_name_is_wrong_usage() -> None:
 def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() -> None:
     finished = _run("decide", "--quick", "--json")
 
-    _check_shape(finished, claims=8)
+    _check_shape(finished, claims=9)
     report = _report(finished)
     assert not report["failures"], finished.stderr
     # Modelled, hence the same on every machine.
@@ -123,6 +128,33 @@ def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, num
 
     # Folders are the tool's to remove, which SIGKILL leaves no time for.
     assert_takes_all_with_it(process, tmp_path, number, least=6, files=number != signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("loses", "beyond"), [({}, 0), ({"decided": 3}, 6), ({"decided": 3, "oracle": 3}, 0)]
+)
+def test_a_decision_node_that_loses_jobs_does_not_hold(
+    loses: dict[str, int], beyond: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: jobs lost at once made the mean smaller, and all claims held.
+
+    Lost in one scenario, which is played for latency and for energy.
+    """
+
+    def played(scenario: Scenario, model: str, name: str) -> Summary:
+        lost = loses.get(name, 0) if scenario.name == "cloud-latency" else 0
+        figures = (0.1, 0.1, 0.1, 1.0, 1.0, 0.0)
+        objective = scenario.policy.objective
+        return Summary(scenario.name, model, name, 100, lost, *figures, (), 0.01, objective, ())
+
+    monkeypatch.setattr(decide, "played", played)
+    monkeypatch.setattr(decide, "workers", lambda: ThreadPoolExecutor(1))
+    report = Report("tools/bench decide", quick=True)
+
+    decide.measure(report)
+
+    (claim,) = [claim for claim in report.claims if "lost" in claim.claim]
+    assert (claim.value, claim.holds) == (beyond, beyond == 0)
 
 
 _PLAYING = """
