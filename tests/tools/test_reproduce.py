@@ -118,7 +118,14 @@ def test_a_study_has_each_network_with_each_scenario() -> None:
 
 
 def test_figures_are_those_of_the_boards_and_count_what_was_lost() -> None:
-    job = {"seconds": 0.4, "code": None, "joules": 1.0, "joules_held": 2.0, "hop_errors": [0.1]}
+    job = {
+        "seconds": 0.4,
+        "code": None,
+        "joules": 1.0,
+        "joules_held": 2.0,
+        "hop_errors": [0.1],
+        "attempts": 2,
+    }
     lost = {"seconds": 4.0, "code": "deadline", "joules": 0.0, "joules_held": 0.0, "hop_errors": []}
     record = {
         "jobs": [job, lost],
@@ -130,7 +137,7 @@ def test_figures_are_those_of_the_boards_and_count_what_was_lost() -> None:
 
     found = figures(record, slower=4.0)
 
-    assert (found.jobs, found.lost, found.skipped, found.switches) == (2, 1, 3, 1)
+    assert (found.jobs, found.lost, found.skipped, found.switches, found.repeated) == (2, 1, 3, 1, 1)
     assert found.mean == pytest.approx(0.55) and found.hop_error == pytest.approx(0.1)
     assert found.joules == pytest.approx(0.75) and found.joules_held == pytest.approx(1.25)
 
@@ -162,21 +169,38 @@ def test_results_come_back_from_json_as_they_were() -> None:
     assert Result.of(json.loads(json.dumps(result.plain()))) == result
 
 
-def test_the_report_has_the_figures_of_the_results_and_of_the_peers(tmp_path: Path) -> None:
-    results = Results([_result("static", mean=0.1234), _result("oracle"), _result("adaptive")])
+def test_results_of_before_a_figure_was_counted_can_be_read() -> None:
+    plain = _result("static").plain()
+    del plain["figures"]["repeated"]
+
+    assert Result.of(plain).figures.repeated is None
+
+
+def _stored(folder: Path, *results: Result) -> Stored:
     check = Check("pi", "pi-4b", "alexnet", 1.0, 1.2)
-    stored = Stored(
-        results,
-        (check,),
-        {"alexnet": 2.5},
-        "tools/reproduce",
-        "a machine",
-        1,
-        1.0,
-        "2026-01-01",
-        3.0,
-        tmp_path,
+    scales = {"alexnet": 2.5}
+    began = "2026-01-01"
+    return Stored(
+        Results(results), (check,), scales, "tools/reproduce", "a machine", 1, 1.0, began, 3.0, folder
     )
+
+
+def test_the_report_says_that_joules_are_of_one_attempt_and_how_many_jobs_had_others(tmp_path: Path) -> None:
+    """Found by a reader: a job that ran three times has the joules of one that ran once."""
+    often = [_result("static", repeated=3), _result("oracle", repeated=0)]
+    shared = replace(often[0], run=replace(often[0].run, policy="adaptive"))
+
+    counted = evaluation(_stored(tmp_path, *often, shared), None)
+    of_before = evaluation(_stored(tmp_path, *often, _result("adaptive", repeated=None)), None)
+
+    assert "of the attempt that answered" in counted and "of the attempt that answered" in of_before
+    assert "3 of 200 jobs were sent more than once" in counted
+    assert "more than once" not in of_before
+
+
+def test_the_report_has_the_figures_of_the_results_and_of_the_peers(tmp_path: Path) -> None:
+    results = [_result("static", mean=0.1234), _result("oracle"), _result("adaptive")]
+    stored = _stored(tmp_path, *results)
     peers = tmp_path / "peers.json"
     claim = {"claim": "against gloo", "value": 1.01, "limit": 1.05, "unit": "x", "note": "", "holds": True}
     peers.write_text("told before\n" + json.dumps({"command": "tools/bench peers", "claims": [claim]}))
