@@ -14,12 +14,16 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+import reproduction.experiment
+import reproduction.made_of
 from benchmarks.report import NotMeasurableError
 from reproduction.evaluation import evaluation
-from reproduction.perform import Performer, arrivals
+from reproduction.experiment import Experiment, Plan
+from reproduction.made_of import UNKNOWN
+from reproduction.perform import Performer, Record, arrivals
 from reproduction.results import Figures, Result, Results, figures
-from reproduction.stored import Stored
-from reproduction.study import NETWORKS, SCENARIOS, Run, all_runs, planned, scenario_of
+from reproduction.stored import Stored, again_text, played_again, read_results, record_file
+from reproduction.study import NETWORKS, SCENARIOS, Planned, Run, all_runs, planned, scenario_of
 from reproduction.truth import case, measured_table, stretched
 from testbeds.checking import Check
 from testbeds.network import why_not
@@ -28,6 +32,7 @@ from edgemesh.device.boards import load_board
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import Profile
+from edgemesh.simulation.plans import Case
 from edgemesh.simulation.unit_tables import unit_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +113,131 @@ def test_the_decision_node_is_another_experiment_for_each_objective() -> None:
     schedules = {planned(run, _case("link", run.objective), 1, 2.0).schedule for run in runs}
 
     assert len(schedules) == 2
+
+
+def _schedule(policy: str, its_case: Any) -> str:
+    return planned(Run("mobilenetv2", "link", "latency", policy), its_case, 1, 2.0).schedule
+
+
+def _changed(its_case: Any, **scenario: Any) -> Any:
+    return replace(its_case, scenario=replace(its_case.scenario, **scenario))
+
+
+def _with_other_watts(its_case: Any) -> Any:
+    board = its_case.boards["pi"]
+    watts = board.figures["power.busy_watts"]
+    figures = {**board.figures, "power.busy_watts": replace(watts, value=3.0 * watts.value)}
+    return replace(its_case, boards={**its_case.boards, "pi": replace(board, figures=figures)})
+
+
+def test_a_run_on_other_figures_is_another_experiment() -> None:
+    """Found by a reader: with other watts, deadline or policy the runs of before were taken for the same."""
+    its_case = _case()
+    policy = replace(its_case.scenario.policy, keep_input=True)
+    others = [
+        _with_other_watts(its_case),
+        _changed(its_case, deadline=3.0),
+        _changed(its_case, policy=policy),
+        _changed(its_case, devices=its_case.scenario.devices[::-1]),
+    ]
+
+    schedules = {_schedule("adaptive", each) for each in [its_case, *others]}
+
+    assert len(schedules) == 5
+
+
+def test_a_run_of_other_code_is_another_experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    its_case = _case()
+    before = _schedule("static", its_case)
+    (tmp_path / "roles.py").write_text("one = 1\n")
+    monkeypatch.setattr(reproduction.made_of, "_CODE", (tmp_path,))
+    schedules = {before}
+    for text in ("one = 1\n", "one = 2\n", "one = 1\n"):
+        (tmp_path / "roles.py").write_text(text)
+        reproduction.made_of.code_digest.cache_clear()
+        schedules.add(_schedule("static", its_case))
+    reproduction.made_of.code_digest.cache_clear()
+
+    assert len(schedules) == 3
+
+
+def test_words_and_the_policy_of_a_plan_that_is_made_already_change_no_experiment() -> None:
+    its_case = _case()
+    changes = tuple(replace(change, source="somebody else") for change in its_case.scenario.changes)
+    in_other_words = _changed(its_case, description="The same in other words.", changes=changes)
+    policy = replace(its_case.scenario.policy, objective="bounded-energy")
+    edge = Run("mobilenetv2", "link", "latency", "edge")
+
+    parts = [planned(edge, each, 1, 2.0).made_of for each in (its_case, _changed(its_case, policy=policy))]
+
+    assert _schedule("adaptive", in_other_words) == _schedule("adaptive", its_case)
+    assert {name for name in parts[0] if parts[0][name] != parts[1][name]} <= {"pace of jobs"}
+
+
+def test_a_start_in_a_folder_of_before_says_what_it_makes_again_and_why(tmp_path: Path) -> None:
+    its_case = _case()
+    runs = [Run("mobilenetv2", "link", "latency", policy) for policy in ("adaptive", "edge", "cloud")]
+    plans = [planned(run, its_case, 1, 2.0) for run in runs]
+    fits, other, old = plans
+    records: dict[str, dict[str, Any]] = {
+        fits.schedule: {"made_of": fits.made_of},
+        "other": {"made_of": {**other.made_of, "boards": "b", "code": "c"}},
+        "old": {"jobs": []},
+    }
+    for schedule, record in records.items():
+        file = record_file(tmp_path, "mobilenetv2", schedule)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(record))
+    before = dict(zip(runs, records))
+
+    again = played_again(tmp_path, before, [*plans, replace(fits, run=replace(fits.run, network="vgg16"))])
+
+    assert again == {other.schedule: ["other boards", "other code"], old.schedule: [UNKNOWN]}
+    assert again_text(again) == (
+        "2 runs of an earlier start do not fit and are made again: "
+        f"1 (other boards; other code), 1 ({UNKNOWN})"
+    )
+
+
+def _started(out: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that a start in ``out`` makes, on a bed without processes."""
+    made: list[str] = []
+
+    def perform(plan: Planned, its_case: Case, seed: int) -> Record:
+        made.append(plan.run.name)
+        job = {"seconds": 0.1, "code": None, "joules": 1.0, "joules_held": 1.0, "hop_errors": []}
+        return Record(jobs=[job])
+
+    table = unit_table("mobilenetv2")
+    bed = MagicMock(time_scale=2.0)
+    bed.__enter__.return_value = bed
+    monkeypatch.setattr(reproduction.experiment, "Bed", lambda *arguments, **options: bed)
+    monkeypatch.setattr(
+        reproduction.experiment, "opened", lambda folder: SimpleNamespace(manifest=table, path="")
+    )
+    monkeypatch.setattr(reproduction.experiment, "measured_table", lambda *arguments: table)
+    monkeypatch.setattr(reproduction.experiment, "Performer", lambda *given: SimpleNamespace(perform=perform))
+    (out / "models" / "mobilenetv2").mkdir(parents=True, exist_ok=True)
+    (out / "models" / "mobilenetv2" / "manifest.json").touch()
+    runs = [Run("mobilenetv2", "link", "latency", policy) for policy in ("adaptive", "edge")]
+    Experiment(Plan(runs, out, 1, 1.0, False, "tools/reproduce")).carry_out()
+    return made
+
+
+def test_a_start_makes_what_an_earlier_one_has_not_or_has_of_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ["mobilenetv2-link-latency-adaptive", "mobilenetv2-link-latency-edge"]
+
+    assert _started(tmp_path, monkeypatch) == both
+    assert _started(tmp_path, monkeypatch) == []
+    assert "made again" not in capsys.readouterr().err
+    monkeypatch.setattr(reproduction.made_of, "code_digest", lambda: "other")
+    assert _started(tmp_path, monkeypatch) == both
+    assert (
+        "2 runs of an earlier start do not fit and are made again: 2 (other code)" in capsys.readouterr().err
+    )
+    assert len(read_results(tmp_path).results.all) == 2
 
 
 def test_a_study_has_each_network_with_each_scenario() -> None:
