@@ -7,14 +7,22 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from benchmarks import decide
+from benchmarks.report import Report
 
+from edgemesh.simulation.compare import Summary
+from edgemesh.simulation.scenario import Scenario
 from edgemesh.transport.local_broker import installed_mosquitto
+from tests.tools.tool_runs import assert_takes_all_with_it, started
 
 ROOT = Path(__file__).resolve().parents[2]
 _MOSQUITTO = installed_mosquitto()
@@ -104,8 +112,75 @@ def test_an_unknown_name_is_wrong_usage() -> None:
 def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() -> None:
     finished = _run("decide", "--quick", "--json")
 
-    _check_shape(finished, claims=8)
+    _check_shape(finished, claims=9)
     report = _report(finished)
     assert not report["failures"], finished.stderr
     # Modelled, hence the same on every machine.
     assert report["figures"]["latency: cloud-latency, vgg16, static, modelled ms"] > 500.0
+
+
+@pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
+@pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    """Found by a reader: a broker, an agent with its executor, and their folders were left."""
+    process = started("bench", tmp_path, "hop", "--quick")
+
+    # Folders are the tool's to remove, which SIGKILL leaves no time for.
+    assert_takes_all_with_it(process, tmp_path, number, least=6, files=number != signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("loses", "beyond"), [({}, 0), ({"decided": 3}, 6), ({"decided": 3, "oracle": 3}, 0)]
+)
+def test_a_decision_node_that_loses_jobs_does_not_hold(
+    loses: dict[str, int], beyond: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: jobs lost at once made the mean smaller, and all claims held.
+
+    Lost in one scenario, which is played for latency and for energy.
+    """
+
+    def played(scenario: Scenario, model: str, name: str) -> Summary:
+        lost = loses.get(name, 0) if scenario.name == "cloud-latency" else 0
+        figures = (0.1, 0.1, 0.1, 1.0, 1.0, 0.0)
+        objective = scenario.policy.objective
+        return Summary(scenario.name, model, name, 100, lost, *figures, (), 0.01, objective, ())
+
+    monkeypatch.setattr(decide, "played", played)
+    monkeypatch.setattr(decide, "workers", lambda: ThreadPoolExecutor(1))
+    report = Report("tools/bench decide", quick=True)
+
+    decide.measure(report)
+
+    (claim,) = [claim for claim in report.claims if "lost" in claim.claim]
+    assert (claim.value, claim.holds) == (beyond, beyond == 0)
+
+
+_PLAYING = """
+import multiprocessing, signal, time
+from benchmarks.decide import workers
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+with workers() as pool:
+    plays = [pool.submit(time.sleep, 100) for _ in range(4)]
+    while not plays[0].running():
+        time.sleep(0.01)
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_play_end_with_the_one_that_waits_for_them(number: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools")])}
+    command = [sys.executable, "-c", _PLAYING]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    playing = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+    assert playing
+
+    process.send_signal(number)
+    process.communicate(timeout=30)
+
+    assert psutil.wait_procs(playing, timeout=20.0)[1] == []

@@ -11,12 +11,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
+import outages.streams
 import psutil
 import pytest
 from benchmarks.report import Report
+from outages.answers import Question
 from outages.faults import KILLED, KINDS, PAUSED, WIPED
 from outages.findings import APP, LANE, Findings, quantile, report_on, told
 from outages.mesh import ORIGIN
@@ -26,17 +31,20 @@ from outages.schedule import endless_kinds, quick_kinds
 from outages.streams import PlainApp
 
 from edgemesh.transport.local_broker import installed_mosquitto
-from tests.tools.tool_runs import assert_takes_all_with_it, output_of, processes_of, started
+from tests.tools.tool_runs import (
+    assert_leaves_nothing_from_the_start,
+    assert_takes_all_with_it,
+    output_of,
+    processes_of,
+    started,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 GUARDED = """
-import signal, subprocess, sys, time
-from pathlib import Path
+import signal, subprocess, time
 from outages.guard import Guard
-folder = Path(sys.argv[1])
-folder.mkdir()
-with Guard(folder) as guard:
+with Guard("run-") as guard:
     child = subprocess.Popen(["sleep", "100"], start_new_session=True)
     guard.watch(child.pid)
     child.send_signal(signal.SIGSTOP)
@@ -192,6 +200,60 @@ def test_a_quantile_is_a_value_that_was_measured() -> None:
     assert quantile(list(range(1, 101)), 0.95) == 95  # type: ignore[arg-type]
 
 
+# --- the plain app -----------------------------------------------------------------------------------------
+
+RIGHT = {"detections": [{"label": "face", "score": 0.9}]}
+
+
+@pytest.fixture
+def plain_app(monkeypatch: pytest.MonkeyPatch) -> tuple[Records, Callable[..., None]]:
+    """What is known of an app that has submitted one input, and a way to tell it a result."""
+    client, records = MagicMock(), Records()
+    monkeypatch.setattr(outages.streams.paho, "Client", lambda *arguments, **options: client)
+    monkeypatch.setattr(outages.streams, "_PERIOD", 0.0)
+    app = PlainApp("mesh/", "face", [Question(b"", [], RIGHT)], records, 0)
+    app.start()
+    while not client.publish.called:
+        time.sleep(0.001)
+    app.over.set()
+    app.join(0.0, 0.0)
+
+    def tell(**result: Any) -> None:
+        payload = json.dumps({"job": "b-1", "model": "face", **result})
+        client.on_message(client, None, SimpleNamespace(payload=payload))
+
+    return records, tell
+
+
+def test_a_result_that_comes_again_as_it_was_is_right(
+    plain_app: tuple[Records, Callable[..., None]],
+) -> None:
+    records, tell = plain_app
+
+    tell(outputs=RIGHT, seconds=0.1)
+    tell(outputs=RIGHT, seconds=0.1)
+
+    assert (records.redelivered, records.stray) == (1, [])
+    assert [(job.ends, job.right) for job in records.jobs] == [(1, True)]
+
+
+@pytest.mark.parametrize(
+    "again", [{"outputs": {"detections": []}}, {"outputs": {}, "code": "run-failed", "error": "after all"}]
+)
+def test_a_result_that_comes_again_as_another_is_wrong(
+    plain_app: tuple[Records, Callable[..., None]], again: dict[str, Any]
+) -> None:
+    """Found by a reader: what came again under a job id was not looked at."""
+    records, tell = plain_app
+
+    tell(outputs=RIGHT)
+    tell(**again)
+
+    assert records.redelivered == 1
+    claims = reported(records.jobs, [], stray=records.stray)
+    assert claims["plain app: wrong"].value == 1
+
+
 # --- the relay ---------------------------------------------------------------------------------------------
 
 
@@ -227,11 +289,13 @@ def test_a_relay_carries_bytes_falls_silent_and_cuts() -> None:
 
 
 def test_a_stopped_process_ends_with_a_run_that_was_killed(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tools'}"}
-    command = [sys.executable, "-c", GUARDED, str(tmp_path / "run")]
+    imported = f"{ROOT}{os.pathsep}{ROOT / 'tools'}"
+    environment = {**os.environ, "PYTHONPATH": imported, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", GUARDED]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     child = psutil.Process(int(process.stdout.readline()))
+    assert list(tmp_path.iterdir())
 
     process.kill()
     process.wait()
@@ -240,7 +304,7 @@ def test_a_stopped_process_ends_with_a_run_that_was_killed(tmp_path: Path) -> No
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     deadline = time.monotonic() + 10
-    while (tmp_path / "run").exists():
+    while list(tmp_path.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -265,6 +329,14 @@ def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, num
     process = started("chaos", tmp_path, "--quick", "--json")
 
     assert_takes_all_with_it(process, tmp_path, number, least=9)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_before_its_mesh_is_there_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Found by a reader: its folder stayed."""
+    assert_leaves_nothing_from_the_start(started("chaos", tmp_path, "--quick"), tmp_path, number)
 
 
 @needs_mosquitto

@@ -19,7 +19,13 @@ from soaking.tally import RIGHT, Tally, ends
 from soaking.usage import family, growth, rise, usage
 
 from edgemesh.transport.local_broker import installed_mosquitto
-from tests.tools.tool_runs import assert_takes_all_with_it, output_of, processes_of, started
+from tests.tools.tool_runs import (
+    assert_leaves_nothing_from_the_start,
+    assert_takes_all_with_it,
+    output_of,
+    processes_of,
+    started,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -175,3 +181,11 @@ def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, num
     process = started("soak", tmp_path, "leaks", "--json")
 
     assert_takes_all_with_it(process, tmp_path, number, least=6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_before_its_mesh_is_there_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Found by a reader: its folder stayed."""
+    assert_leaves_nothing_from_the_start(started("soak", tmp_path, "leaks"), tmp_path, number)

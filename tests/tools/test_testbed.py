@@ -11,13 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import testbeds.bed
+import testbeds.player
+from benchmarks.report import NotMeasurableError
 from hypothesis import given
 from hypothesis import strategies as st
 from testbeds.bed import MESH, Bed, DeviceSpec
@@ -40,6 +44,7 @@ from edgemesh.node.model_import import Treatment, manifest_of
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.runtime.made_up import made_up_inputs
+from edgemesh.simulation.scenario_file import load_scenario
 from tests.tflite_models import ModelBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -354,6 +359,27 @@ def _of(folder: str) -> list[str]:
         if not found or time.monotonic() > ends:
             return found
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("told", "status"), [(2, 1), (2, 0), (20, 1)])
+def test_a_stream_whose_program_dies_is_not_played(
+    told: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = load_scenario("calm")
+    (stream,) = scenario.streams
+    scenario = replace(scenario, streams=(replace(stream, per_second=100.0, busy=None),))
+    bed = MagicMock(time_scale=1.0)
+    bed.observer.assignments = {("alexnet", stream.origin): None}
+    code = f"""print('{{"at": 0.0, "seconds": 0.1}}\\n' * {told}, end=''); raise SystemExit({status})"""
+    bed.popen.side_effect = lambda command, device: subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE
+    )
+    monkeypatch.setattr(testbeds.player, "Client", MagicMock())
+    monkeypatch.setattr(testbeds.player, "made_up_inputs", MagicMock())
+    monkeypatch.setattr(testbeds.player, "_LEAD_SECONDS", 0.0)
+
+    with pytest.raises(NotMeasurableError, match=f"told of {told} of 20 jobs"):
+        testbeds.player.Player(bed, scenario, "alexnet", lambda text: None).play(0.2)
 
 
 def test_a_wrong_scenario_is_wrong_usage_and_names_those_there_are() -> None:

@@ -44,20 +44,45 @@ def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def assert_takes_all_with_it(
-    process: subprocess.Popen[str], folder: Path, number: signal.Signals, *, least: int
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals, *, least: int, files: bool = True
 ) -> None:
-    """A run of ``least`` processes or more that is ended by a signal leaves nothing in ``folder``."""
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline()
-    assert len(processes_of(folder)) >= least
+    """A run of ``least`` processes or more that is ended by a signal leaves nothing in ``folder``.
 
+    With ``files`` false it may leave files there, but no process.
+    """
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    deadline = time.monotonic() + 60
+    while len(processes_of(folder)) < least:
+        assert time.monotonic() < deadline and process.poll() is None, processes_of(folder)
+        time.sleep(0.05)
+
+    _assert_leaves_nothing(process, folder, number, files=files)
+
+
+def assert_leaves_nothing_from_the_start(
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals
+) -> None:
+    """A run that is ended by a signal as soon as it has files in ``folder`` leaves nothing there."""
+    deadline = time.monotonic() + 60
+    while not list(folder.iterdir()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+
+    _assert_leaves_nothing(process, folder, number, files=True)
+
+
+def _assert_leaves_nothing(
+    process: subprocess.Popen[str], folder: Path, number: signal.Signals, *, files: bool
+) -> None:
     process.send_signal(number)
     status = process.wait(30)
-    process.stdout.close()
-    process.stderr.close()
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
 
     assert status == (130 if number == signal.SIGTERM else -signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while processes_of(folder) or list(folder.iterdir()):
-        assert time.monotonic() < deadline, (processes_of(folder), list(folder.iterdir()))
+    while left := [*processes_of(folder), *(folder.iterdir() if files else ())]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -32,6 +33,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="last line of output is one JSON object")
     parser.add_argument("--quick", action="store_true", help="the same claims on less work, under 50 s each")
     options = parser.parse_args()
+    # SIGTERM as Ctrl-C, so that everything is left in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = list(BENCHMARKS) if options.name == "all" else [options.name]
     report = Report(command=" ".join(["tools/bench", *sys.argv[1:]]), quick=options.quick)
     for name in names:
@@ -41,4 +44,7 @@ def main() -> int:
         except (NotMeasurableError, EdgemeshError) as error:
             report.failures.append(f"{name}: {error}")
             print(f"tools/bench {name}: {error}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("tools/bench: stopped", file=sys.stderr)
+            return 130
     return report.concluded(as_json=options.json)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import cpu_count, getpid
 from time import process_time
@@ -50,6 +53,11 @@ class _Trio:
     static: Summary
     oracle: Summary
 
+    @property
+    def lost(self) -> int:
+        """Jobs that the decision node lost and the oracle did not."""
+        return max(0, self.decided.lost - self.oracle.lost)
+
 
 @dataclass(frozen=True)
 class _Play:
@@ -72,9 +80,8 @@ def measure(report: Report) -> None:
     Of a quick run see ``quick_pairs``.
     """
     _claim_speed(report)
-    worst = 0.0
-    workers = min(2, cpu_count() or 1)
-    with ProcessPoolExecutor(workers, initializer=end_with, initargs=(getpid(),)) as pool:
+    worst, lost = 0.0, 0
+    with workers() as pool:
         plays = [
             _begun(pool, gain, name, model, quick=report.quick)
             for gain in _GAINS
@@ -88,8 +95,31 @@ def measure(report: Report) -> None:
                     _show(report, trios[-1], gain)
             _claim_gain(report, [t for t in trios if t.static.scenario != CALM], gain)
             worst = max(worst, *(gain.figure(t.decided) / gain.figure(t.oracle) for t in trios))
+            lost += sum(trio.lost for trio in trios)
             _claim_calm(report, [t for t in trios if t.static.scenario == CALM], gain)
     report.claim("distance to the oracle of each phase, worst scenario and model", worst, _DISTANCE)
+    # A job that is lost counts with the time until its error: lost at once, it would be a fast one.
+    report.claim("jobs lost beyond the oracle's, all scenarios and models", lost, 0, "")
+
+
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes to play in. They end at once with who uses them: a pool would first play what was begun."""
+    count = min(2, cpu_count() or 1)
+    with ProcessPoolExecutor(count, initializer=_begin_work, initargs=(getpid(),)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _begin_work(parent: int) -> None:
+    # The tool's own handler came with the fork: a pool takes its interrupt for how a play ended, and goes on.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -146,8 +176,8 @@ def _show(report: Report, trio: _Trio, gain: _Gain) -> None:
         report.figure(f"{trio.name}, {plan}, modelled {gain.unit}", gain.figure(run))
     report.figure(f"{trio.name}, to the oracle", gain.figure(trio.decided) / gain.figure(trio.oracle))
     report.figure(f"{trio.name}, switches", len(trio.decided.switches))
-    if trio.decided.lost > trio.oracle.lost:
-        report.figure(f"{trio.name}, jobs lost beyond the oracle's", trio.decided.lost - trio.oracle.lost)
+    if trio.lost:
+        report.figure(f"{trio.name}, jobs lost beyond the oracle's", trio.lost)
 
 
 def _claim_gain(report: Report, trios: list[_Trio], gain: _Gain) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.models import BenchModel
 from benchmarks.networks import loopback_bytes, own_network
 from benchmarks.peer_programs.place import FIRST, REQUESTER, SECOND, Place
-from benchmarks.programs import MESH, device, ended, environment, free_port, mesh_client, mosquitto
+from benchmarks.programs import MESH, device, ended, free_port, mesh_client, mosquitto, started
 from benchmarks.report import NotMeasurableError
 from benchmarks.stages import paho_client
 from edgemesh.protocol.activation import Hop
@@ -32,9 +32,8 @@ class PeerProcess:
 
     def __init__(self, way: str, place: Place) -> None:
         command = [sys.executable, "-m", "benchmarks.peer_programs", way, json.dumps(asdict(place))]
-        self.process = subprocess.Popen(
-            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        pipe = subprocess.PIPE
+        self.process = started(command, stdin=pipe, stdout=pipe, stderr=pipe)
         self._way = way
         self._lines: Queue[bytes] = Queue()
         self._said: list[bytes] = []

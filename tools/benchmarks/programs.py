@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from testbeds.bound import ending_with_us
 
 from benchmarks.models import BenchModel
 from benchmarks.report import NotMeasurableError
@@ -33,6 +36,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
 
 
+def started(
+    command: Sequence[str], environ: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.Popen[bytes]:
+    """A process that ends with this one, however this one ends.
+
+    ``environ`` and ``streams`` are as for ``subprocess.Popen``, but the environment is ``environment()``
+    where none is given.
+    """
+    command = [*ending_with_us(signal.SIGTERM), *command]
+    return subprocess.Popen(command, env=environment() if environ is None else environ, **streams)
+
+
 @contextmanager
 def mosquitto() -> Iterator[int]:
     """A broker on a free port, tuned as ours are: TCP_NODELAY, memory in reserve, no limit on queues."""
@@ -44,10 +59,13 @@ def mosquitto() -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "mosquitto.conf"
-        settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-        process = subprocess.Popen(
-            [program, "-c", str(settings)], env=mosquitto_environment(), stderr=subprocess.DEVNULL
-        )
+        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "set_tcp_nodelay true"]
+        if os.geteuid() == 0:
+            # Started by root it becomes another user, and the kernel forgets then what it ends with.
+            lines.append("user root")
+        settings.write_text("".join(f"{line}\n" for line in lines))
+        command = [program, "-c", str(settings)]
+        process = started(command, mosquitto_environment(environment()), stderr=subprocess.DEVNULL)
         try:
             _until(lambda: _listens(port), "mosquitto did not start", 10.0)
             yield port
@@ -75,7 +93,7 @@ def device(port: int, name: str, models: Sequence[BenchModel]) -> Iterator[subpr
             f"mqtt://127.0.0.1:{port}",
         ]
         with (directory / "log").open("wb") as log:
-            process = subprocess.Popen([*command, "device", "run", *options], env=environment(), stderr=log)
+            process = started([*command, "device", "run", *options], stderr=log)
         try:
             yield process
         except BaseException:
@@ -102,7 +120,7 @@ def answering(model: BenchModel, port: int) -> Iterator[None]:
 @contextmanager
 def _ready(module: str, *arguments: Any) -> Iterator[None]:
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    process = started(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
         ready: list[bytes] = []

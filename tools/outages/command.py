@@ -7,9 +7,7 @@ import logging
 import random
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from benchmarks.models import BenchModel, zoo_model
 from benchmarks.report import NotMeasurableError, Report
@@ -19,6 +17,7 @@ from edgemesh.runtime.payloads import input_tensors
 from outages import custody
 from outages.answers import questions
 from outages.findings import APP, LANE, Findings, report_on, told
+from outages.guard import Guard
 from outages.mesh import NAME, ORIGIN, Mesh
 from outages.records import Records
 from outages.schedule import Schedule, endless_kinds, quick_kinds
@@ -52,8 +51,10 @@ def main() -> int:
     logging.getLogger("edgemesh").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = Report(command=" ".join(["tools/chaos", *sys.argv[1:]]), quick=options.quick)
+    seconds = options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS)
     try:
-        run(report, options.seed, options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS))
+        with Guard("edgemesh-outages-") as guard:
+            run(report, guard, options.seed, seconds)
     except (NotMeasurableError, EdgemeshError) as error:
         report.failures.append(str(error))
         print(f"tools/chaos: {error}", file=sys.stderr, flush=True)
@@ -83,15 +84,15 @@ def _measure_custody(report: Report, mesh: Mesh, model: BenchModel, picture: byt
     mesh.members.remove(device)
 
 
-def run(report: Report, seed: int, seconds: float) -> None:
+def run(report: Report, guard: Guard, seed: int, seconds: float) -> None:
     """Start a mesh, use it, break it, and report what became of every job."""
-    folder = Path(tempfile.mkdtemp(prefix="edgemesh-outages-"))
-    model = zoo_model(folder / "model", _MODEL)
+    model = zoo_model(guard.folder / "model", _MODEL)
     asked = questions(model, _QUESTIONS)
     records = Records()
-    with Mesh(folder, model) as mesh:
+    with Mesh(guard, model) as mesh:
         name = model.manifest.name
-        _measure_custody(report, mesh, zoo_model(folder / "custody", _MODEL_OF_CUSTODY), asked[0].payload)
+        larger = zoo_model(guard.folder / "custody", _MODEL_OF_CUSTODY)
+        _measure_custody(report, mesh, larger, asked[0].payload)
         app = ClientStream(APP, name, asked, records, mesh.url, NAME, seed)
         lane = ClientStream(
             LANE, name, asked, records, mesh.url, NAME, seed + 1, ORIGIN, mesh.origin_directory

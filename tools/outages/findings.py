@@ -185,7 +185,7 @@ def _counts(records: Records, found: Findings, report: Report) -> None:
         sum(map(found.of_submissions_sent_again, plain)),
     )
     report.figure("plain app: error results", len(records.errors))
-    report.figure("plain app: results that MQTT delivered again, same job id", records.redelivered)
+    report.figure("plain app: results that came again under the same job id", records.redelivered)
     for stream, seconds in found.normal.items():
         report.figure(f"{stream}: normal time, p50 ms", seconds * 1e3)
 

@@ -55,9 +55,9 @@ class Member:
 class Members:
     """All processes of a run but the guard; use it inside of the guard's context."""
 
-    def __init__(self, guard: Guard, folder: Path) -> None:
+    def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._folder = folder
+        self._folder = guard.folder
         self._members: dict[str, Member] = {}
 
     def __getitem__(self, name: str) -> Member:

@@ -36,17 +36,17 @@ _START_SECONDS = 40.0
 
 
 class Mesh:
-    """Starts everything; a context manager that ends everything."""
+    """Starts everything, in the guard's folder; a context manager that ends everything."""
 
     watched: tuple[str, ...] = KINDS
     """Topics that the observer listens to."""
 
-    def __init__(self, folder: Path, model: BenchModel) -> None:
+    def __init__(self, guard: Guard, model: BenchModel) -> None:
         self.model = model
-        self._folder = folder
+        self._folder = folder = guard.folder
         self._stack = ExitStack()
-        self._guard = self._stack.enter_context(Guard(folder))
-        self.members = Members(self._guard, folder)
+        self._guard = guard
+        self.members = Members(guard)
         self._stack.callback(self.members.stop)
         self.port = free_port()
         store = folder / "broker"

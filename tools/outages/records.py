@@ -69,11 +69,11 @@ class Records:
     jobs: list[Job] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
-    """Results that belong to no job: outputs of no input that was sent."""
+    """Results that are wrong: outputs of no input that was sent, or others than before under that job id."""
     errors: list[str] = field(default_factory=list)
     """Error results that the plain app got; it cannot tell of which submission, which then counts as lost."""
     redelivered: int = 0
-    """Messages that MQTT delivered twice to the plain app: same job id, same bytes."""
+    """Results that came again to the plain app under the same job id."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property

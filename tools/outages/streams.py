@@ -122,7 +122,8 @@ class PlainApp:
         self._numbers = {json.dumps(q.outputs, sort_keys=True): n for n, q in enumerate(asked)}
         self._open: dict[int, Job] = {}
         self._newest: dict[int, Job] = {}
-        self._ids: set[str] = set()
+        self._told: dict[str, tuple[str, str | None]] = {}
+        """Outputs and code of each job id: one that comes again has to say the same."""
         self._unacknowledged: dict[int, Job | None] = {}
         """Submissions by packet identifier; None for one acknowledged before we knew of which job."""
         self._packets = threading.Lock()
@@ -192,12 +193,16 @@ class PlainApp:
     def _result(self, client: object, userdata: object, message: paho.MQTTMessage) -> None:
         now = time.monotonic()
         result = json.loads(message.payload)
-        place = self._numbers.get(json.dumps(result.get("outputs"), sort_keys=True))
+        outputs = json.dumps(result.get("outputs"), sort_keys=True)
+        place = self._numbers.get(outputs)
+        told = outputs, result.get("code")
         with self._records.lock:
-            if result["job"] in self._ids:
+            if (before := self._told.get(result["job"])) is not None:
                 self._records.redelivered += 1
+                if before != told:
+                    self._records.stray.append(f"another result than before under job id {result['job']}")
                 return
-            self._ids.add(result["job"])
+            self._told[result["job"]] = told
             if result.get("error") is not None:
                 self._records.errors.append(f"{result.get('code')}: {result['error']}")
                 return

@@ -42,7 +42,6 @@ _THREATS = (
     "* A board's time for a unit is its share of this machine's time; a board with slow memory differs.\n"
     "* Speed checks and profile runs of idle devices (at most 1 % of their time) are not in the joules; "
     "devices make them under every policy.\n"
-    "* Work that was lost when a device left is not in the joules of its job.\n"
     "* A run lasts seconds and a change is acted on within seconds, so the cost of reacting weighs "
     "more than "
     "it would over hours; `tools/bench decide` plays 20 to 40 minutes in the simulator.\n"
@@ -73,7 +72,7 @@ def evaluation(stored: Stored, peers: Path | None) -> str:
         "probes included. `J held` charges a run for as long as it lasted. Claims use `J`: what other "
         "programs draw they draw without the run.",
         _EMULATED,
-        _THREATS,
+        _threats(stored),
         _scenario_changes(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -208,6 +207,24 @@ def _claim(claim: Claim, command: str) -> tuple[str, ...]:
         verdict = "not reachable"
     note = f" ({claim.note})" if claim.note else ""
     return f"{claim.claim}{note}", value, f"{claim.limit:.2f}{claim.unit}", verdict, f"`{command}`"
+
+
+def _threats(stored: Stored) -> str:
+    return f"{_THREATS}\n{_other_attempts(stored)}"
+
+
+def _other_attempts(stored: Stored) -> str:
+    text = (
+        "* The joules of a job are those of the attempt that answered it: what was lost when a device left, "
+        "and what another copy of the job took, is in none, under every policy"
+    )
+    experiments = stored.results.of_experiments()
+    repeated = [figures.repeated for figures in experiments if figures.repeated is not None]
+    # Results from before they were counted say nothing of them.
+    if len(repeated) < len(experiments):
+        return f"{text}."
+    jobs = sum(figures.jobs for figures in experiments)
+    return f"{text}; {sum(repeated)} of {jobs} jobs were sent more than once."
 
 
 def _scenario_changes() -> str:

@@ -19,7 +19,7 @@ from edgemesh.simulation.plans import Case
 from edgemesh.simulation.play import play
 from reproduction.perform import Performer, arrivals
 from reproduction.results import Result, figures
-from reproduction.stored import write_results
+from reproduction.stored import again_text, earlier_schedules, played_again, record_file, write_results
 from reproduction.study import ADAPTIVE, Planned, Run, length_of, planned, scenario_of
 from reproduction.truth import case, measured_table
 
@@ -53,6 +53,7 @@ class Experiment:
         self._spent: list[float] = []
         self._left = len(plan.runs)
         self._records: dict[str, dict[str, Any]] = {}
+        self._before = earlier_schedules(plan.out)
 
     @property
     def began(self) -> str:
@@ -84,21 +85,29 @@ class Experiment:
             profiles = [bed.observer.profiles[spec.name, network] for spec in specs]
             table = measured_table(model.manifest, profiles)
             performer = Performer(bed, model.manifest)
-            for run in runs:
-                wanted = scenario_of(run, share=self.plan.share * length_of(run))
-                its_case = case(wanted, table, bed.time_scale)
-                plan = planned(run, its_case, self.plan.seed, bed.time_scale)
+            cases = [
+                case(scenario_of(run, share=self.plan.share * length_of(run)), table, bed.time_scale)
+                for run in runs
+            ]
+            plans = [
+                planned(run, its_case, self.plan.seed, bed.time_scale)
+                for run, its_case in zip(runs, cases, strict=True)
+            ]
+            again = played_again(self.plan.out, self._before, plans)
+            if again:
+                _say(f"{network}: {again_text(again)}")
+            for plan, its_case in zip(plans, cases, strict=True):
                 if plan.schedule not in self._records:
                     self._records[plan.schedule] = self._record(plan, its_case, performer, bed.time_scale)
                 self._left -= 1
                 simulated = self._simulated(plan, its_case, bed.time_scale) if self.plan.simulate else None
                 found = figures(self._records[plan.schedule], bed.time_scale)
-                self.results.append(Result(run, plan.schedule, found, simulated))
+                self.results.append(Result(plan.run, plan.schedule, found, simulated))
                 # Written after each run: what is there survives whatever happens next.
                 self._write()
 
     def _record(self, plan: Planned, its_case: Case, performer: Performer, slower: float) -> dict[str, Any]:
-        file = self.plan.out / "runs" / f"{plan.run.network}-{plan.schedule}.json"
+        file = record_file(self.plan.out, plan.run.network, plan.schedule)
         if file.exists():
             record: dict[str, Any] = json.loads(file.read_text("utf-8"))
             _say(f"{plan.run.name}: kept from an earlier start")
@@ -106,7 +115,7 @@ class Experiment:
         began, when = time.monotonic(), time.strftime("%Y-%m-%d %H:%M")
         record = performer.perform(plan, its_case, self.plan.seed).plain()
         self._spent.append(time.monotonic() - began)
-        record |= {"when": when, "took": self._spent[-1]}
+        record |= {"when": when, "took": self._spent[-1], "made_of": plan.made_of}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.with_suffix(".new").write_text(json.dumps(record), "utf-8")
         file.with_suffix(".new").replace(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from random import Random
@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.report import NotMeasurableError
 from testbeds.bed import Bed
+from testbeds.told_jobs import ToldJobs
 
 from edgemesh.device.boards import Board, load_board
 from edgemesh.protocol.activation import Timing
@@ -79,7 +80,7 @@ class Performer:
             meter = _Meter(self._bed, self._boards, case, record)
             self._follow(planned, case, began, meter)
             # The agent may have a job under way that is measured, too.
-            jobs = list(told())
+            jobs = told.all()
             meter.read(case.scenario.duration)
         record.skipped = sum(bool(job.get("skipped")) for job in jobs)
         record.jobs = [self._counted(job, case, began) for job in jobs if not job.get("skipped")]
@@ -146,24 +147,21 @@ class Performer:
 
     def _jobs_take_the_route(self, count: int, interval: float) -> bool:
         with self._camera([interval * number for number in range(count)], 60.0) as (_, told):
-            jobs = list(told())
+            jobs = told.all()
         return bool(self._assignments) and jobs[-1].get("route") == _route(self._assignments[-1][1])
 
     @contextmanager
-    def _camera(
-        self, times: Sequence[float], deadline: float
-    ) -> Iterator[tuple[float, Callable[[], Iterator[dict[str, Any]]]]]:
+    def _camera(self, times: Sequence[float], deadline: float) -> Iterator[tuple[float, ToldJobs]]:
         """When the first job is due, and what comes of the jobs."""
         request = {"model": self._model, "at": list(times), "deadline": deadline}
         folder = str(self._bed.directory(ORIGIN))
         command = [sys.executable, "-m", "reproduction.camera", ORIGIN, folder, json.dumps(request)]
         process = self._bed.popen(command, ORIGIN)
         assert process.stdout is not None
-        lines = process.stdout
-        if not lines.readline():
-            raise NotMeasurableError(f"the program on {ORIGIN} that has jobs run did not start")
-        yield time.monotonic(), lambda: (json.loads(line) for line in lines)
-        process.wait()
+        what = f"the program on {ORIGIN} that has jobs run"
+        if not process.stdout.readline():
+            raise NotMeasurableError(f"{what} did not start")
+        yield time.monotonic(), ToldJobs(what, process, len(times))
 
     def _follow(self, planned: Planned, case: Case, began: float, meter: _Meter) -> None:
         """Change what changes, when it does."""

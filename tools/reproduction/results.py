@@ -36,6 +36,8 @@ class Figures:
     switches: int
     hop_error: float | None
     """Mean of |predicted - measured| / measured over the hops of all jobs."""
+    repeated: int | None = None
+    """Jobs that were sent more than once; None in results from before they were counted."""
 
     def cost(self, objective: str) -> float:
         """What the claims of ``objective`` compare."""
@@ -61,6 +63,7 @@ def figures(record: Mapping[str, Any], slower: float) -> Figures:
         record["nbytes"] / count,
         len(record["switches"]),
         fmean(errors) if errors else None,
+        sum(job.get("attempts", 1) > 1 for job in jobs),
     )
 
 
@@ -99,6 +102,10 @@ class Results:
     def find(self, network: str, scenario: str, objective: str, policy: str) -> Result | None:
         """One result."""
         return self._by_run.get(Run(network, scenario, objective, policy))
+
+    def of_experiments(self) -> list[Figures]:
+        """The figures of each experiment: runs that share one are in them once."""
+        return [result.figures for result in {result.schedule: result for result in self.all}.values()]
 
     @property
     def networks(self) -> list[str]:
@@ -156,7 +163,7 @@ class Results:
             claims.append(
                 Claim("prediction error per hop, adaptive runs (MAPE)", round(fmean(errors), 4), 0.1, "")
             )
-        lost = sum(result.figures.lost for result in {r.schedule: r for r in self.all}.values())
+        lost = sum(figures.lost for figures in self.of_experiments())
         claims.append(Claim("jobs lost, all runs", lost, 0, ""))
         return claims + self._simulated()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from edgemesh.roles.announcements import route_of
 from edgemesh.simulation.plans import BASELINES, Case, Phase
 from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario
+from reproduction.made_of import made_of, schedule_of
 
 NETWORKS = ("alexnet", "vgg16", "mobilenetv2")
 SCENARIOS = ("calm", "link", "load", "both", "leave")
@@ -61,8 +60,13 @@ class Planned:
     run: Run
     phases: tuple[Phase, ...] | None
     """None lets the decision node decide."""
-    schedule: str
-    """A digest of everything that the run is made of: runs that share it are the same experiment."""
+    made_of: Mapping[str, str]
+    """A digest of each part of what the run depends on."""
+
+    @property
+    def schedule(self) -> str:
+        """A digest of all of that: runs that share it are the same experiment."""
+        return schedule_of(self.made_of)
 
 
 def all_runs(networks: Sequence[str], scenarios: Sequence[str], objectives: Iterable[str]) -> list[Run]:
@@ -98,17 +102,9 @@ def length_of(run: Run) -> float:
 def planned(run: Run, case: Case, seed: int, slower: float) -> Planned:
     """The plans of ``run``, made on the true figures of ``case``."""
     phases = None if run.policy == ADAPTIVE else BASELINES[_PLANS[run.policy]](case)
-    what: dict[str, Any] = {
-        "network": run.network,
-        "scenario": repr(case.scenario.changes),
-        "duration": case.scenario.duration,
-        "rate": round(case.rate(case.scenario.streams[0]), 6),
-        "seed": seed,
-        "slower": slower,
-        "plans": run.objective if phases is None else _routes(phases),
-    }
-    text = json.dumps(what, sort_keys=True)
-    return Planned(run, phases, hashlib.sha256(text.encode()).hexdigest()[:16])
+    # A policy is for the decision node alone: those that have a plan already are the same with any.
+    plans = asdict(case.scenario.policy) if phases is None else _routes(phases)
+    return Planned(run, phases, made_of(case, seed, slower, plans))
 
 
 def _routes(phases: tuple[Phase, ...]) -> list[Any]:

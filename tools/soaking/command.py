@@ -6,10 +6,9 @@ import argparse
 import logging
 import signal
 import sys
-import tempfile
-from pathlib import Path
 
 from benchmarks.report import NotMeasurableError, Report
+from outages.guard import Guard
 
 from edgemesh.errors import EdgemeshError
 from soaking import leaks, overload
@@ -24,12 +23,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("edgemesh").setLevel(logging.ERROR)
     report = Report(command=" ".join(["tools/soak", *sys.argv[1:]]), quick=options.quick)
-    folder = Path(tempfile.mkdtemp(prefix="edgemesh-soak-"))
     try:
-        if options.what == "overload":
-            overload.measure(report, folder)
-        else:
-            leaks.measure(report, folder, options.jobs or (_QUICK_JOBS if options.quick else _JOBS))
+        with Guard("edgemesh-soak-") as guard:
+            if options.what == "overload":
+                overload.measure(report, guard)
+            else:
+                leaks.measure(report, guard, options.jobs or (_QUICK_JOBS if options.quick else _JOBS))
     except (NotMeasurableError, EdgemeshError) as error:
         report.failures.append(str(error))
         print(f"tools/soak: {error}", file=sys.stderr, flush=True)

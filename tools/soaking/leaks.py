@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from pathlib import Path
 
 import numpy as np
 from benchmarks.models import zoo_model
 from benchmarks.report import Report
 from outages.answers import questions
+from outages.guard import Guard
 from outages.mesh import NAME
 
 from edgemesh.runtime.payloads import input_tensors
@@ -33,13 +33,13 @@ _GROWTH_MB = 2.0
 _PROGRAM = "client program"
 
 
-def measure(report: Report, folder: Path, count: int) -> None:
+def measure(report: Report, guard: Guard, count: int) -> None:
     """Add the claims of ``count`` jobs to ``report``."""
-    model = zoo_model(folder / "model", "face-short")
+    model = zoo_model(guard.folder / "model", "face-short")
     picture = questions(model, 1)[0].payload
     tensors = input_tensors(model.manifest, picture).tensors
     name, tally = model.manifest.name, Tally()
-    with LoadedMesh(folder, model, emulated=False) as mesh:
+    with LoadedMesh(guard, model, emulated=False) as mesh:
         plain = PlainProgram(mesh.port, mesh.observer.root, name, picture, tally)
         client = ClientProgram(mesh.url, NAME, name, tensors, tally, _DEADLINE)
         looks: list[tuple[float, dict[str, Usage]]] = []

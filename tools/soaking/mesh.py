@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmarks.models import BenchModel
 from benchmarks.report import NotMeasurableError
+from outages.guard import Guard
 from outages.mesh import DECISION_TOPIC, GATEWAY_TOPIC, SECONDS_OF_MODEL, Mesh
 from outages.observer import KINDS
 
@@ -24,10 +23,10 @@ class LoadedMesh(Mesh):
     # Not the activations: this process would be the one with the most load.
     watched = (*(kind for kind in KINDS if not kind.endswith("/work")), "device/+/heartbeat")
 
-    def __init__(self, folder: Path, model: BenchModel, *, emulated: bool) -> None:
+    def __init__(self, guard: Guard, model: BenchModel, *, emulated: bool) -> None:
         """``emulated`` is three slow boards, so that little work is much load; else one device as fast as
         this machine."""
-        super().__init__(folder, model)
+        super().__init__(guard, model)
         self.devices = tuple(SECONDS_OF_MODEL) if emulated else (ALONE,)
         self._emulated = emulated
 

@@ -7,12 +7,12 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.models import zoo_model
 from benchmarks.report import Report
 from outages.answers import questions
 from outages.findings import quantile
+from outages.guard import Guard
 from outages.mesh import NAME, SECONDS_OF_MODEL
 
 from edgemesh.roles.worker import QUEUE_JOBS, QUEUE_SECONDS
@@ -97,14 +97,14 @@ class _Load:
                 self.queued.append((beat["queue"], beat["queued_seconds"]))
 
 
-def measure(report: Report, folder: Path) -> None:
+def measure(report: Report, guard: Guard) -> None:
     """Add the claims of one overload to ``report``."""
     lengths = QUICK if report.quick else FULL
-    model = zoo_model(folder / "model", "face-short")
+    model = zoo_model(guard.folder / "model", "face-short")
     picture = questions(model, 1)[0].payload
     tensors = input_tensors(model.manifest, picture).tensors
     name, tally = model.manifest.name, Tally()
-    with LoadedMesh(folder, model, emulated=True) as mesh:
+    with LoadedMesh(guard, model, emulated=True) as mesh:
         plain = PlainProgram(mesh.port, mesh.observer.root, name, picture, tally)
         client = ClientProgram(mesh.url, NAME, name, tensors, tally, DEADLINE)
         load = _Load(mesh, client, plain, tally)

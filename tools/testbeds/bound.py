@@ -12,6 +12,11 @@ import sys
 from edgemesh.node.parent_death import end_with
 
 
+def ending_with_us(number: signal.Signals) -> list[str]:
+    """What stands before a command for it to get the signal when the thread that starts it is gone."""
+    return [sys.executable, "-m", "testbeds.bound", str(os.getpid()), str(number.value)]
+
+
 def main() -> None:
     """See the module; the command takes this process's place."""
     parent, number, *command = sys.argv[1:]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +20,8 @@ from edgemesh.runtime.made_up import made_up_inputs
 from edgemesh.simulation.scenario import DeviceState, Scenario, Stream, states_at
 from testbeds.bed import MESH, Bed
 from testbeds.links import LinkFigures
+from testbeds.stream import due_times
+from testbeds.told_jobs import ToldJobs
 
 _PLAN_SECONDS = 60.0
 _LEAD_SECONDS = 3.0
@@ -61,19 +60,22 @@ class Player:
             self._bed.observer.publish(topic, encode_json(self._scenario.policy))
 
     def play(self, duration: float) -> Played:
-        """Until ``duration`` seconds of the scenario have passed."""
+        """Until ``duration`` seconds of the scenario have passed; raises NotMeasurableError when the program
+        of a stream dies."""
         self._bed.observer.on_assignment = self._assigned
         self._become(0.0)
         rates = {stream.name: self._rate(stream) for stream in self._scenario.streams}
         self._began = time.monotonic() + _LEAD_SECONDS
-        readers = [self._start(stream, rates[stream.name], duration) for stream in self._scenario.streams]
+        told = {
+            stream.name: self._start(stream, rates[stream.name], duration)
+            for stream in self._scenario.streams
+        }
         for at in self._scenario.phases:
             if 0.0 < at < duration:
                 self._sleep_until(at)
                 self._become(at)
         self._sleep_until(duration)
-        for reader in readers:
-            reader.join()
+        self.played.jobs = {name: its.all() for name, its in told.items()}
         return self.played
 
     # --- streams -------------------------------------------------------------------------------------------
@@ -106,16 +108,14 @@ class Player:
             raise NotMeasurableError(f"no assignment of {model} for {origin} within {_PLAN_SECONDS:.0f} s")
         return bed.observer.assignments[key]
 
-    def _start(self, stream: Stream, rate: float, duration: float) -> threading.Thread:
+    def _start(self, stream: Stream, rate: float, duration: float) -> ToldJobs:
         self._log(f"stream {stream.name}: {rate:.3g} jobs per second from {stream.origin}")
         begin, end = self._began + stream.start, self._began + min(stream.stop, duration)
         command = [sys.executable, "-m", "testbeds.stream", stream.origin]
         command += [str(self._bed.directory(stream.origin)), stream.model or self._model]
         process = self._bed.popen([*command, repr(rate), repr(begin), repr(end)], stream.origin)
-        jobs = self.played.jobs[stream.name] = []
-        reader = threading.Thread(target=_read, args=(process, jobs), daemon=True)
-        reader.start()
-        return reader
+        count = sum(1 for _ in due_times(rate, begin, end))
+        return ToldJobs(f"the program of stream {stream.name}", process, count)
 
     # --- changes -------------------------------------------------------------------------------------------
 
@@ -153,12 +153,6 @@ class Player:
             self.played.switches.append((at, route, assignment.reason))
         when = f"{at:7.1f} s" if at >= 0.0 else "  before"
         self._log(f"{when}  {assignment.model} for {assignment.origin}: {route}; {assignment.reason}")
-
-
-def _read(process: subprocess.Popen[bytes], jobs: list[dict[str, Any]]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        jobs.append(json.loads(line))
 
 
 def _state_text(state: DeviceState, start: LinkFigures) -> str:

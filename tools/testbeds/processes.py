@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbeds.bound import ending_with_us
+
 _STOP_SECONDS = 5.0
 
 
@@ -36,7 +38,7 @@ class Processes:
         """Start a member; what it says goes to ``NAME.log``, or with ``pipes`` its output comes here."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*_ending_with_us(signal.SIGTERM), *within, *command],
+                [*ending_with_us(signal.SIGTERM), *within, *command],
                 env={**self.environment, **environment},
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else log,
@@ -59,7 +61,7 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         """A program of the user, its standard output a pipe; killed with the testbed."""
         process = subprocess.Popen(
-            [*_ending_with_us(signal.SIGKILL), *within, *command],
+            [*ending_with_us(signal.SIGKILL), *within, *command],
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -107,10 +109,6 @@ class Processes:
             self._running[name].terminate()
         for name in [*nodes, *reversed(last)]:
             self.stop(name)
-
-
-def _ending_with_us(number: signal.Signals) -> list[str]:
-    return [sys.executable, "-m", "testbeds.bound", str(os.getpid()), str(number.value)]
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:

@@ -7,9 +7,11 @@ its own socket, between two times of the monotonic clock, and prints each job as
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,20 @@ from testbeds.bed import MESH
 _DEADLINE = 60.0
 
 
+def due_times(per_second: float, begin: float, end: float) -> Iterator[float]:
+    """When each job is due."""
+    for number in itertools.count():
+        if (at := begin + number / per_second) >= end:
+            return
+        yield at
+
+
 async def _send(device: str, folder: Path, model: str, per_second: float, begin: float, end: float) -> None:
     async with AsyncClient(mesh=MESH, origin=device, device_directory=folder, timeout=_DEADLINE) as mesh:
         given = made_up_inputs((await mesh.manifest(model)).boundaries[0])
         jobs: set[asyncio.Task[None]] = set()
-        count = 0
-        while (at := begin + count / per_second) < end:
+        for at in due_times(per_second, begin, end):
             await asyncio.sleep(max(0.0, at - time.monotonic()))
-            count += 1
             # A reference of ours: a task that nobody holds may be collected before it ends.
             jobs.add(asyncio.create_task(_job(mesh, model, given, at - begin)))
         await asyncio.gather(*jobs)
