@@ -32,8 +32,17 @@ _DROPOUTS = {
 _CHECKS = {"aten._assert_tensor_metadata.default"}
 _MAY_ALIAS = {"aten.type_as.default"}
 """May return its argument although its schema does not say so."""
-# ``view`` fails where strides forbid it, ``reshape`` then copies. Strides may differ between processors.
-_RENAMED = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
+_RENAMED = {
+    # ``view`` fails where strides forbid it, ``reshape`` then copies. Strides may differ between processors.
+    "aten.view.default": "aten.reshape.default",
+    "aten._unsafe_view.default": "aten.reshape.default",
+    # What Python's ``&``, ``|`` and ``^`` call computes the same.
+    "aten.__and__.Tensor": "aten.bitwise_and.Tensor",
+    "aten.__and__.Scalar": "aten.bitwise_and.Scalar",
+    "aten.__or__.Tensor": "aten.bitwise_or.Tensor",
+    "aten.__or__.Scalar": "aten.bitwise_or.Scalar",
+    "aten.__xor__.Tensor": "aten.bitwise_xor.Tensor",
+}
 _IMMATERIAL = {"pin_memory"}
 
 

@@ -81,6 +81,17 @@ def test_operators_that_nothing_reads_and_dropout_are_left_out(tmp_path: Path) -
     assert graph.operators[0].name == "0 sin"
 
 
+def test_the_operators_of_python_between_masks_are_those_of_bits(tmp_path: Path) -> None:
+    """Found by a reader: ``(x > 0) & (x < 1)`` was refused as ``aten.__and__.Tensor``."""
+    module = Calls(lambda x: ((x > 0) & (x < 1), (x > 1) | (x < 0), (x > 0) ^ (x > 1), (x > 0) & True))
+    inputs = (torch.tensor([-1.0, 0.5, 2.0]),)
+
+    model, units = opened(captured(module, inputs, tmp_path / "net"))
+
+    for found, wanted in zip(model.load(0, units).run(arrays(inputs)), module(*inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted.numpy(), strict=True)
+
+
 @pytest.mark.parametrize(
     ("function", "named"),
     [
