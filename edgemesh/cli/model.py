@@ -84,7 +84,7 @@ def add(
     options = ImportOptions(weights, wheel, trust, flags.from_file())
     check_reachable(settings.address)
     with imported(source, name, options) as (content, manifest), Progress() as progress:
-        manifest = flags.applied(manifest)
+        manifest = flags.applied(manifest, content)
         progress.say(f"{name}: {manifest.unit_count} units, {_size(manifest.size)} ({manifest.format})")
         watch = _SpreadLines(progress, manifest)
         added = add_model(

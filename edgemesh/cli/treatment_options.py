@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,8 +13,8 @@ import click
 from edgemesh.errors import DecodeError, ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from edgemesh.node.model_import import Treatment
-    from edgemesh.protocol.manifest import ImageInput, Manifest
+    from edgemesh.node.treatment import Treatment
+    from edgemesh.protocol.manifest import ImageInput, Manifest, Quantization
 
 Fit = Literal["letterbox", "crop", "stretch"]
 
@@ -51,21 +51,26 @@ class TreatmentFlags:
 
     def from_file(self) -> Treatment:
         """The treatment of the file; raises SettingsError."""
-        from edgemesh.node.model_import import Treatment, read_treatment
+        from edgemesh.node.treatment import Treatment, read_treatment
 
         return Treatment() if self.file is None else read_treatment(self.file)
 
-    def applied(self, manifest: Manifest) -> Manifest:
+    def applied(self, manifest: Manifest, content: Path) -> Manifest:
         """The manifest with the flags; raises SettingsError, ModelError where they do not fit the model."""
+        from edgemesh.node.model_import import quantization_of
+
+        known = quantization_of(content, manifest.format)
         try:
-            return replace(manifest, image=self._image(manifest), classes=self._classes(manifest))
+            return replace(
+                manifest, image=self._image(manifest, known), classes=self._classes(manifest, known)
+            )
         except DecodeError as error:
             raise ModelError(str(error)) from None
 
-    def _image(self, manifest: Manifest) -> ImageInput | None:
+    def _image(self, manifest: Manifest, known: Mapping[str, Quantization]) -> ImageInput | None:
         image = manifest.image
         if self.extent is not None:
-            image = _image_of(manifest, *self.extent)
+            image = _image_of(manifest, known, *self.extent)
         given = {"mean": self.mean, "scale": self.scale, "fit": self.fit}
         given = {name: value for name, value in given.items() if value is not None}
         if given and image is None:
@@ -74,7 +79,7 @@ class TreatmentFlags:
             )
         return None if image is None else replace(image, **given)  # type: ignore[arg-type]
 
-    def _classes(self, manifest: Manifest) -> Any:
+    def _classes(self, manifest: Manifest, known: Mapping[str, Quantization]) -> Any:
         from edgemesh.protocol.manifest import ClassesOutput
 
         classes = manifest.classes
@@ -87,18 +92,22 @@ class TreatmentFlags:
                     f"{manifest.name} has the outputs {names}: say which has the classes, in the table "
                     "[classes] of a file for --treatment"
                 )
-            classes = ClassesOutput(manifest.boundaries[-1][0].name)
+            name = manifest.boundaries[-1][0].name
+            classes = ClassesOutput(name, quantization=known.get(name))
         labels = classes.labels if self.labels is None else _label_lines(self.labels)
         top_k = classes.top_k if self.top_k is None else self.top_k
         return replace(classes, labels=labels, top_k=top_k)
 
 
-def _image_of(manifest: Manifest, width: int, height: int) -> ImageInput:
+def _image_of(manifest: Manifest, known: Mapping[str, Quantization], width: int, height: int) -> ImageInput:
     """The picture of this size that makes the model's input, whichever its layout; raises SettingsError."""
+    from edgemesh.model.quantization import pixel_values
     from edgemesh.protocol.manifest import ImageInput
 
     shapes = [tensor.shape for tensor in manifest.boundaries[0]]
-    base = ImageInput(width, height)
+    taken = manifest.boundaries[0][0]
+    values = pixel_values(taken.dtype, known.get(taken.name))
+    base = ImageInput(width, height, mean=values["mean"], scale=values["scale"])
     for layout in ("nhwc", "nchw"):
         for channels in ("rgb", "gray"):
             image = replace(base, layout=layout, channels=channels)
@@ -130,8 +139,19 @@ def treatment_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--image", "extent", metavar="WxH", callback=_extent, help="The input is a picture of this size."
     )
-    @click.option("--mean", metavar="X[,X,X]", callback=_numbers, help="Subtracted from each pixel (0-255).")
-    @click.option("--scale", metavar="X[,X,X]", callback=_numbers, help="Then multiplied; default 1/255.")
+    @click.option(
+        "--mean",
+        metavar="X[,X,X]",
+        callback=_numbers,
+        help="Subtracted from each pixel (0-255); default 0, for an int8 input 128.",
+    )
+    @click.option(
+        "--scale",
+        metavar="X[,X,X]",
+        callback=_numbers,
+        help="Then multiplied. Default: 1/255 for floats (0 to 1), 1 for integers: those of 8 bits are taken "
+        "to span what the model knows from black to white. Quantised ones of more bits get a real 0 to 1.",
+    )
     @click.option(
         "--fit",
         type=click.Choice(get_args(Fit)),

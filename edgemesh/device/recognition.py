@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgemesh.device.boards import Board, Figure, load_boards
+from edgemesh.device.cgroup_memory import memory_limit
 from edgemesh.device.procfs import meminfo, text_of
 
 GENERIC_BOARD = "generic"
@@ -95,6 +96,14 @@ def _measured(root: Path) -> dict[str, Figure]:
 
 
 def _memory(root: Path) -> Figure:
+    whole = _machine_memory(root)
+    limit = memory_limit(root)
+    if limit is None or limit.total >= whole.value:
+        return whole
+    return Figure(limit.total, "the memory limit of this process's cgroup", _HERE)
+
+
+def _machine_memory(root: Path) -> Figure:
     method = "total memory as the kernel counts it"
     if total := meminfo(root).get("MemTotal"):
         return Figure(total, method, _HERE)

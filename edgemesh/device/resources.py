@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Protocol
 
 from edgemesh.device import procfs
+from edgemesh.device.cgroup_memory import memory_limit
 from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.throttling import throttling
 
@@ -25,6 +26,7 @@ class Readings:
     cpu: float
     """Fraction of all cores that was busy since the reading before."""
     memory_total: int
+    """Of the machine, or of the cgroup that this process lives in where that has less; as the next."""
     memory_available: int
     load: float | None = None
     """Processes that ran or wanted to, averaged over a minute."""
@@ -85,6 +87,8 @@ class ResourceReader:
             self._cpu = min(max((busy - busy_before) / (whole - whole_before), 0.0), 1.0)
             self._before = (busy, whole)
         total, available = self._counters.memory()
+        if (limit := memory_limit(self._root)) is not None:
+            total, available = min(total, limit.total), min(available, limit.available)
         slow = throttling(self._root)
         full, on_battery = self._counters.battery()
         metered = None if self._meters is None else self._meters.read()

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgemesh.errors import DecodeError
 from edgemesh.model.inputs import WHOLE, Placement
+from edgemesh.model.quantization import real_values
 from edgemesh.protocol.manifest import AnchorGrid, ClassesOutput, DetectionsOutput, Manifest
 
 Array = np.ndarray[Any, Any]
@@ -51,7 +52,7 @@ def _named(manifest: Manifest, outputs: Sequence[Array]) -> dict[str, Array]:
 
 def top_classes(declared: ClassesOutput, scores: Array) -> list[dict[str, Any]]:
     """The strongest classes, best first: ``{"index", "label", "score"}``; one that is no number is out."""
-    values = scores.reshape(-1).astype(np.float64)
+    values = real_values(scores.reshape(-1), declared.quantization)
     values = np.where(np.isfinite(values), values, -np.inf)
     order = np.argsort(-values, kind="stable")[: declared.top_k]
     order = order[np.isfinite(values[order])]
@@ -110,7 +111,8 @@ def detections(
 
 def _strengths(declared: DetectionsOutput, scores: Array) -> tuple[Array, Array]:
     """Score ``[anchors]`` of the best class of each anchor, and that class."""
-    raw = np.nan_to_num(scores.astype(np.float32), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    real = real_values(scores, declared.scores_quantization).astype(np.float32)
+    raw = np.nan_to_num(real, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     kind = raw.argmax(axis=1)
     best = raw[np.arange(len(raw)), kind]
     if declared.score_activation == "sigmoid":
@@ -122,7 +124,7 @@ def _strengths(declared: DetectionsOutput, scores: Array) -> tuple[Array, Array]
 def _decoded(declared: DetectionsOutput, boxes: Array, chosen: Array) -> tuple[Array, Array]:
     """Corners ``[n, 2, 2]`` and landmarks ``[n, L, 2]`` of the chosen anchors, in fractions of the input."""
     centres = anchor_centres(declared.anchors)[chosen]
-    values = boxes[chosen].astype(np.float64) / declared.box_span
+    values = real_values(boxes[chosen], declared.boxes_quantization) / declared.box_span
     middle, half = centres + values[:, 0:2], values[:, 2:4] / 2.0
     count = len(declared.landmarks)
     marks = values[:, 4 : 4 + 2 * count].reshape(len(chosen), count, 2) + centres[:, None, :]

@@ -18,7 +18,7 @@ from edgemesh.errors import ModelError
 from edgemesh.model.flatbuffer import Table, read_flatbuffer
 from edgemesh.model.tflite_schema import BUILTIN_OPERATORS, SCHEMA, SUBGRAPH_FIELDS, TENSOR_TYPES
 from edgemesh.protocol import limits
-from edgemesh.protocol.manifest import DTYPE_BYTES
+from edgemesh.protocol.manifest import DTYPE_BYTES, Quantization
 
 IDENTIFIER = b"TFL3"
 _VERSION = 3
@@ -54,6 +54,8 @@ class Tensor:
     """State that stays in the interpreter from one run to the next."""
     sized: bool
     """Whether the file tells its size for one run (a batch of unknown size counts as one)."""
+    quantization: Quantization | None = None
+    """Where one scale is for the whole tensor, as it is for all but weights."""
 
     @property
     def elements(self) -> int:
@@ -272,7 +274,17 @@ def _tensor(table: Table, name: str, buffers: Sequence[Table]) -> Tensor:
     )
     # Buffer 0 means "no data" to every interpreter.
     constant = buffer != 0 and len(buffers[buffer].get("data", b"")) > 0 and not variable
-    return Tensor(name, TENSOR_TYPES[code], shape, buffer, constant, variable, sized)
+    quantization = _quantization(table.get("quantization", {}), TENSOR_TYPES[code])
+    return Tensor(name, TENSOR_TYPES[code], shape, buffer, constant, variable, sized, quantization)
+
+
+def _quantization(table: Table, dtype: str) -> Quantization | None:
+    scales, zero_points = table.get("scale", ()), table.get("zero_point", ())
+    # Floats may carry what a converter left over.
+    one = len(scales) == 1 and len(zero_points) <= 1 and 0.0 < scales[0] < math.inf
+    if not one or not dtype.startswith(("int", "uint")):
+        return None
+    return Quantization(float(scales[0]), *(int(zero_point) for zero_point in zero_points))
 
 
 def _numbers(table: Table, name: str) -> tuple[int, ...]:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgemesh.errors import DecodeError, ModelError, SettingsError
 from edgemesh.model.structure import ModelStructure
-from edgemesh.protocol.fields import from_plain
+from edgemesh.node.treatment import Treatment
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.limits import CHUNK_BYTES, MODEL_BYTES
-from edgemesh.protocol.manifest import ClassesOutput, DetectionsOutput, Format, ImageInput, Manifest
+from edgemesh.protocol.manifest import Format, Manifest, Quantization
 
 _ZOO = "zoo:"
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """How inputs and outputs are treated; whatever is given here wins over what the source declares."""
-
-    image: ImageInput | None = None
-    classes: ClassesOutput | None = None
-    detections: DetectionsOutput | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +26,7 @@ class ImportOptions:
     """The pinned wheel of a zoo entry, where it cannot be downloaded."""
     trust: bool = False
     """Load a ``.pt2`` file, which may run code."""
-    treatment: Treatment = Treatment()
+    treatment: Treatment = field(default_factory=Treatment)
 
 
 def import_model(source: str, name: str, cache: Path, options: ImportOptions) -> tuple[Path, Manifest]:
@@ -47,12 +37,7 @@ def import_model(source: str, name: str, cache: Path, options: ImportOptions) ->
     checked_id(name, "model name")
     cache.mkdir(parents=True, exist_ok=True)
     path, kind, declared = _content(source, name, cache, options)
-    treatment = Treatment(
-        options.treatment.image or declared.image,
-        options.treatment.classes or declared.classes,
-        options.treatment.detections or declared.detections,
-    )
-    return path, manifest_of(path, name, kind, treatment)
+    return path, manifest_of(path, name, kind, options.treatment.over(declared))
 
 
 def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Manifest:
@@ -66,10 +51,7 @@ def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Ma
         while chunk := file.read(CHUNK_BYTES):
             whole.update(chunk)
             chunks.append(hashlib.sha256(chunk).hexdigest())
-    classes = treatment.classes
-    if classes is not None and len(structure.boundaries[-1]) == 1:
-        # A classifier has one output whatever its file calls it.
-        classes = replace(classes, tensor=structure.boundaries[-1][0].name)
+    treatment = treatment.of_model(structure.boundaries, quantization_of(path, kind))
     try:
         return Manifest(
             name,
@@ -81,25 +63,22 @@ def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Ma
             CHUNK_BYTES,
             tuple(chunks),
             treatment.image,
-            classes,
+            treatment.classes,
             treatment.detections,
         )
     except DecodeError as error:
         raise ModelError(f"{path.name} does not fit what is declared of it: {error}") from None
 
 
-def read_treatment(path: Path) -> Treatment:
-    """The tables ``[image]``, ``[classes]`` and ``[detections]`` of a TOML file; raises SettingsError."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return from_plain(Treatment, tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, DecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+def quantization_of(path: Path, kind: Format) -> dict[str, Quantization]:
+    """Of the inputs and outputs that are quantised, by name."""
+    if kind != "tflite":
+        return {}
+    from edgemesh.model.tflite_graph import read_graph
+
+    graph = read_graph(path.read_bytes())
+    ends = (graph.tensors[index] for index in graph.inputs + graph.outputs)
+    return {tensor.name: tensor.quantization for tensor in ends if tensor.quantization is not None}
 
 
 def _structure(path: Path, kind: Format) -> ModelStructure:

@@ -65,6 +65,14 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """What a stored integer stands for: the real number ``(stored - zero_point) * scale``."""
+
+    scale: Annotated[float, Check("more than 0", lambda x: x > 0.0)]
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
 class ImageInput:
     """How an encoded image becomes the model's only input tensor: ``(pixel - mean) * scale``."""
 
@@ -118,6 +126,8 @@ class ClassesOutput:
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     labels: tuple[str, ...] = ()
     """By index; an index without a label prints as its number."""
+    quantization: Quantization | None = None
+    """Of ``tensor``; it is applied before ``activation``."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,9 @@ class DetectionsOutput:
     landmarks: tuple[str, ...] = ()
     box_span: Annotated[float, Check("more than 0", lambda x: x > 0.0)] = 1.0
     """The value in the box tensor that spans the whole input: its size in pixels, or 1 for fractions."""
+    boxes_quantization: Quantization | None = None
+    """Of ``boxes``; it is applied before anything else, as the next."""
+    scores_quantization: Quantization | None = None
 
     @property
     def anchor_count(self) -> int:

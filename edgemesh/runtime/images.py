@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Pillow's other readers stay closed to received bytes: some start programs (EPS) or are little tested."""
 
+BAND_PIXELS: Final = 1 << 20
+"""Of a picture with transparency, how much of it is drawn on white at a time."""
+
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation to the ``PIL.Image.Transpose`` that undoes it."""
@@ -49,7 +52,7 @@ def require_pillow() -> None:
 
 
 def _opened(payload: bytes) -> tuple[Image, tuple[int, int]]:
-    """``(picture, its upright width and height)``; only the header is read yet."""
+    """``(picture, its upright width and height)``; of one that is too large only the header is read."""
     require_pillow()
     import PIL.Image
 
@@ -60,7 +63,8 @@ def _opened(payload: bytes) -> tuple[Image, tuple[int, int]]:
     try:
         picture = PIL.Image.open(io.BytesIO(payload), formats=FORMATS)
         width, height = picture.size
-        if _turn(picture) in (2, 4, 5, 6):
+        # To look for the turn of a PNG is to decode it: what follows its pixels may say it.
+        if width * height <= limits.IMAGE_PIXELS and _turn(picture) in (2, 4, 5, 6):
             width, height = height, width
     # The decoders are fed hostile bytes and raise whatever broke in them, so everything is caught here.
     except Exception as error:
@@ -99,10 +103,22 @@ def _rgb(picture: Image) -> Image:
     if picture.mode.startswith("I"):  # 16 bit per pixel: Pillow's own conversion clips instead of scaling
         return PIL.Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if "A" in picture.mode or "transparency" in picture.info:
-        # Shown on white, as viewers do: the colour under transparent pixels is arbitrary.
-        layer = picture.convert("RGBA")
-        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+        return _on_white(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _on_white(picture: Image) -> Image:
+    """In RGB as viewers show it: the colour under transparent pixels is arbitrary."""
+    import PIL.Image
+
+    plain = PIL.Image.new("RGB", picture.size)
+    # Band by band: each step makes a copy, and a picture has up to 256 MB in each of them.
+    rows = max(BAND_PIXELS // picture.width, 1)
+    for top in range(0, picture.height, rows):
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height))).convert("RGBA")
+        white = PIL.Image.new("RGBA", band.size, "white")
+        plain.paste(PIL.Image.alpha_composite(white, band).convert("RGB"), (0, top))
+    return plain
 
 
 def _drawn(picture: Image, image: ImageInput, fit: Fit, size: tuple[int, int]) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator as python_operator
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -15,25 +14,23 @@ from torch.utils import _pytree as pytree
 
 from edgemesh.errors import ModelError
 from edgemesh.model.torch_graph import Argument, Named, Operator, Ref, TorchGraph, Value, Weight
+from edgemesh.runtime.torch_aliases import DROPOUTS, IDENTITIES, Aliases, hidden_write
 from edgemesh.runtime.torch_interpreter import measured_value
 from edgemesh.runtime.torch_operators import ALLOWED, checked_targets
 
 _STORED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
-# Their result is their first argument. The copy that ``lift_fresh_copy`` makes only matters to operators
-# that write, and dropout only does something in training.
-_IDENTITIES = {
-    "aten.detach.default", "aten.detach_.default", "aten.alias.default", "aten.lift_fresh.default",
-    "aten.lift_fresh_copy.default",
-}  # fmt: skip
-_DROPOUTS = {
-    "aten.dropout.default", "aten.dropout_.default", "aten.feature_dropout.default",
-    "aten.feature_dropout_.default", "aten.alpha_dropout.default", "aten.feature_alpha_dropout.default",
-}  # fmt: skip
 _CHECKS = {"aten._assert_tensor_metadata.default"}
-_MAY_ALIAS = {"aten.type_as.default"}
-"""May return its argument although its schema does not say so."""
-# ``view`` fails where strides forbid it, ``reshape`` then copies. Strides may differ between processors.
-_RENAMED = {"aten.view.default": "aten.reshape.default", "aten._unsafe_view.default": "aten.reshape.default"}
+_RENAMED = {
+    # ``view`` fails where strides forbid it, ``reshape`` then copies. Strides may differ between processors.
+    "aten.view.default": "aten.reshape.default",
+    "aten._unsafe_view.default": "aten.reshape.default",
+    # What Python's ``&``, ``|`` and ``^`` call computes the same.
+    "aten.__and__.Tensor": "aten.bitwise_and.Tensor",
+    "aten.__and__.Scalar": "aten.bitwise_and.Scalar",
+    "aten.__or__.Tensor": "aten.bitwise_or.Tensor",
+    "aten.__or__.Scalar": "aten.bitwise_or.Scalar",
+    "aten.__xor__.Tensor": "aten.bitwise_xor.Tensor",
+}
 _IMMATERIAL = {"pin_memory"}
 
 
@@ -64,11 +61,12 @@ class _Translator:
         self._operators: list[Operator] = []
         self._inputs: list[int] = []
         self._weights: dict[int, tuple[str, torch.Tensor]] = {}
-        self._aliases = _Aliases(program.graph.nodes)
+        self._aliases = Aliases(program.graph.nodes)
 
     def translation(self) -> Translation:
         """Walk the exported graph once, then keep what its outputs depend on."""
         self._refuse_state()
+        self._refuse_hidden_writes()
         for node in self._program.graph.nodes:
             if node.op == "call_function":
                 self._call(node)
@@ -101,6 +99,18 @@ class _Translator:
             else:
                 self._content[node] = self._value(node.name, node.meta["val"])
                 self._inputs.append(self._content[node].value)
+
+    def _refuse_hidden_writes(self) -> None:
+        # Here and not at the write: the exporter's own removal of writes would lose it without a word.
+        stored = [node for node, content in self._content.items() if isinstance(content, Ref)]
+        stored = [node for node in stored if self._content[node].value in self._weights]
+        found = hidden_write(self._program.graph.nodes, stored)
+        if found is not None:
+            write, sharer = found
+            raise ModelError(
+                f"model {self._name} writes in place, at {write.name}, to memory that {sharer.name} shares: "
+                "return a new tensor there"
+            )
 
     def _weight(self, node: Node, target: str) -> Ref:
         stored = self._program.state_dict.get(target)
@@ -138,11 +148,11 @@ class _Translator:
         if target in _CHECKS:
             return
         arguments, keywords = self._arguments(node)
-        if target in _DROPOUTS and arguments[2] is True:
+        if target in DROPOUTS and arguments[2] is True:
             raise ModelError(
                 f"model {self._name} has dropout in training mode: call .eval() before capturing"
             )
-        if target in _IDENTITIES or target in _DROPOUTS:
+        if target in IDENTITIES or target in DROPOUTS:
             self._content[node] = arguments[0]
             return
         if node.target._schema.is_mutable:
@@ -247,73 +257,6 @@ _KINDS: dict[str, type] = {
     "layout": torch.layout,
     "memory_format": torch.memory_format,
 }
-
-
-class _Aliases:
-    """Which nodes of an exported graph may share memory."""
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._position: dict[Node, int] = {}
-        self._root: dict[Node, Node] = {}
-        self._members: dict[Node, list[Node]] = {}
-        for position, node in enumerate(nodes):
-            self._position[node] = position
-            self._root[node] = node
-            self._members[node] = [node]
-            for source in _aliased(node):
-                self._join(self._root[source], node)
-
-    def others_read_later(self, node: Node, content: dict[Node, Any]) -> bool:
-        """Whether something else in the memory that ``node`` writes to is read after it, or outlives it."""
-        target = cast(Node, node.args[0])
-        for alias in self._earlier(node):
-            if alias.op == "placeholder":
-                return True
-            if content[alias] != content[target] and any(
-                self._position[user] > self._position[node] for user in alias.users
-            ):
-                return True
-        return False
-
-    def same(self, node: Node, content: dict[Node, Any]) -> list[Node]:
-        """Nodes that stand for the very tensor that ``node`` writes to."""
-        written = content[cast(Node, node.args[0])]
-        return [alias for alias in self._earlier(node) if content[alias] == written]
-
-    def _earlier(self, node: Node) -> list[Node]:
-        members = self._members[self._root[node]]
-        return [alias for alias in members if self._position[alias] < self._position[node]]
-
-    def _join(self, root: Node, node: Node) -> None:
-        old = self._root[node]
-        if old is root:
-            return
-        for member in self._members.pop(old):
-            self._root[member] = root
-            self._members[root].append(member)
-
-
-def _aliased(node: Node) -> Iterator[Node]:
-    """Arguments whose memory the result of ``node`` may share."""
-    if node.op != "call_function":
-        return
-    if isinstance(node.target, torch._ops.OpOverload):
-        target, schema = str(node.target), node.target._schema
-        shares = target in _IDENTITIES or target in _DROPOUTS or target in _MAY_ALIAS
-        if not shares and all(result.alias_info is None for result in schema.returns):
-            return
-        sources = [
-            item
-            for item, argument in zip(node.args, schema.arguments)
-            if shares or argument.alias_info is not None
-        ]
-    else:
-        sources = list(node.args)
-    for item in sources:
-        if isinstance(item, Node):
-            yield item
-        elif isinstance(item, (list, tuple)):
-            yield from (part for part in item if isinstance(part, Node))
 
 
 def _module_of(node: Node) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edgemesh.protocol.manifest import (
     DetectionsOutput,
     ImageInput,
     Manifest,
+    Quantization,
     TensorSpec,
     Unit,
 )
@@ -78,6 +80,21 @@ def test_what_lies_in_the_bars_is_dropped():
     bars_above_and_below = Placement(left=0.0, top=-0.5, width=1.0, height=2.0)
 
     assert found(head(), [[0, -0.4, 0.1, 0.1]], [[0.9]], bars_above_and_below) == []
+
+
+def test_quantised_boxes_and_scores_count_as_the_real_numbers_that_they_stand_for():
+    declared = head(
+        box_span=100.0,
+        boxes_quantization=Quantization(0.5, 10),
+        scores_quantization=Quantization(1 / 256, -128),
+    )
+
+    stored = np.array([[[30, -30, 50, 90]]], np.int8), np.array([[[100]]], np.int8)
+
+    # The box of the test above, and (100 + 128) / 256.
+    (face,) = detections(declared, *stored)
+    assert [face[k] for k in ("score", "x", "y", "width", "height")] == [0.89062, 0.5, 0.1, 0.2, 0.4]
+    assert detections(replace(declared, min_score=0.9), *stored) == []
 
 
 def test_overlapping_boxes_become_one_averaged_by_score():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,15 @@ from edgemesh.protocol.codecs import Array
 from edgemesh.protocol.content import ChunkHeader, ChunkRequest, decode_chunk, encode_chunk
 from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryRequest, HistoryResponse
 from edgemesh.protocol.link import JobReport, LinkReport, Receipt, RunReport, Transfer
-from edgemesh.protocol.manifest import AnchorGrid, ClassesOutput, DetectionsOutput, ImageInput, Manifest, Unit
+from edgemesh.protocol.manifest import (
+    AnchorGrid,
+    ClassesOutput,
+    DetectionsOutput,
+    ImageInput,
+    Manifest,
+    Quantization,
+    Unit,
+)
 from edgemesh.protocol.manifest import TensorSpec as Spec
 from edgemesh.protocol.meter import MeterSetting, PlugStatus
 from edgemesh.protocol.outcome import HopOutcome, Outcome
@@ -104,6 +112,20 @@ MANIFEST = Manifest(
             samples=8,
             inputs="the demo's photograph and 7 variations of it",
         ),
+    ),
+)
+
+QUANTISED_MANIFEST = replace(
+    MANIFEST,
+    boundaries=(
+        *MANIFEST.boundaries[:-1],
+        (Spec("boxes", "int8", (1, 896, 16)), Spec("scores", "uint8", (1, 896, 1))),
+    ),
+    classes=ClassesOutput("scores", quantization=Quantization(0.00390625)),
+    detections=replace(
+        MANIFEST.detections,
+        boxes_quantization=Quantization(0.5, -3),
+        scores_quantization=Quantization(0.00390625, 0),
     ),
 )
 
@@ -180,6 +202,7 @@ JSON_MESSAGES: dict[str, Any] = {
     "outcome-least": Outcome("face", "app", 1, 1, 0, 0, 0, 0.5),
     "receipt": Receipt("j-1", 0, "pi-4b"),
     "manifest": MANIFEST,
+    "manifest-quantised": QUANTISED_MANIFEST,
     "assignment": Assignment(
         term=3,
         sequence=14,

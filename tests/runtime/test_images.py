@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgemesh.errors import InputError, MissingExtraError
 from edgemesh.protocol import limits
 from edgemesh.protocol.manifest import ImageInput
+from edgemesh.runtime import images
 from edgemesh.runtime.images import image_tensor, upright_picture
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -122,6 +123,30 @@ def test_transparency_is_shown_on_white():
     assert pixels(encoded(clear), width=1, height=1) == [[(255, 255, 255)]]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_picture_is_drawn_on_white_a_band_at_a_time_as_if_at_once(mode, monkeypatch):
+    """Found by a reader: 64 million transparent pixels took four copies of 256 MB."""
+    colours = np.random.default_rng(0).integers(0, 255, (13, 10, 4), np.uint8)
+    if mode == "P":
+        payload = encoded(PIL.Image.fromarray(colours[:, :, :3]).convert("P"), transparency=7)
+    else:
+        payload = encoded(PIL.Image.fromarray(colours).convert(mode))
+    at_once = upright_picture(payload)
+    composite, sizes = PIL.Image.alpha_composite, []
+
+    def recorded(below, above):
+        sizes.append(above.size)
+        return composite(below, above)
+
+    monkeypatch.setattr(images, "BAND_PIXELS", 35)
+    monkeypatch.setattr(PIL.Image, "alpha_composite", recorded)
+
+    by_bands = upright_picture(payload)
+
+    assert sizes == [(10, 3)] * 4 + [(10, 1)]
+    assert by_bands.mode == "RGB" and by_bands.tobytes() == at_once.tobytes()
+
+
 def test_sixteen_bits_per_pixel_are_scaled_and_not_clipped():
     deep = PIL.Image.fromarray(np.array([[0, 0x8000, 0xFFFF]], np.uint16))
 
@@ -139,6 +164,15 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     for width, height in ((60_000, 60_000), (limits.IMAGE_PIXELS + 1, 1)):
         with pytest.raises(InputError, match=r"pixels|picture"):
             image_tensor(png_header(width, height), ImageInput(8, 8), "float32")
+
+
+def test_a_png_of_too_many_pixels_is_refused_undecoded():
+    """Found by a reader: a PNG was decoded whole (700 MB) to find its turn before its size was looked at."""
+    # Its pixels begin and then it ends: whoever decodes it finds it damaged.
+    payload = png_header(13_300, 13_400) + bytes(4) + b"IDAT"
+
+    with pytest.raises(InputError, match="13300 x 13400 pixels, more than"):
+        image_tensor(payload, ImageInput(8, 8), "float32")
 
 
 def test_a_picture_of_too_many_bytes_is_refused_unread():

@@ -81,6 +81,70 @@ def test_operators_that_nothing_reads_and_dropout_are_left_out(tmp_path: Path) -
     assert graph.operators[0].name == "0 sin"
 
 
+def test_the_operators_of_python_between_masks_are_those_of_bits(tmp_path: Path) -> None:
+    """Found by a reader: ``(x > 0) & (x < 1)`` was refused as ``aten.__and__.Tensor``."""
+    module = Calls(lambda x: ((x > 0) & (x < 1), (x > 1) | (x < 0), (x > 0) ^ (x > 1), (x > 0) & True))
+    inputs = (torch.tensor([-1.0, 0.5, 2.0]),)
+
+    model, units = opened(captured(module, inputs, tmp_path / "net"))
+
+    for found, wanted in zip(model.load(0, units).run(arrays(inputs)), module(*inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted.numpy(), strict=True)
+
+
+def written_after(share):
+    """A forward that writes to memory in place which the result of ``share`` may show."""
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        own = x * 1
+        shared = share(own)
+        own.relu_()
+        return shared
+
+    return forward
+
+
+def written_through(share):
+    """A forward that writes to the result of ``share`` and returns what it was made from."""
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        own = x * 1
+        share(own).relu_()
+        return own
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    ("forward", "named"),
+    [
+        (written_after(lambda x: torch.einsum("ij->ji", x)), "einsum"),
+        (written_after(lambda x: torch.einsum("ij->ji", x).reshape(3, 1)), "einsum"),
+        (written_through(lambda x: torch.einsum("ij->ji", x)), "einsum"),
+        (written_after(lambda x: torch.meshgrid(x[0], x[0], indexing="ij")[1]), "meshgrid"),
+    ],
+)
+def test_a_write_in_place_to_memory_that_is_shared_unseen_is_refused_by_name(
+    forward, named: str, tmp_path: Path
+) -> None:
+    """Found by a reader: relu changes nothing of a positive example, other inputs gave other bits."""
+    with pytest.raises(ModelError, match=f"writes in place, at relu_.*, to memory that {named}"):
+        capture(Calls(forward), (torch.rand(1, 3),), tmp_path / "net", "net")
+
+
+def test_a_write_in_place_to_what_einsum_made_is_taken(tmp_path: Path) -> None:
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        product = torch.einsum("ij,kj->ik", x, x).relu_()
+        return product, torch.einsum("ij->ji", x * 1).relu_(), x * 2
+
+    inputs = (torch.randn(2, 3),)
+
+    model, units = opened(captured(Calls(forward), inputs, tmp_path / "net"))
+
+    for found, wanted in zip(model.load(0, units).run(arrays(inputs)), forward(*inputs), strict=True):
+        np.testing.assert_array_equal(found, wanted.numpy(), strict=True)
+
+
 @pytest.mark.parametrize(
     ("function", "named"),
     [
