@@ -21,6 +21,7 @@ from edgemesh.protocol.ids import checked_id
 if TYPE_CHECKING:
     from edgemesh.node.mesh_reader import MeshReading
     from edgemesh.node.model_adder import Spread
+    from edgemesh.node.model_remover import Removed
     from edgemesh.protocol.accuracy import AccuracyBudget
     from edgemesh.protocol.manifest import Manifest
 
@@ -244,9 +245,15 @@ def remove(settings: Settings, name: str) -> None:
     """Take a model out of the mesh; devices drop its content."""
     from edgemesh.node.model_remover import remove_model
 
-    holders = remove_model(settings.mesh, settings.address, checked_id(name, "model name"))
-    dropped = f"dropped by {', '.join(holders)}" if holders else "no device online held it"
-    click.echo(f"{name} removed; {dropped}")
+    removed = remove_model(settings.mesh, settings.address, checked_id(name, "model name"))
+    click.echo(f"{name} removed; {_content_text(removed)}")
+
+
+def _content_text(removed: Removed) -> str:
+    """What became of its content."""
+    if removed.unreadable:
+        return "its manifest could not be read"
+    return f"dropped by {', '.join(removed.droppers)}" if removed.droppers else "no device online held it"
 
 
 def _size(nbytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.transport.address import BrokerAddress
 from tests.cli.conftest import DEVICE, Commands
 from tests.tflite_models import chain
 
@@ -225,6 +228,57 @@ def test_other_content_under_the_same_name_replaces_it(mesh: Commands, small: st
     assert f"replaced other content of that name ({str(before)[:12]})" in ran.out
     row = listed(mesh)[small]
     assert (row["digest"] != before, row["held_by"]) == (True, [DEVICE])
+
+
+def test_a_manifest_that_nobody_could_read_is_not_published(
+    mesh: Commands, small: str, small_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Found by a reader: it was, took the place of a model that worked, and could not be removed."""
+    labels = tmp_path / "labels.json"
+    labels.write_text("x" * 5000)
+    again = ("model", "add", small_model, "--name", small, "--image", "8x8", "--wait", 20)
+
+    ran = mesh(*again, "--labels", labels)
+
+    assert ran.status == 1
+    assert "small cannot be published: Manifest.classes.labels[0] has 5000 characters" in ran.err
+    assert mesh(*again, "--mean", "nan").status == mesh(*again, "--scale", "1e400").status == 2
+    assert mesh("infer", small, picture).status == 0
+
+
+def test_labels_that_an_editor_of_windows_wrote_begin_with_the_first_one(
+    mesh: Commands, small_model: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n", "utf-8-sig")
+
+    ran = mesh("model", "add", small_model, "--name", "pets", "--image", "8x8", "--labels", labels)
+
+    assert ran.status == 0, ran.err
+    assert json.loads(mesh("model", "show", "pets", "--json").out)["manifest"]["classes"]["labels"] == [
+        "cat",
+        "dog",
+    ]
+    assert mesh("model", "remove", "pets").status == 0
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_can_be_removed(
+    cli: Commands, mosquitto: BrokerAddress
+) -> None:
+    """Found by a reader: there was no way to be rid of it with edgemesh."""
+
+    async def publish() -> None:
+        async with MeshReader(cli.mesh, mosquitto) as reader:
+            await reader.publish_retained("model", b'{"name": "strange"}', model="strange")
+
+    asyncio.run(publish())
+
+    ran = cli("model", "show", "strange")
+    assert ran.status == 1
+    assert "the manifest of strange cannot be read" in ran.err and "edgemesh model remove strange" in ran.err
+    ran = cli("model", "remove", "strange")
+    assert (ran.status, ran.out) == (0, "strange removed; its manifest could not be read\n")
+    assert "no model strange" in cli("model", "show", "strange").err
 
 
 def test_a_removed_model_is_gone_and_dropped(mesh: Commands, small: str) -> None:
