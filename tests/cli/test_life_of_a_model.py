@@ -107,6 +107,25 @@ def test_inputs_of_every_kind_are_run_in_order(
     assert np.load(tmp_path / "out" / "a.npy").shape == (1, 8, 8, 3)
 
 
+def test_results_are_never_saved_over_inputs(mesh: Commands, small: str, picture: Path) -> None:
+    """Found by a reader: ``--save .`` put the annotated picture in the place of the photograph."""
+    array = picture.with_suffix(".npy")
+    np.save(array, np.ones((1, 8, 8, 3), np.float32))
+    sharp = picture.with_name("photo-edgemesh.png")
+    sharp.write_bytes(picture.read_bytes())
+    before = {path: path.read_bytes() for path in (picture, array, sharp)}
+
+    ran = mesh("infer", small, *before, "--save", picture.parent)
+
+    assert ran.status == 0, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in picture.parent.iterdir() if path not in before) == [
+        "photo-edgemesh-2.png",
+        "photo-edgemesh-edgemesh.png",
+        "photo-edgemesh.npy",
+    ]
+
+
 def test_an_input_that_fails_does_not_stop_the_others(
     mesh: Commands, small: str, picture: Path, tmp_path: Path
 ) -> None:
