@@ -12,6 +12,7 @@ import click
 from edgemesh.cli.amounts import age
 from edgemesh.cli.output import json_option, print_json
 from edgemesh.cli.settings import Settings
+from edgemesh.cli.writable import cannot_write
 from edgemesh.errors import SettingsError
 from edgemesh.observe.plan_table import route_text
 from edgemesh.planning.wording import as_joules
@@ -128,5 +129,5 @@ def _draw(entries: Sequence[HistoryEntry], model: str, origin: str | None, png: 
     try:
         history_png(drawn, f"{model} for {where}", png)
     except OSError as error:
-        raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+        raise cannot_write(png, error) from None
     click.echo(f"{png}: {len(drawn)} entries of {model} for {where}", err=True)

@@ -15,7 +15,7 @@ from edgemesh.cli.model_source import imported, is_in_mesh, name_of
 from edgemesh.cli.output import Progress, json_option, print_json, print_text, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.treatment_options import TreatmentFlags, treatment_options
-from edgemesh.errors import SettingsError
+from edgemesh.cli.writable import cannot_write
 from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def show(settings: Settings, source: str, png: Path | None, as_json: bool) -> No
         try:
             model_chart_png(manifest, seconds, png)
         except OSError as error:
-            raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+            raise cannot_write(png, error) from None
     codecs = _codecs_within(manifest, budget)
     if as_json:
         print_json({"manifest": manifest, "seconds": seconds, "accuracy": budget, "codecs": codecs})

@@ -12,6 +12,7 @@ import click
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
 from edgemesh.cli.worker_processes import worker_processes
+from edgemesh.cli.writable import cannot_write, check_writable
 from edgemesh.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def simulate(
             f"--model {unknown[0]} is not in scenario {wanted.name}; it has {', '.join(wanted.models)}"
         )
     chosen = models or wanted.models
+    if png is not None:
+        check_writable(png)
     with worker_processes(processes) as pool:
         summaries = compare(wanted, chosen, pool=pool)
     if png is not None:
@@ -135,4 +138,4 @@ def _draw(scenario: Scenario, summaries: Sequence[Summary], path: Path) -> None:
     try:
         timeline_png(title, panels, scenario.duration, seconds_text, path)
     except OSError as error:
-        raise SettingsError(f"cannot write {path}: {error.strerror}") from None
+        raise cannot_write(path, error) from None

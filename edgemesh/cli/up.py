@@ -22,10 +22,13 @@ _MOST_RESTARTS = 5
 
 
 def board_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names of boards from ``a,b,c``; raises SettingsError naming those there are."""
+    """Names of boards from ``a,b,c``, none of nothing; raises SettingsError naming those there are."""
     from edgemesh.device.boards import load_board
 
-    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is None:
+        return ()
+    # A list without a name (a variable that is not set) is refused as a board that is not there.
+    names = tuple(name.strip() for name in value.split(",") if name.strip()) or ("",)
     for name in names:
         load_board(name)
     return names

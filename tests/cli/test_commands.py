@@ -20,6 +20,7 @@ from edgemesh.cli.device_power import power_text
 from edgemesh.cli.main import COMMANDS, PrintableFormatter, run
 from edgemesh.cli.main import cli as program
 from edgemesh.cli.output import Progress, print_text, table_text
+from edgemesh.cli.writable import check_writable
 from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated
 from edgemesh.errors import NoRouteError
 from edgemesh.node.device_agent import device_directory
@@ -128,6 +129,14 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
         (("plan", "face", "--front", "--explain"), "ask one at a time"),
         (("plan", "face", "--front", "--keep-input"), "--front only asks"),
         (("plan", "face", "--what-if", "pi=fast"), "write one of link:DEVICE=5Mbit"),
+        (("demo", "--emulate", ""), "board '' is unknown: use one of "),
+        (("up", "--emulate", " , "), "board '' is unknown: use one of "),
+        (("device", "run", "--emulate", ""), "board '' is unknown: use one of "),
+        (
+            ("demo", "--save", "/nowhere/demo.png"),
+            "cannot write /nowhere/demo.png: No such file or directory",
+        ),
+        (("simulate", "calm", "--png", "/nowhere/x.png"), "cannot write /nowhere/x.png: No such file"),
         (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
         (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),
@@ -139,6 +148,16 @@ def test_wrong_usage_is_exit_status_2(cli: Commands, arguments: tuple[str, ...],
 
     assert ran.status == 2
     assert_one_sentence(ran, words)
+
+
+def test_whether_a_file_can_be_written_is_asked_without_a_trace(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.png", tmp_path / "new.png"
+    old.write_bytes(b"kept")
+
+    check_writable(old)
+    check_writable(new)
+
+    assert (old.read_bytes(), new.exists()) == (b"kept", False)
 
 
 @pytest.mark.parametrize("arguments", [("infer", "nothing", "photo.jpg"), ("model", "show", "nothing"),
