@@ -13,6 +13,8 @@ from edgemesh.protocol.fields import from_plain
 from edgemesh.protocol.ids import checked_id
 from edgemesh.protocol.limits import CHUNK_BYTES, MODEL_BYTES
 from edgemesh.protocol.manifest import ClassesOutput, DetectionsOutput, Format, ImageInput, Manifest
+from edgemesh.protocol.unknown_keys import unknown_field
+from edgemesh.zoo.catalogue import ZooEntry
 
 _ZOO = "zoo:"
 
@@ -95,7 +97,11 @@ def read_treatment(path: Path) -> Treatment:
     else:
         import tomli as tomllib
     try:
-        return from_plain(Treatment, tomllib.loads(path.read_text("utf-8")))
+        plain = tomllib.loads(path.read_text("utf-8"))
+        # An entry of the zoo is a treatment file, too: it says more.
+        if (unknown := unknown_field(ZooEntry, plain)) is not None:
+            raise SettingsError(f"{path}: {unknown}")
+        return from_plain(Treatment, plain)
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, DecodeError) as error:
