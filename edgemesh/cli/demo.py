@@ -85,7 +85,7 @@ def _photograph(image: Path | None) -> bytes:
         from edgemesh.zoo.photograph import demo_photograph
 
         image = demo_photograph()
-    from edgemesh.node.client import file_bytes
+    from edgemesh.node.input_files import file_bytes
     from edgemesh.runtime.images import upright_picture
 
     content = file_bytes(image)

@@ -15,7 +15,7 @@ from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import Progress, json_option, print_json, print_text
 from edgemesh.cli.result_files import ResultFiles
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import EdgemeshError, InputError, SupersededError
+from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 
 if TYPE_CHECKING:
@@ -101,8 +101,13 @@ def infer(
 
 
 def expanded_inputs(inputs: Sequence[str]) -> Iterator[str]:
-    """Files of folders in order of name; everything else as it is. Raises InputError for an empty folder."""
+    """Files of folders in order of name; everything else as it is.
+
+    Raises InputError for an empty folder, SettingsError for an empty name.
+    """
     for given in inputs:
+        if not given:  # a variable that is not set; as a path it would be the current folder
+            raise SettingsError("an input has an empty name: name a file, a folder, or - for standard input")
         path = Path(given)
         if not path.is_dir():
             yield given
@@ -132,14 +137,25 @@ def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool)
 def _begun(
     client: Client, model: str, name: str, stream: str | None
 ) -> tuple[str, bytes, PendingResult | EdgemeshError]:
-    from edgemesh.node.client import file_bytes
+    from edgemesh.node.input_files import file_bytes
 
     payload = b""
     try:
-        payload = sys.stdin.buffer.read() if name == "-" else file_bytes(Path(name))
+        payload = _standard_input() if name == "-" else file_bytes(Path(name))
         return name, payload, client.begin(model, payload, stream=stream)
     except EdgemeshError as error:
         return name, payload, error
+
+
+def _standard_input() -> bytes:
+    from edgemesh.node.input_files import stream_bytes
+
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    try:
+        return stream_bytes(sys.stdin.buffer, "standard input")
+    except OSError as error:
+        raise InputError(f"cannot read standard input: {error.strerror}") from None
 
 
 def _ended(name: str, payload: bytes, pending: PendingResult | EdgemeshError) -> Outcome:

@@ -137,6 +137,7 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
             "cannot write /nowhere/demo.png: No such file or directory",
         ),
         (("simulate", "calm", "--png", "/nowhere/x.png"), "cannot write /nowhere/x.png: No such file"),
+        (("infer", "face", ""), "an input has an empty name"),
         (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
         (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),

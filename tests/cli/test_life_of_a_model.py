@@ -127,7 +127,7 @@ def test_results_are_never_saved_over_inputs(mesh: Commands, small: str, picture
 
 
 def test_an_input_that_fails_does_not_stop_the_others(
-    mesh: Commands, small: str, picture: Path, tmp_path: Path
+    mesh: Commands, small: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     letter, wrong, empty = tmp_path / "letter.jpg", tmp_path / "wrong.npy", tmp_path / "empty"
     letter.write_text("not a photograph")
@@ -147,6 +147,9 @@ def test_an_input_that_fails_does_not_stop_the_others(
     assert "no JPEG" in said[0]
     assert "(1, 4, 4, 3), the model takes" in said[1]
     assert "No such file" in said[2]
+    monkeypatch.setattr("sys.stdin", None)
+    ran = mesh("infer", small, "-")
+    assert (ran.status, ran.err) == (1, "-: standard input is closed\n")
     ran = mesh("infer", small, empty)
     assert (ran.status, "holds no picture" in ran.err) == (1, True)
 
