@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -37,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _VARIABLES = "EDGEMESH"
 """What the variables of options begin with."""
+_TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a file or a disk says that takes no more."""
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_UNREACHABLE = 1, 2, 3
 
 
@@ -168,6 +171,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        # Files of ours are written where somebody says what the disk is needed for: this is standard output.
+        if error.errno not in _TAKES_NOTHING:
+            raise
+        click.echo(f"edgemesh: cannot write what it has to say: {error.strerror}", err=True)
+        return _EXIT_FAILED
     except EdgemeshError as error:
         click.echo(printable(f"edgemesh: {error}"), err=True)
         return _status(error)

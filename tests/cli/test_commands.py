@@ -138,6 +138,7 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
         ),
         (("simulate", "calm", "--png", "/nowhere/x.png"), "cannot write /nowhere/x.png: No such file"),
         (("infer", "face", ""), "an input has an empty name"),
+        (("device", "power", "desk", "--plug", ""), "'' is no topic of a plug"),
         (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
         (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),
@@ -302,6 +303,22 @@ def test_an_error_that_quotes_another_machine_is_one_line(
 
     assert run(["devices"]) == 1
     assert capsys.readouterr().err == "edgemesh: it says  ]0;owned  root#\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("arguments", ["--help", "simulate --help", "model list --json"])
+def test_an_output_that_takes_nothing_is_one_sentence(cli: Commands, arguments: str) -> None:
+    """Found by a reader: a traceback."""
+    command = [sys.executable, "-m", "edgemesh.cli.main", "--broker", cli.broker, "--mesh", cli.mesh]
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, *arguments.split()],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert_one_sentence(Ran(1, "", done.stderr), "cannot write what it has to say: No space left on device")
 
 
 def test_an_empty_mesh_is_listed_as_empty(cli: Commands) -> None:
