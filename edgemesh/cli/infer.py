@@ -15,7 +15,7 @@ from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import Progress, json_option, print_json, print_text
 from edgemesh.cli.result_files import ResultFiles
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError
+from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError, UnknownModelError
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 
 if TYPE_CHECKING:
@@ -126,10 +126,14 @@ def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool)
 
     stream = new_stream() if latest else None
     under_way: deque[tuple[str, bytes, PendingResult | EdgemeshError]] = deque()
+    gone: EdgemeshError | None = None
     for name in names:
         if len(under_way) >= _WINDOW:
             yield _ended(*under_way.popleft())
-        under_way.append(_begun(client, model, name, stream))
+        begun = _begun(client, model, name, stream) if gone is None else (name, b"", gone)
+        if isinstance(begun[2], UnknownModelError):
+            gone = begun[2]  # each further input would wait for seconds whether the model comes back
+        under_way.append(begun)
     while under_way:
         yield _ended(*under_way.popleft())
 
