@@ -253,6 +253,8 @@ def _content_text(removed: Removed) -> str:
     """What became of its content."""
     if removed.unreadable:
         return "its manifest could not be read"
+    if removed.stays_as:
+        return f"its content stays, as {', '.join(removed.stays_as)}"
     return f"dropped by {', '.join(removed.droppers)}" if removed.droppers else "no device online held it"
 
 

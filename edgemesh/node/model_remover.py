@@ -15,6 +15,8 @@ class Removed:
 
     droppers: tuple[str, ...] = ()
     """Devices online that held it and drop it now."""
+    stays_as: tuple[str, ...] = ()
+    """Other names of the same content, for which devices keep it."""
     unreadable: bool = False
     """The manifest could not be read, so nobody here knows what its content was."""
 
@@ -45,5 +47,5 @@ async def _remove(mesh: str, address: BrokerAddress, name: str) -> Removed:
 
 def _removed(reading: MeshReading, name: str) -> Removed:
     digest = reading.manifest(name).digest
-    others = [m.digest for m in reading.view.manifests.values() if m.name != name]
-    return Removed(() if digest in others else tuple(reading.holders(digest)))
+    others = [other for other, m in reading.view.manifests.items() if other != name and m.digest == digest]
+    return Removed(() if others else tuple(reading.holders(digest)), tuple(sorted(others)))

@@ -303,6 +303,15 @@ def test_a_manifest_that_cannot_be_read_is_named_and_can_be_removed(
     assert "no model strange" in cli("model", "show", "strange").err
 
 
+def test_content_that_has_another_name_stays(mesh: Commands, small: str, small_model: Path) -> None:
+    """Found by a reader: of content that devices held it said that nobody does."""
+    assert mesh("model", "add", small_model, "--name", "twin", "--wait", 20).status == 0
+
+    assert mesh("model", "remove", "twin").out == "twin removed; its content stays, as small\n"
+
+    assert listed(mesh)[small]["held_by"] == [DEVICE]
+
+
 def test_a_removed_model_is_gone_and_dropped(mesh: Commands, small: str) -> None:
     ran = mesh("model", "remove", small)
 
