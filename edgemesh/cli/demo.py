@@ -15,6 +15,7 @@ from edgemesh.cli.broker_choice import broker_for, broker_url
 from edgemesh.cli.output import table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.up import board_list
+from edgemesh.cli.writable import cannot_write, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
     from edgemesh.node.parent_death import end_with_parent
 
     began = time.monotonic()
+    check_writable(save)
     photograph = _photograph(image)
 
     def say(text: str) -> None:
@@ -67,8 +69,6 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
             say,
             quiet=settings.verbose == 0,
         ).run()
-    _save_picture(photograph, found, save)
-    say(f"picture in {save}; all processes have ended")
     if as_json:
         click.echo(json.dumps({**as_plain(found), "picture": str(save)}))
     else:
@@ -76,6 +76,8 @@ def demo(settings: Settings, image: Path | None, save: Path, boards: tuple[str, 
             click.echo(_text(each))
         click.echo(_busy_text(found.busy))
         click.echo(_killed_text(found.killed))
+    _save_picture(photograph, found, save)
+    say(f"picture in {save}; all processes have ended")
 
 
 def _photograph(image: Path | None) -> bytes:
@@ -83,7 +85,7 @@ def _photograph(image: Path | None) -> bytes:
         from edgemesh.zoo.photograph import demo_photograph
 
         image = demo_photograph()
-    from edgemesh.node.client import file_bytes
+    from edgemesh.node.input_files import file_bytes
     from edgemesh.runtime.images import upright_picture
 
     content = file_bytes(image)
@@ -204,4 +206,8 @@ def _save_picture(photograph: bytes, found: Acts, save: Path) -> None:
             label = f"{period.label}: {route_text(period.route)}"
             rows.append(way_row(label, period.predicted, period.measured, period.joules))
     notes = [_noticed(found.busy), *_survived(found.killed), _emulated(first)]
-    save.write_bytes(side_by_side(picture, heading, rows, notes=notes))
+    drawn = side_by_side(picture, heading, rows, notes=notes)
+    try:
+        save.write_bytes(drawn)
+    except OSError as error:
+        raise cannot_write(save, error) from None

@@ -47,7 +47,8 @@ def power(
         raise SettingsError("--plug names a plug and --none takes it away: give one of the two")
     if plug is None and kind != "auto":
         raise SettingsError("--kind says how a plug writes: name the plug too, with --plug TOPIC")
-    change = PlugChange(None if plug is None else MeterSetting(plug, kind)) if plug or no_plug else None
+    asked = plug is not None or no_plug
+    change = PlugChange(None if plug is None else MeterSetting(plug, kind)) if asked else None
     told = device_power(settings.mesh, settings.address, checked_id(device, "device"), change)
     if as_json:
         print_json(told)

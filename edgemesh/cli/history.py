@@ -12,6 +12,7 @@ import click
 from edgemesh.cli.amounts import age
 from edgemesh.cli.output import json_option, print_json
 from edgemesh.cli.settings import Settings
+from edgemesh.cli.writable import cannot_write
 from edgemesh.errors import SettingsError
 from edgemesh.observe.plan_table import route_text
 from edgemesh.planning.wording import as_joules
@@ -19,7 +20,7 @@ from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 from edgemesh.protocol.limits import HISTORY
 
 if TYPE_CHECKING:
-    from edgemesh.protocol.history import HistoryEntry, HistoryResponse
+    from edgemesh.protocol.history import HistoryEntry
 
 
 @click.command()
@@ -50,25 +51,35 @@ def history(
     if png is not None and model is None:
         raise SettingsError("name the model too:  edgemesh history MODEL --png FILE")
     name = None if model is None else checked_id(model, "model name")
-    answer = asked_history(settings.mesh, settings.address, name, seconds, limit)
+    origin = None if origin is None else checked_id(origin, "--origin")
+    # The decision node does not know of origins here: whoever wants one must not have others spend the limit.
+    asked = limit if origin is None else HISTORY
+    answer = asked_history(settings.mesh, settings.address, name, seconds, asked)
     # Records of a policy have no origin: they are of all.
-    entries = [entry for entry in answer.entries if origin in (None, entry.record.origin or origin)]
+    found = [entry for entry in answer.entries if origin in (None, entry.record.origin or origin)]
+    entries, truncated = found[:limit], answer.truncated or len(found) > limit
     if png is not None:
         _draw(entries, name or "", origin, png)
     if as_json:
-        print_json({"entries": [_plain(entry) for entry in entries], "truncated": answer.truncated})
+        print_json({"entries": [_plain(entry) for entry in entries], "truncated": truncated})
     else:
-        _show(answer, entries, name)
+        nothing = _nothing_text(name, origin, since)
+        _show(entries, nothing, truncated=truncated)
 
 
-def _show(answer: HistoryResponse, entries: Sequence[HistoryEntry], model: str | None) -> None:
+def _nothing_text(model: str | None, origin: str | None, since: str | None) -> str:
+    asked = [f"{word} {value}" for word, value in (("of", model), ("for", origin), ("since", since)) if value]
+    yet = [] if origin or since else ["yet"]
+    return f"the decision node remembers {' '.join(['nothing', *asked, *yet])}: see  edgemesh plan"
+
+
+def _show(entries: Sequence[HistoryEntry], nothing: str, *, truncated: bool) -> None:
     if not entries:
-        of = f" of {model}" if model else ""
-        click.echo(f"the decision node remembers nothing{of} yet: see  edgemesh plan", err=True)
+        click.echo(nothing, err=True)
         return
     for line in history_lines(entries, time.time()):
         click.echo(line)
-    if answer.truncated:
+    if truncated:
         click.echo(
             "older entries are left out: ask for more with --limit, or for less with --since", err=True
         )
@@ -128,5 +139,5 @@ def _draw(entries: Sequence[HistoryEntry], model: str, origin: str | None, png: 
     try:
         history_png(drawn, f"{model} for {where}", png)
     except OSError as error:
-        raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+        raise cannot_write(png, error) from None
     click.echo(f"{png}: {len(drawn)} entries of {model} for {where}", err=True)

@@ -13,8 +13,9 @@ import click
 
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import Progress, json_option, print_json, print_text
+from edgemesh.cli.result_files import ResultFiles
 from edgemesh.cli.settings import Settings
-from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError
+from edgemesh.errors import EdgemeshError, InputError, SettingsError, SupersededError, UnknownModelError
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def infer(
     address = settings.address
     if origin == APP_ORIGIN:
         check_reachable(address)
-    saver = None if save is None else _Saver(save)
     names = list(expanded_inputs(inputs))
+    files = None if save is None else ResultFiles(save, names)
     failed = 0
     with (
         Client(address, mesh=settings.mesh, origin=origin, timeout=timeout) as client,
@@ -84,7 +85,7 @@ def infer(
     ):
         client.manifest(model)
         for done, outcome in enumerate(_outcomes(client, model, names, latest=latest), 1):
-            saved, error = _saved(saver, outcome)
+            saved, error = _saved(files, outcome)
             # A frame that a newer one replaced is what --latest asks for.
             failed += error is not None and not isinstance(error, SupersededError)
             if as_json:
@@ -100,8 +101,13 @@ def infer(
 
 
 def expanded_inputs(inputs: Sequence[str]) -> Iterator[str]:
-    """Files of folders in order of name; everything else as it is. Raises InputError for an empty folder."""
+    """Files of folders in order of name; everything else as it is.
+
+    Raises InputError for an empty folder, SettingsError for an empty name.
+    """
     for given in inputs:
+        if not given:  # a variable that is not set; as a path it would be the current folder
+            raise SettingsError("an input has an empty name: name a file, a folder, or - for standard input")
         path = Path(given)
         if not path.is_dir():
             yield given
@@ -120,10 +126,14 @@ def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool)
 
     stream = new_stream() if latest else None
     under_way: deque[tuple[str, bytes, PendingResult | EdgemeshError]] = deque()
+    gone: EdgemeshError | None = None
     for name in names:
         if len(under_way) >= _WINDOW:
             yield _ended(*under_way.popleft())
-        under_way.append(_begun(client, model, name, stream))
+        begun = _begun(client, model, name, stream) if gone is None else (name, b"", gone)
+        if isinstance(begun[2], UnknownModelError):
+            gone = begun[2]  # each further input would wait for seconds whether the model comes back
+        under_way.append(begun)
     while under_way:
         yield _ended(*under_way.popleft())
 
@@ -131,14 +141,25 @@ def _outcomes(client: Client, model: str, names: Sequence[str], *, latest: bool)
 def _begun(
     client: Client, model: str, name: str, stream: str | None
 ) -> tuple[str, bytes, PendingResult | EdgemeshError]:
-    from edgemesh.node.client import file_bytes
+    from edgemesh.node.input_files import file_bytes
 
     payload = b""
     try:
-        payload = sys.stdin.buffer.read() if name == "-" else file_bytes(Path(name))
+        payload = _standard_input() if name == "-" else file_bytes(Path(name))
         return name, payload, client.begin(model, payload, stream=stream)
     except EdgemeshError as error:
         return name, payload, error
+
+
+def _standard_input() -> bytes:
+    from edgemesh.node.input_files import stream_bytes
+
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
+    try:
+        return stream_bytes(sys.stdin.buffer, "standard input")
+    except OSError as error:
+        raise InputError(f"cannot read standard input: {error.strerror}") from None
 
 
 def _ended(name: str, payload: bytes, pending: PendingResult | EdgemeshError) -> Outcome:
@@ -202,72 +223,11 @@ def outputs_text(outputs: dict[str, Any]) -> str:
     return ", ".join(parts) or "no outputs"
 
 
-# --- saving ----------------------------------------------------------------------------
-
-
-def _saved(saver: _Saver | None, outcome: Outcome) -> tuple[list[str], EdgemeshError | None]:
+def _saved(files: ResultFiles | None, outcome: Outcome) -> tuple[list[str], EdgemeshError | None]:
     """Files written, and the error of the outcome or of writing it."""
-    if saver is None or outcome.result is None:
+    if files is None or outcome.result is None:
         return [], outcome.error
     try:
-        return saver.save(outcome), None
+        return files.save(outcome.name, outcome.payload, outcome.result), None
     except EdgemeshError as error:
         return [], error
-
-
-def _is_picture(payload: bytes) -> bool:
-    from edgemesh.model.inputs import recognise
-
-    try:
-        return recognise(payload, None, raw_bytes=-1) == "image"
-    except InputError:
-        return False  # a raw tensor
-
-
-class _Saver:
-    """Writes one file (or several tensors) per input, under names that do not meet."""
-
-    def __init__(self, directory: Path) -> None:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(f"cannot make the folder {directory}: {error.strerror}") from None
-        self._directory = directory
-        self._taken: set[str] = set()
-
-    def save(self, outcome: Outcome) -> list[str]:
-        """Paths written; raises InputError when the picture or the disk does not allow it."""
-        assert outcome.result is not None
-        stem = self._stem(outcome.name)
-        try:
-            if "tensors" not in outcome.result.outputs and _is_picture(outcome.payload):
-                return [self._picture(stem, outcome)]
-            return self._tensors(stem, outcome.result)
-        except OSError as error:
-            raise InputError(f"cannot write into {self._directory}: {error.strerror}") from None
-
-    def _stem(self, name: str) -> str:
-        stem = base = "stdin" if name == "-" else Path(name).stem
-        number = 1
-        while stem in self._taken:
-            number += 1
-            stem = f"{base}-{number}"
-        self._taken.add(stem)
-        return stem
-
-    def _picture(self, stem: str, outcome: Outcome) -> str:
-        from edgemesh.observe.annotate import annotate
-
-        assert outcome.result is not None
-        path = self._directory / f"{stem}.png"
-        path.write_bytes(annotate(outcome.payload, outcome.result.outputs))
-        return str(path)
-
-    def _tensors(self, stem: str, result: Result) -> list[str]:
-        import numpy as np
-
-        arrays = result.tensors
-        names = [f"{stem}.npy"] if len(arrays) == 1 else [f"{stem}-{i}.npy" for i in range(len(arrays))]
-        for name, array in zip(names, arrays):
-            np.save(self._directory / name, array, allow_pickle=False)
-        return [str(self._directory / name) for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 import edgemesh
+from edgemesh.cli.option_names import command_defaults, name_variables, root_defaults
 from edgemesh.cli.settings import Settings, config_defaults, settings_from
 from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
 from edgemesh.observe.printable import printable, printable_lines
@@ -34,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to where it is and its line in ``--help``: importing all of them would take a second on a Pi."""
 
+_VARIABLES = "EDGEMESH"
+"""What the variables of options begin with."""
+_TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a file or a disk says that takes no more."""
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_UNREACHABLE = 1, 2, 3
 
 
@@ -50,6 +56,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        name_variables(command, f"{_VARIABLES}_{cmd_name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,7 +77,6 @@ class LazyGroup(click.Group):
     "--ca",
     "ca_file",
     type=click.Path(path_type=Path),
-    envvar="EDGEMESH_CA",
     help="Certificate of the CA behind mqtts:// or wss://.",
 )
 @click.option(
@@ -78,8 +84,9 @@ class LazyGroup(click.Group):
     "config_file",
     type=click.Path(path_type=Path),
     envvar="EDGEMESH_CONFIG",
-    help="TOML file with these options, and those of commands in tables of their names (default: "
-    "~/.config/edgemesh/config.toml).",
+    is_eager=True,
+    help="TOML file with these options, and those of commands in tables of their names: [infer], "
+    "[device.run] (default: ~/.config/edgemesh/config.toml).",
 )
 @click.option("-v", "--verbose", count=True, help="More to say on standard error; twice for everything.")
 @click.version_option(edgemesh.__version__, prog_name="edgemesh")
@@ -94,15 +101,31 @@ def cli(
 ) -> None:
     """One neural network across the devices you already have, over MQTT.
 
-    Each option can also be set by an environment variable EDGEMESH_<OPTION> and in the configuration file,
-    in that order.
+    Each option can also be set by an environment variable and in the configuration file, in that order:
+    --mesh by EDGEMESH_MESH, --id of  edgemesh device run  by EDGEMESH_DEVICE_RUN_ID.
     """
-    defaults = config_defaults(config_file)
-    # Commands take tables only: `broker = "mqtt://..."` is ours, though a command has that name too.
-    tables = {name: table for name, table in defaults.items() if isinstance(table, dict)}
-    ctx.default_map = {**tables, **(ctx.default_map or {})}
-    ctx.obj = settings_from(defaults, mesh, broker, ca_file, verbose)
+    content = config_defaults(config_file)
+    try:
+        own = root_defaults(ctx.command, content, list(COMMANDS))
+        ctx.default_map = {**_defaults_of_invoked(ctx, content), **(ctx.default_map or {})}
+    except SettingsError as error:
+        named = "" if config_file is None else f" {config_file}"
+        raise SettingsError(f"configuration file{named}: {error}") from None
+    ctx.obj = settings_from(content, mesh, broker, ca_file, verbose or own.get("verbose", 0))
     _set_up_logging(ctx.obj)
+
+
+name_variables(cli, _VARIABLES)
+
+
+def _defaults_of_invoked(ctx: click.Context, content: dict[str, Any]) -> dict[str, Any]:
+    # Of this command only: to check the tables of others, they would have to be imported.
+    name = ctx.invoked_subcommand or ""
+    command, table = cli.get_command(ctx, name), content.get(name)
+    # `broker = "mqtt://..."` is ours, though a command has that name too.
+    if command is None or not isinstance(table, dict):
+        return {}
+    return {name: command_defaults(command, table, name)}
 
 
 def _set_up_logging(settings: Settings) -> None:
@@ -141,15 +164,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Exit status of the program run with ``arguments``."""
     try:
-        outcome: Any = cli.main(
-            arguments, prog_name="edgemesh", standalone_mode=False, auto_envvar_prefix="EDGEMESH"
-        )
+        outcome: Any = cli.main(arguments, prog_name="edgemesh", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         return _EXIT_FAILED
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        # Files of ours are written where somebody says what the disk is needed for: this is standard output.
+        if error.errno not in _TAKES_NOTHING:
+            raise
+        click.echo(f"edgemesh: cannot write what it has to say: {error.strerror}", err=True)
+        return _EXIT_FAILED
     except EdgemeshError as error:
         click.echo(printable(f"edgemesh: {error}"), err=True)
         return _status(error)

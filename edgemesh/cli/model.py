@@ -15,12 +15,13 @@ from edgemesh.cli.model_source import imported, is_in_mesh, name_of
 from edgemesh.cli.output import Progress, json_option, print_json, print_text, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.treatment_options import TreatmentFlags, treatment_options
-from edgemesh.errors import SettingsError
+from edgemesh.cli.writable import cannot_write
 from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
     from edgemesh.node.mesh_reader import MeshReading
     from edgemesh.node.model_adder import Spread
+    from edgemesh.node.model_remover import Removed
     from edgemesh.protocol.accuracy import AccuracyBudget
     from edgemesh.protocol.manifest import Manifest
 
@@ -190,7 +191,7 @@ def show(settings: Settings, source: str, png: Path | None, as_json: bool) -> No
         try:
             model_chart_png(manifest, seconds, png)
         except OSError as error:
-            raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+            raise cannot_write(png, error) from None
     codecs = _codecs_within(manifest, budget)
     if as_json:
         print_json({"manifest": manifest, "seconds": seconds, "accuracy": budget, "codecs": codecs})
@@ -244,9 +245,17 @@ def remove(settings: Settings, name: str) -> None:
     """Take a model out of the mesh; devices drop its content."""
     from edgemesh.node.model_remover import remove_model
 
-    holders = remove_model(settings.mesh, settings.address, checked_id(name, "model name"))
-    dropped = f"dropped by {', '.join(holders)}" if holders else "no device online held it"
-    click.echo(f"{name} removed; {dropped}")
+    removed = remove_model(settings.mesh, settings.address, checked_id(name, "model name"))
+    click.echo(f"{name} removed; {_content_text(removed)}")
+
+
+def _content_text(removed: Removed) -> str:
+    """What became of its content."""
+    if removed.unreadable:
+        return "its manifest could not be read"
+    if removed.stays_as:
+        return f"its content stays, as {', '.join(removed.stays_as)}"
+    return f"dropped by {', '.join(removed.droppers)}" if removed.droppers else "no device online held it"
 
 
 def _size(nbytes: int) -> str:

@@ -143,7 +143,7 @@ def _inputs(manifest: Manifest, given: Path | None) -> list[Any]:
         from edgemesh.runtime.made_up import made_up_inputs
 
         return made_up_inputs(manifest.boundaries[0])
-    from edgemesh.node.client import file_bytes
+    from edgemesh.node.input_files import file_bytes
     from edgemesh.runtime.payloads import input_tensors
 
     return input_tensors(manifest, file_bytes(given)).tensors

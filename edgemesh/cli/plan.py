@@ -13,6 +13,7 @@ from edgemesh.cli.output import json_option, print_json
 from edgemesh.cli.policy_options import policy_options
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.what_if import FORMS, parsed_question
+from edgemesh.cli.writable import cannot_write
 from edgemesh.errors import NoRouteError, SettingsError
 from edgemesh.planning.wording import as_joules
 from edgemesh.protocol.ids import checked_id
@@ -162,7 +163,7 @@ def _draw(answers: Sequence[FrontResponse], png: Path) -> None:
     try:
         front_png(answers[0], png)
     except OSError as error:
-        raise SettingsError(f"cannot write {png}: {error.strerror or error}") from None
+        raise cannot_write(png, error) from None
     click.echo(f"drawn in {png}", err=True)
 
 

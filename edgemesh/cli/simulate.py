@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,9 @@ import click
 
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
+from edgemesh.cli.worker_processes import worker_processes
+from edgemesh.cli.writable import cannot_write, check_writable
 from edgemesh.errors import SettingsError
-from edgemesh.node.parent_death import end_with
 
 if TYPE_CHECKING:
     from edgemesh.simulation.compare import Summary
@@ -74,8 +73,9 @@ def simulate(
             f"--model {unknown[0]} is not in scenario {wanted.name}; it has {', '.join(wanted.models)}"
         )
     chosen = models or wanted.models
-    # Or a simulation that is killed would leave them at work.
-    with ProcessPoolExecutor(processes, initializer=end_with, initargs=(os.getpid(),)) as pool:
+    if png is not None:
+        check_writable(png)
+    with worker_processes(processes) as pool:
         summaries = compare(wanted, chosen, pool=pool)
     if png is not None:
         _draw(wanted, summaries, png)
@@ -138,4 +138,4 @@ def _draw(scenario: Scenario, summaries: Sequence[Summary], path: Path) -> None:
     try:
         timeline_png(title, panels, scenario.duration, seconds_text, path)
     except OSError as error:
-        raise SettingsError(f"cannot write {path}: {error.strerror}") from None
+        raise cannot_write(path, error) from None

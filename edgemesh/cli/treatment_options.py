@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,9 +33,12 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     if value is None:
         return None
     try:
-        return tuple(float(part) for part in value.split(","))
+        numbers = tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of numbers such as 123.7,116.3,103.5") from None
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise click.BadParameter(f"{value!r} is no list of numbers such as 123.7,116.3,103.5")
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _image_of(manifest: Manifest, known: Mapping[str, Quantization], width: int,
 
 def _label_lines(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # as editors of Windows write it, too
     except OSError as error:
         raise SettingsError(f"cannot read the labels {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -24,10 +25,13 @@ _LOOK_SECONDS = 1.0
 
 
 def board_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Names of boards from ``a,b,c``; raises SettingsError naming those there are."""
+    """Names of boards from ``a,b,c``, none of nothing; raises SettingsError naming those there are."""
     from edgemesh.device.boards import load_board
 
-    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is None:
+        return ()
+    # A list without a name (a variable that is not set) is refused as a board that is not there.
+    names = tuple(name.strip() for name in value.split(",") if name.strip()) or ("",)
     for name in names:
         load_board(name)
     return names
@@ -116,8 +120,7 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
 def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> None:
     from edgemesh.cli.model_source import name_of
 
-    where = "" if address.host in ("127.0.0.1", "localhost") else f" -h {address.host}"
-    where += "" if address.port == 1883 else f" -p {address.port}"
+    where = _as_options(address)
     name = name_of(sources[0]) if sources else "MODEL"
     _say(
         "from another terminal:\n"
@@ -125,6 +128,23 @@ def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> Non
         f"  mosquitto_pub{where} -q 1 -t edgemesh/v1/{mesh}/submit/{name} -f photo.jpg\n"
         "Ctrl-C ends everything"
     )
+
+
+def _as_options(address: BrokerAddress) -> str:
+    """The broker, as Mosquitto's programs take it; a password is never shown."""
+    options = []
+    if address.host not in ("127.0.0.1", "localhost"):
+        options.append(f"-h {address.host}")
+    if address.port != 1883:
+        options.append(f"-p {address.port}")
+    if address.username:
+        options.append(f"-u {shlex.quote(address.username)}")
+    if address.password:
+        options.append("-P PASSWORD")
+    if address.tls:
+        known = address.ca_file and f"--cafile {shlex.quote(address.ca_file)}"
+        options.append(known or "--tls-use-os-certs")
+    return "".join(f" {option}" for option in options)
 
 
 def _say(text: str) -> None:

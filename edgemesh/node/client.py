@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemesh.errors import DecodeError, InputError, ReplacedError, SupersededError, error_from_code
+from edgemesh.node.input_files import file_bytes
 from edgemesh.node.job_session import BrokerSession, JobSession, LaneSession
 from edgemesh.node.local_lane import lane_path
 from edgemesh.node.rendering import rendered_outputs
@@ -133,14 +134,6 @@ def _checked_route(route: Sequence[Hop]) -> tuple[Hop, ...]:
     except DecodeError as error:
         raise InputError(f"the given route cannot be taken: {error}") from None
     return hops
-
-
-def file_bytes(path: Path) -> bytes:
-    """The content of an input file; raises InputError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 class AsyncClient:

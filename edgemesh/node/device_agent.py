@@ -102,7 +102,7 @@ def agent_settings(
         raise SettingsError(
             "only an emulated board is made slower or has a link to leave alone: add --emulate"
         )
-    board = load_board(emulate) if emulate else recognise_board()
+    board = load_board(emulate) if emulate is not None else recognise_board()
     name = checked_device(device or emulate or default_device_id(), "device")
     cores = os.cpu_count() or 1
     # Emulated boards share one machine: with a thread each, their measured speed is their own.

@@ -91,6 +91,8 @@ class MeshReading:
         """Responses to requests of ours."""
         self.others = OtherVersions(topics)
         """Devices that are refused for their version."""
+        self.unreadable: dict[str, str] = {}
+        """Why the manifest that is retained under a model's name cannot be read."""
         self.keeper: ContentKeeper | None = None
         self.sent: dict[str, set[int]] = {}
         """Chunks that were sent to each requester."""
@@ -129,7 +131,7 @@ class MeshReading:
             try:
                 self._learn(event, now)
             except DecodeError as error:
-                return self._refusals.log(event.topic.kind, error, now)
+                return self._refused(event, error, now)
             return []
         return self._content(event, now)
 
@@ -164,6 +166,11 @@ class MeshReading:
     def manifest(self, model: str) -> Manifest:
         """The model's manifest; raises UnknownModelError."""
         checked_id(model, "model name")
+        if model in self.unreadable:
+            raise UnknownModelError(
+                f"the manifest of {model} cannot be read ({self.unreadable[model]}): add the model again, or "
+                f"clear it with  edgemesh model remove {model}"
+            )
         if model not in self.view.manifests:
             known = ", ".join(sorted(self.view.manifests)) or "none"
             raise UnknownModelError(
@@ -193,9 +200,19 @@ class MeshReading:
                 self.sent.setdefault(receiver, set()).add(action.index)
         return actions
 
+    def _refused(self, event: MessageReceived, error: DecodeError, now: float) -> list[Action]:
+        kind, names = event.topic.kind, event.topic.names
+        if kind == "model":
+            self.unreadable[names["model"]] = str(error)
+        return self._refusals.tell(
+            kind, f"refused a message on {' '.join((kind, *names.values()))}: {error}", now
+        )
+
     def _learn(self, event: MessageReceived, now: float) -> None:
         kind, names = event.topic.kind, event.topic.names
         self.view.learn(event, now)
+        if kind == "model":
+            self.unreadable.pop(names["model"], None)
         self.estimates.learn(event, now)
         if kind == "response" and names["verb"] in _RESPONSES:
             answer = decode_json(_RESPONSES[names["verb"]], event.payload)

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgemesh.errors import NoRouteError, OperatorError
+from edgemesh.errors import DecodeError, ModelError, NoRouteError, OperatorError
 from edgemesh.node.disk_errors import disk_errors
 from edgemesh.node.mesh_reader import MeshReader, check_reachable
-from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.fields import from_plain, to_plain
+from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.transport.address import BrokerAddress
 
@@ -65,13 +66,23 @@ def add_model(
 
     Ends when all devices with the runtime hold it, or (not with ``everyone``) when one does and nothing has
     moved for ``STALL_SECONDS``, or after ``wait`` seconds. Raises NoRouteError when too few hold it then,
-    OperatorError where the broker refuses the manifest, BrokerError.
+    OperatorError where the broker refuses the manifest, ModelError where nobody could read it, BrokerError.
     """
+    _check_readable(manifest)
     with contextlib.ExitStack() as stack:
         with _copying(manifest):
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgemesh-add-"))
         check_reachable(address)
         return asyncio.run(_add(mesh, address, manifest, content, Path(directory), wait, everyone, watch))
+
+
+def _check_readable(manifest: Manifest) -> None:
+    # It was put together without the checks of a reader, and takes the place of one that works.
+    try:
+        from_plain(Manifest, to_plain(manifest))
+        decode_json(Manifest, encode_json(manifest))
+    except DecodeError as error:
+        raise ModelError(f"{manifest.name} cannot be published: {error}") from None
 
 
 def _copying(manifest: Manifest) -> contextlib.AbstractContextManager[None]:

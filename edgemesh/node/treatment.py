@@ -11,6 +11,8 @@ from edgemesh.errors import DecodeError, SettingsError
 from edgemesh.model.quantization import pixel_values
 from edgemesh.protocol.fields import from_plain
 from edgemesh.protocol.manifest import Boundary, ClassesOutput, DetectionsOutput, ImageInput, Quantization
+from edgemesh.protocol.unknown_keys import unknown_field
+from edgemesh.zoo.catalogue import ZooEntry
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ def read_treatment(path: Path) -> Treatment:
         import tomli as tomllib
     try:
         plain = tomllib.loads(path.read_text("utf-8"))
+        # An entry of the zoo is a treatment file, too: it says more.
+        if (unknown := unknown_field(ZooEntry, plain)) is not None:
+            raise SettingsError(f"{path}: {unknown}")
         treatment = from_plain(Treatment, plain)
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None

@@ -158,13 +158,15 @@ def front_png(front: FrontResponse, path: Path) -> None:
     if front.bound is not None:
         for dash in range(_TOP, _TOP + _PLOT, 16):
             draw.line((x(front.bound), dash, x(front.bound), dash + 8), ACCENT, 2)
-        text = f"bound {seconds_text(front.bound)}"
-        at = min(x(front.bound) + 8, _WIDTH - _RIGHT - text_width(text, _SIZE))
-        draw.text((at, _TOP + 4), text, ACCENT, font(_SIZE))
     stairs = [(x(point.seconds), y(point.joules)) for point in front.points]
     steps = [place for a, b in pairwise(stairs) for place in (a, (b[0], a[1]), b)]
     if steps:
         draw.line(steps, SERIES[5], 2)
+    if front.bound is not None:
+        text = f"bound {seconds_text(front.bound)}"
+        at = min(x(front.bound) + 8, _WIDTH - _RIGHT - text_width(text, _SIZE))
+        # The halo keeps it legible where the front passes behind it.
+        draw.text((at, _TOP + 4), text, ACCENT, font(_SIZE), stroke_width=4, stroke_fill=PAPER)
     for mark in marks:
         _draw_mark(draw, mark, x(mark.plan.seconds), y(mark.plan.joules))
     legend = [line for line in _legend(front, marks) if not line.startswith("|")]
@@ -201,4 +203,5 @@ def _draw_mark(draw: ImageDraw, mark: Mark, x: float, y: float) -> None:
     if mark.sign == "@":
         draw.ellipse((x - 15, y - 15, x + 15, y + 15), outline=colour, width=3)
     elif mark.sign != "*":
-        draw.text((x + 12, y), mark.sign, INK, font(_SIZE), anchor="lm")
+        # Beyond the ring, which the same plan may have when it is in force.
+        draw.text((x + 21, y), mark.sign, INK, font(_SIZE), anchor="lm")

@@ -178,13 +178,27 @@ def _draw_switches(
     first = len(moved) - len(listed) + 1
     more = f" (the last {len(listed)} of {len(moved)})" if len(moved) > len(listed) else ""
     draw.text((_LEFT, top), f"plans{more}, each from its grey line on", FAINT, font(_SIZE - 2))
-    for number, entry in enumerate(listed, first):
-        draw.text((x(entry.age) + 4, _TOP + 2), str(number), FAINT, font(_SIZE - 4))
+    places = rows_of(
+        [(x(entry.age), text_width(f"{n} ", _SIZE - 4)) for n, entry in enumerate(listed, first)]
+    )
+    for number, (entry, row) in enumerate(zip(listed, places), first):
+        draw.text((x(entry.age) + 4, _TOP + 2 + 18 * row), str(number), FAINT, font(_SIZE - 4))
         r = entry.record
         line = f"{number}  {age_text(entry.age)} ago  {route_text(r.route)}: {r.text}"
         below = top + 28 * (number - first + 1)
         text = shortened(legible(line), _SIZE - 2, _WIDTH - _LEFT - _RIGHT)
         draw.text((_LEFT, below), text, INK, font(_SIZE - 2))
+
+
+def rows_of(labels: Sequence[tuple[float, float]]) -> list[int]:
+    """The first row for each label in which it meets none before it; labels are left ends and widths."""
+    ends: list[float] = []
+    rows = []
+    for left, width in labels:
+        row = next((row for row, end in enumerate(ends) if end <= left), len(ends))
+        ends[row : row + 1] = [left + width]
+        rows.append(row)
+    return rows
 
 
 def age_text(age: float) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -231,8 +231,14 @@ def main() -> None:
     sock.setblocking(True)
     widen(sock)
     shared = SharedBodies(descriptor) if (descriptor := int(sys.argv[2])) >= 0 else None
-    pack = pack_message if shared is None else shared.with_answer
     core = ExecutorCore(int(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    # An agent that ends does not wait for answers.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        _answer_all(core, sock, shared)
+
+
+def _answer_all(core: ExecutorCore, sock: socket.socket, shared: SharedBodies | None) -> None:
+    pack = pack_message if shared is None else shared.with_answer
     reader = BlockingReader(sock)
     while (message := reader.read()) is not None:
         header, sent = message

@@ -15,6 +15,7 @@ from edgemesh.errors import DecodeError, SettingsError
 from edgemesh.protocol.fields import from_plain
 from edgemesh.protocol.ids import is_id
 from edgemesh.protocol.requests import Policy
+from edgemesh.protocol.unknown_keys import unknown_field, unknown_key
 from edgemesh.simulation.scenario import Change, Scenario, SimulatedDevice, Stream
 from edgemesh.simulation.unit_tables import MODELS
 
@@ -77,10 +78,10 @@ class _Table:
     place: str
 
     def __post_init__(self) -> None:
-        self._left = set(self.content)
+        self._asked: set[str] = set()
 
     def _take(self, key: str) -> Any:
-        self._left.discard(key)
+        self._asked.add(key)
         return self.content.get(key)
 
     def at(self, key: str) -> str:
@@ -145,8 +146,8 @@ class _Table:
         return [_Table(entry, f"{self.at(key)}[{number}]") for number, entry in enumerate(value)]
 
     def done(self) -> None:
-        if self._left:
-            raise _WrongKeyError(f"{self.at(min(self._left))} is not known")
+        if left := set(self.content) - self._asked:
+            raise _WrongKeyError(unknown_key(self.place, min(left), self._asked))
 
 
 def _scenario(root: _Table, name: str) -> Scenario:
@@ -251,6 +252,8 @@ def _change(table: _Table, devices: tuple[str, ...]) -> Change:
 
 
 def _policy(table: _Table) -> Policy:
+    if (unknown := unknown_field(Policy, table.content, table.place)) is not None:
+        raise _WrongKeyError(unknown)
     try:
         return from_plain(Policy, dict(table.content))
     except DecodeError as error:

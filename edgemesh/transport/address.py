@@ -63,6 +63,11 @@ def parse_address(url: str, ca_file: str | None = None) -> BrokerAddress:
         )
     if not parts.hostname:
         raise SettingsError(f"broker {shown!r} names no host: write mqtt://HOST:PORT")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        # Whoever connects would meet it, and take it for no failure of the network.
+        raise SettingsError(f"broker {shown!r} has no host name ({error}): see its dots") from None
     return BrokerAddress(
         parts.hostname,
         port or _SCHEMES[parts.scheme],

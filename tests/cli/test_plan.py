@@ -185,6 +185,14 @@ def test_history_tells_plans_and_who_changed_what(mesh: Commands, small: str, tm
     ages = [entry["age"] for entry in told["entries"]]
     assert ages == sorted(ages)
     assert len(answers(mesh, "history", "--limit", 1)["entries"]) == 1
+    kinds = {
+        entry["kind"] for entry in answers(mesh, "history", "--limit", 1, "--origin", "attic")["entries"]
+    }
+    assert kinds == {"policy"}, "the newest of this origin, though others' are newer"
+    assert mesh("history", "nothing", "--origin", "attic", "--since", "1h").err.startswith(
+        "the decision node remembers nothing of nothing for attic since 1h: see"
+    )
+    assert (ran := mesh("history", "--origin", "Ä/x")).status == 2 and "is no valid name" in ran.err
     assert mesh("history", "nothing").err.startswith("the decision node remembers nothing of nothing yet")
 
 

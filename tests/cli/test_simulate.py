@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -128,6 +129,26 @@ def test_its_processes_end_with_it_when_it_is_killed() -> None:
         process.wait()
 
     assert psutil.wait_procs(workers, timeout=20.0)[1] == []
+
+
+def test_ctrl_c_ends_it_at_once() -> None:
+    """Found by a reader: it waited for all runs, and its processes began the next one each time."""
+    command = [sys.executable, "-m", "edgemesh.cli.main", "simulate", "calm"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        workers = _children(process.pid)
+        time.sleep(1.0)  # into the runs
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=15.0)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    assert (process.returncode, said.strip()) == (1, "interrupted")
+    assert psutil.wait_procs(workers, timeout=5.0)[1] == []
 
 
 def _children(pid: int) -> list[psutil.Process]:

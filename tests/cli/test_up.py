@@ -133,3 +133,15 @@ def test_without_its_broker_everything_ends(clock: Clock) -> None:
         _look_after_broker(broker, Restarts(0.0), over)  # type: ignore[arg-type]
 
     assert over.waited == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_what_it_has_typed_connects_as_it_does_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by a reader: the lines for a broker with users lacked the user."""
+    address = BrokerAddress("pi.local", 8883, True, None, "ann", "secret", "/etc/my ca.crt")
+
+    _explain("home", address, ("zoo:face",))
+
+    err = capsys.readouterr().err
+    options = "-h pi.local -p 8883 -u ann -P PASSWORD --cafile '/etc/my ca.crt'"
+    assert f"mosquitto_sub {options} -t" in err and f"mosquitto_pub {options} -q 1" in err
+    assert "secret" not in err

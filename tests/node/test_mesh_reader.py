@@ -11,8 +11,8 @@ import pytest
 from edgemesh.errors import OperatorError
 from edgemesh.node.mesh_reader import MeshReader, MeshReading
 from edgemesh.protocol.topics import Topics
-from edgemesh.roles.actions import Subscribe
-from edgemesh.roles.events import Connected
+from edgemesh.roles.actions import Log, Subscribe
+from edgemesh.roles.events import Connected, MessageReceived
 from tests.brokers.servers import Mosquitto
 
 TOPICS = Topics("home")
@@ -25,6 +25,19 @@ def test_policies_come_before_what_there_is_most_of() -> None:
 
     assert wanted.index(TOPICS.filter("model")) < wanted.index(TOPICS.filter("profile"))
     assert wanted.index(TOPICS.filter("policy")) < wanted.index(TOPICS.filter("profile"))
+
+
+def test_the_log_says_whose_message_was_refused() -> None:
+    """Found by a reader: which model it was of, nobody was told."""
+    reading = MeshReading("reader", TOPICS)
+    topic = TOPICS.parse(TOPICS.build("model", model="face"))
+
+    (line,) = reading.handle(MessageReceived(topic, b"{}", retained=True), 0.0)
+
+    assert isinstance(line, Log) and line.text.startswith("refused a message on model face: ")
+    assert list(reading.unreadable) == ["face"]
+    reading.handle(MessageReceived(topic, b""), 0.0)
+    assert not reading.unreadable
 
 
 def test_what_the_broker_refuses_ends_a_command_at_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from edgemesh.observe.history_chart import (
     energy_series,
     history_png,
     latency_series,
+    rows_of,
     switches,
 )
 from edgemesh.protocol.activation import Hop
@@ -77,3 +78,8 @@ def test_predicted_measured_and_failures_have_their_colours(tmp_path: Path) -> N
 
 def test_ages_are_told_in_a_unit_that_fits() -> None:
     assert [age_text(age) for age in (5, 600, 9000, 3 * 86_400)] == ["5 s", "10 min", "2.5 h", "3 d"]
+
+
+def test_numbers_of_plans_that_lie_close_are_put_below_each_other() -> None:
+    """Found by a reader: they were drawn over each other."""
+    assert rows_of([(0.0, 10.0), (5.0, 10.0), (8.0, 10.0), (12.0, 10.0), (30.0, 10.0)]) == [0, 1, 2, 0, 0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from edgemesh.errors import RunError
 from edgemesh.protocol.jsontext import encode_json
+from edgemesh.runtime.channel import pack_message, send_all
 from edgemesh.runtime.worker_process import ExecutorCore
 from edgemesh.simulation.models import made_up_model
 
@@ -42,6 +46,21 @@ def test_a_measurement_runs_as_often_as_asked_after_one_to_warm_up(
 
     assert answer["seconds"] > 0.0
     assert least <= loaded.runs <= most
+
+
+def test_it_ends_without_a_word_when_nobody_wants_its_answer() -> None:
+    """Found by a reader: Ctrl-C in the first seconds of ``edgemesh up`` ended in its traceback."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            send_all(ours, pack_message({"do": "close", "digest": "none"}, []))
+        command = [sys.executable, "-m", "edgemesh.runtime.worker_process", str(theirs.fileno()), "-1", "1"]
+
+        done = subprocess.run(
+            command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_content_that_is_opened_with_other_cuts_has_nothing_loaded() -> None:

@@ -16,6 +16,9 @@ from edgemesh.transport.address import BrokerAddress, parse_address
         ("mqtt://u:p@ss@host", BrokerAddress("host", 1883, username="u", password="p@ss")),
         ("wss://u:p@host/path", BrokerAddress("host", 443, True, "/path", "u", "p")),
         ("mqtt://[::1]:1885", BrokerAddress("::1", 1885)),
+        ("mqtt://[fe80::1:2:3%eth0]", BrokerAddress("fe80::1:2:3%eth0", 1883)),
+        ("my_pi.local.", BrokerAddress("my_pi.local.", 1883)),
+        ("mqtt://küche.local", BrokerAddress("küche.local", 1883)),
     ],
 )
 def test_what_is_written_is_where_it_connects(url: str, address: BrokerAddress) -> None:
@@ -45,6 +48,9 @@ def test_a_password_that_is_not_encoded_is_never_taken_for_a_port_nor_shown(
         ("mqtt://host:99999", "out of range"),
         ("http://host", "unknown scheme 'http'"),
         ("mqtt://:1883", "names no host"),
+        ("mqtt://pi..local", r"broker 'mqtt://pi..local' has no host name \(.*\): see its dots"),
+        ("192.168.1..5", "has no host name"),
+        (f"mqtt://{'x' * 64}.local", "has no host name"),
     ],
 )
 def test_what_is_no_address_says_what_is_wrong(url: str, told: str) -> None:

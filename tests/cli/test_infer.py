@@ -1,0 +1,37 @@
+"""How ``edgemesh infer`` goes through its inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgemesh.cli.infer import _outcomes
+from edgemesh.errors import UnknownModelError
+
+
+class Removed:
+    """A client whose model is taken out of the mesh before the second input."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def begin(self, model: str, payload: bytes, stream: str | None) -> Any:
+        self.begun += 1
+        if self.begun > 1:
+            raise UnknownModelError("no model face")
+        return self
+
+    def result(self) -> None:
+        return None
+
+
+def test_a_model_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
+    """Found by a reader: every other input of a folder waited 3 s for it."""
+    (tmp_path / "a.png").touch()
+    client: Any = Removed()
+
+    ended = list(_outcomes(client, "face", [str(tmp_path / "a.png")] * 9, latest=False))
+
+    assert [outcome.error is None for outcome in ended] == [True] + [False] * 8
+    assert {str(outcome.error) for outcome in ended[1:]} == {"no model face"}
+    assert client.begun == 2
