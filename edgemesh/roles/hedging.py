@@ -112,6 +112,11 @@ class Hedging:
         """Whether all that was sent of a job is lost rather than late."""
         return now >= self._again_at(job, job.last_sent[0])
 
+    def lost_at(self, job: OpenJob) -> float:
+        """When all that is under way of a job is lost rather than late, however much time it has."""
+        longest = max(map(self._expected, job.open.values()), default=0.0)
+        return float(job.last_sent[0] + max(_SILENT_SECONDS, _SILENT_FACTOR * longest))
+
     def overtakes(self, job: OpenJob, now: float) -> bool:
         """Whether the best untried route is home much earlier than the fallback that the job is on.
 

@@ -483,8 +483,10 @@ class Requester:
         failed = self._job_routes.failed(reply.device, now) if cannot_run else []
         job.avoid.add(self._to_avoid(job, reply, route))
         job.failures += cannot_run or code == NoRouteError.code
-        if job.open:
-            return failed  # another attempt is still under way
+        if job.open:  # another attempt is still under way
+            if job.failures >= MAX_FAILURES:
+                job.hedge_at = max(now, self.hedging.lost_at(job))
+            return [*failed, self._timer(job)]
         if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
         return [*failed, *self._retry(job, now)]
@@ -534,6 +536,9 @@ class Requester:
         if self._connected_at is None:
             job.hedge_at = None  # all is sent again when the broker is back
             return [self._timer(job)]
+        if job.failures >= MAX_FAILURES:
+            # Nothing is sent any more, and what is under way is lost: the error is known already.
+            return self._given_up(job, now)
         fresh = self._job_routes.fresh(job, now)
         if not fresh:
             if self._is_replaced(job) and self.hedging.seems_lost(job, now):

@@ -835,6 +835,22 @@ def test_an_old_answer_about_plans_ends_no_job_that_did_not_ask(planned: DrivenR
     assert works(planned.pass_until(2.0))
 
 
+def test_a_job_that_may_not_fail_again_does_not_wait_an_hour_for_a_copy_that_is_lost(
+    planned: DrivenRequester,
+) -> None:
+    """Found by the fault simulator: benched devices refused it three times, and one copy had no answer."""
+    lost, done = 2, planned.take(submitted(left=3600.0), at=1.0)
+    while not ends(done) and planned.now < 120.0:
+        refused = [header for _, header in works(done) if header.attempt != lost]
+        done = beat(planned, planned.now + 1.0, "one", "two")
+        for header in refused:
+            device = header.route[0].device
+            done += planned.take(reply(attempt=header.attempt, code="bad-model", device=device))
+
+    assert ends(done) == [("j-1", "bad-model")]
+    assert planned.now < 60.0
+
+
 def test_asks_until_somebody_renews_a_plan_that_the_broker_has_lost(planned: DrivenRequester) -> None:
     """Whoever decides may be back later than the requester, and hear none of its first questions."""
     planned.take(submitted(), at=1.0)
