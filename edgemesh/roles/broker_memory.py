@@ -59,20 +59,24 @@ class BrokerMemory:
         lost = [held for held in self._content.models if (held.name, held.digest) not in known]
         return [self._manifest(held) for held in lost if view.is_earlier_model(held.name)]
 
-    def older_manifest(self, event: MessageReceived) -> list[Action] | None:
-        """What to say where a manifest is older than that of what is held; None where it is not.
+    def older_manifest(self, event: MessageReceived, view: MeshView) -> list[Action] | None:
+        """What to say where a manifest is older than one that is known; None where it is not.
 
         An older one is brought back by a device that was away when it was replaced, or by a broker that was
-        killed. Were it believed, all would throw the newer content away. Raises DecodeError.
+        killed. Were it believed, all would throw the newer content away, or never fetch it: whoever has that
+        on its disk may be away, and would not know any more what it is called. Raises DecodeError.
         """
         if not event.payload:
             return None
         came, model = decode_json(Manifest, event.payload), event.topic.names["model"]
-        held = next((m for m in self._content.models if m.name == model), None)
-        if held is None or held.revision <= came.revision:
+        known = [held for held in self._content.models if held.name == model]
+        if model in view.manifests and not view.is_earlier_model(model):
+            known.append(view.manifests[model])
+        newest = max(known, key=lambda manifest: manifest.revision, default=came)
+        if newest.revision <= came.revision:
             return None
         text = f"an older manifest of {model} came back: the newer one is said again"
-        return [Log("info", text, model), self._manifest(held)]
+        return [Log("info", text, model), self._manifest(newest)]
 
     def _said(self) -> list[Action]:
         return [self._manifest(manifest) for manifest in self._content.models]

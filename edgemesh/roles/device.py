@@ -271,7 +271,7 @@ class Device:
             return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
         before = self.view.manifests.get(names["model"]) if kind == "model" else None
         try:
-            if kind == "model" and (newer := self._memory.older_manifest(event)) is not None:
+            if kind == "model" and (newer := self._memory.older_manifest(event, self.view)) is not None:
                 return newer
             self.view.learn(event, now)
         except DecodeError as error:

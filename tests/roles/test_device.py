@@ -279,6 +279,17 @@ def test_who_holds_a_newer_model_says_so_where_an_older_one_comes_back(holding: 
     assert holding.role.content.models == [NEWER] and not only(DropContent, actions)
 
 
+def test_who_fetches_a_newer_model_says_so_too(holding: DrivenDevice) -> None:
+    """Found by the fault simulator: its one holder was away, and did not know its name when it came back."""
+    holding.take(message("model", NEWER, model="face"))
+
+    actions = holding.take(message("model", FACE, model="face"))
+
+    (said,) = sent("model", actions)
+    assert decode_json(Manifest, said.payload) == NEWER and said.retain
+    assert not only(DropContent, actions)
+
+
 def test_a_model_for_another_runtime_takes_the_place_of_the_old_at_once(holding: DrivenDevice) -> None:
     """It is never here, so nothing need be kept until then."""
     other = replace(NEWER, format="torch")

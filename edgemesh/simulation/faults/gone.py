@@ -10,7 +10,8 @@ from edgemesh.roles.client import ClientRole
 from edgemesh.simulation.faults.world import World
 from edgemesh.simulation.shell import ModelledShell
 
-_PROMPT_SECONDS = 1.0
+_PROMPT_SECONDS = 3.0
+"""With no other way at first, a job looks for one every two seconds."""
 
 
 @dataclass

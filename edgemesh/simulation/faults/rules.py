@@ -328,7 +328,8 @@ class Rules:
         job.sent += 1
         if header.attempt >= MAX_ATTEMPTS:
             self.broken("bounded attempts", f"{header.job} is sent for attempt {header.attempt}", header.job)
-        self.hedged += job.sent > 1
+        # A model that was just added is measured and loaded beside its first jobs.
+        self.hedged += job.sent > 1 and job.deed.model == FACE
         if self._calm and job.sent > _HEDGES_PER_JOB:
             self.broken("few hedges in calm", f"{header.job} was sent {job.sent} times", header.job)
 

@@ -17,8 +17,8 @@ from edgemesh.simulation.faults.world import World
 GATEWAY = "home-gateway-0"
 _UNACKNOWLEDGED_SECONDS = 5.0
 """After its answer, until a submission is surely acknowledged where nothing is in its way."""
-_LATE_SECONDS = 2.0
-"""Of an answer: MQTT has whole seconds for an expiry."""
+_LATE_SECONDS = 5.0
+"""Of an answer: MQTT has whole seconds for an expiry, and photographs their way to the gateway."""
 _LOSS_SECONDS = 20.0
 """After the broker lost its store, until a gateway surely has subscribed again."""
 
