@@ -484,8 +484,9 @@ class Requester:
         job.avoid.add(self._to_avoid(job, reply, route))
         job.failures += cannot_run or code == NoRouteError.code
         if job.open:  # another attempt is still under way
-            if job.failures >= MAX_FAILURES:
-                job.hedge_at = max(now, self.hedging.lost_at(job))
+            if job.failures < MAX_FAILURES:
+                return failed
+            job.hedge_at = max(now, self.hedging.lost_at(job))
             return [*failed, self._timer(job)]
         if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
