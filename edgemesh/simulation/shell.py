@@ -70,6 +70,8 @@ class ModelledShell:
         self.timers: dict[str, Entry] = {}
         self.alive = True
         self.paused = False
+        self.away_since: float | None = None
+        """When its process was told that it has no connection any more; None before, and while it has one."""
         self.handled = 0
         """Events that the role has seen: while it stays, the role is as it was."""
         self.heard: dict[str, float] = {}
@@ -105,13 +107,18 @@ class ModelledShell:
     ) -> None:
         """Connect, for ever; ``session`` as ``ModelledConnection`` takes it."""
 
+        def connected() -> None:
+            self.away_since = None
+            self.deliver(Connected())
+
         def disconnected() -> None:
+            self.away_since = self._clock.now
             self.deliver(Disconnected())
             if on_lost is not None:
                 on_lost()
 
         callbacks = Callbacks(
-            lambda: self.deliver(Connected()),
+            connected,
             disconnected,
             self._arrived,
             lambda token: self.deliver(PublishAcknowledged(token)),

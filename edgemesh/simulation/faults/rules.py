@@ -248,10 +248,10 @@ class Rules:
     def _serves_itself(self, job: _Job, ended: JobEnded) -> None:
         """With the broker away, a device that holds the model and has nothing to do runs its own jobs."""
         node, now = self._world.mesh.devices[job.deed.target], self._world.mesh.clock.now
-        connection = node.shell.connection
-        assert connection is not None
-        alone = min(now - connection.changed_at, job.deed.seconds)
-        if connection.connected or alone <= _ALONE_SECONDS or not self._never_stopped:
+        away_since = node.shell.away_since
+        if away_since is None or not self._never_stopped:
+            return
+        if min(now - away_since, job.deed.seconds) <= _ALONE_SECONDS:
             return
         can = any(held.name == FACE for held in node.role.content.models) and self._can_be_served(job)
         if can and node.role.worker.idle and not node.role.crash_bench.benched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from edgemesh.errors import (
@@ -21,6 +22,7 @@ _QUIET_SECONDS = 20.0
 """After the last fault, or the last change of a model: what anybody says by then is not of before."""
 _IDLE_SECONDS = 1.0
 _RULE = "errors are true"
+_UNKNOWN_ORIGIN = re.compile("^no device .* in this mesh|is no device of this mesh")
 
 
 class Words:
@@ -62,7 +64,7 @@ class Words:
         if ended.code != NoRouteError.code or ended.attempts or deed.model != FACE:
             return
         # An origin that was switched off when the broker lost its memory is unknown to all until it is back.
-        is_unknown = (ended.text or "").startswith("no device ") and "in this mesh" in (ended.text or "")
+        is_unknown = _UNKNOWN_ORIGIN.search(ended.text or "") is not None
         if self._nobody_leaves and not is_unknown:
             text = f"{deed.name} was never sent, though no device had said goodbye: {ended.text}"
             self._broken(_RULE, text, deed.name)
