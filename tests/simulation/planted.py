@@ -391,7 +391,7 @@ def own_link_taken_for_silence(patch: Patch) -> None:
 
 def older_manifest_believed(patch: Patch) -> None:
     """The manifest that came last is the one."""
-    patch.setattr(BrokerMemory, "older_manifest", lambda self, event: None)
+    patch.setattr(BrokerMemory, "older_manifest", lambda self, event, view: None)
 
 
 def result_computed_again(patch: Patch) -> None:
