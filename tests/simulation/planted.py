@@ -480,7 +480,7 @@ BUGS: dict[str, Bug] = {
         (cancelled_goes_on, 50),
         (ends.first_error_is_final, 4),
         (ends.failed_run_is_final, 4),
-        (ends.submissions_have_an_hour, 10),
+        (ends.submissions_have_an_hour, 6),
         (ends.retried_result_is_cut, 2),
         (ends.profiles_told_once, 1),
         (ends.benched_for_ever, 4),

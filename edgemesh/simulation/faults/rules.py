@@ -91,7 +91,9 @@ class Rules:
         self._jobs: dict[str, _Job] = {}
         self._over: set[str] = set()
         self._words = Words(world, schedule, self.broken)
-        self._submissions = Submissions(world, self._words, self.broken, prompt=self._prompt)
+        large = any(deed.kind == "submission" and deed.amount for deed in schedule.deeds)
+        prompt = self._prompt and not large
+        self._submissions = Submissions(world, self._words, self.broken, prompt=prompt)
         self._benches = Benches(world, self.broken)
         self._gone = Gone(world, self.broken)
         self._epochs = Epochs(world, self.broken)

@@ -17,8 +17,8 @@ from edgemesh.simulation.faults.world import World
 GATEWAY = "home-gateway-0"
 _UNACKNOWLEDGED_SECONDS = 5.0
 """After its answer, until a submission is surely acknowledged where nothing is in its way."""
-_LATE_SECONDS = 5.0
-"""Of an answer: MQTT has whole seconds for an expiry, and photographs their way to the gateway."""
+_LATE_SECONDS = 2.0
+"""Of an answer: MQTT has whole seconds for an expiry."""
 _LOSS_SECONDS = 20.0
 """After the broker lost its store, until a gateway surely has subscribed again."""
 
@@ -29,7 +29,7 @@ class Submissions:
     def __init__(
         self, world: World, words: Words, broken: Callable[[str, str, str], None], *, prompt: bool
     ) -> None:
-        """``prompt`` where nothing holds messages up on their way."""
+        """``prompt`` where nothing holds messages up on their way, as photographs do those behind them."""
         self.results: Counter[str] = Counter()
         """Of each, without those that came again under the same job id."""
         self.codes: dict[str, str | None] = {}
