@@ -178,7 +178,7 @@ def test_a_long_run_accounts_for_each_job_and_knows_every_process(tmp_path: Path
 @needs_mosquitto
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
-    process = started("soak", tmp_path, "leaks", "--json")
+    process = started("soak", tmp_path, "leaks", "--json", "--jobs", "5000")
 
     assert_takes_all_with_it(process, tmp_path, number, least=6)
 
