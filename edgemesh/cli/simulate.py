@@ -11,9 +11,9 @@ import click
 
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.output import json_option, print_json, table_text
-from edgemesh.cli.worker_processes import worker_processes
 from edgemesh.cli.writable import cannot_write, check_writable
 from edgemesh.errors import SettingsError
+from edgemesh.node.worker_processes import worker_processes
 
 if TYPE_CHECKING:
     from edgemesh.simulation.compare import Summary

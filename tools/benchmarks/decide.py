@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from os import cpu_count, getpid
+from os import cpu_count
 from time import process_time
 
 from benchmarks.report import Report
-from edgemesh.node.parent_death import end_with
+from edgemesh.node.worker_processes import worker_processes
 from edgemesh.simulation.compare import Summary, changed, played
 from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario, scenario_names
@@ -102,24 +100,9 @@ def measure(report: Report) -> None:
     report.claim("jobs lost beyond the oracle's, all scenarios and models", lost, 0, "")
 
 
-@contextmanager
-def workers() -> Iterator[ProcessPoolExecutor]:
-    """Processes to play in. They end at once with who uses them: a pool would first play what was begun."""
-    count = min(2, cpu_count() or 1)
-    with ProcessPoolExecutor(count, initializer=_begin_work, initargs=(getpid(),)) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-
-
-def _begin_work(parent: int) -> None:
-    # The tool's own handler came with the fork: a pool takes its interrupt for how a play ended, and goes on.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with(parent)
+def workers() -> AbstractContextManager[ProcessPoolExecutor]:
+    """Processes to play in."""
+    return worker_processes(min(2, cpu_count() or 1))
 
 
 def pairs() -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import edgemesh
+from edgemesh.simulation.code_digest import digest_of_code
 from edgemesh.simulation.plans import Case
 
 _PACKAGE = Path(edgemesh.__file__).parent
@@ -57,12 +58,7 @@ def differences(record: Mapping[str, Any], parts: Mapping[str, str]) -> list[str
 @cache
 def code_digest() -> str:
     """Of the Python that a run executes, and of what lies beside that."""
-    digest = hashlib.sha256()
-    for place in _CODE:
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(f"{file.relative_to(place.parent)}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return digest_of_code(_CODE)[:16]
 
 
 def _without_sources(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 from collections import Counter
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import edgemesh
+from edgemesh.simulation.code_digest import digest_of_code
 from edgemesh.simulation.faults.run import played
 from edgemesh.simulation.faults.schedules import schedule_of
 
@@ -47,7 +47,8 @@ def search(seed: int, schedules: int, cores: int, resume: Path | None) -> Iterat
     ``resume`` keeps what is done, a line of JSON per stretch: what it holds already is not played
     again, unless that was done with other code.
     """
-    code = _digest_of_code()
+    package = Path(edgemesh.__file__).parent
+    code = digest_of_code(package / part for part in _PARTS)
     known = {(found.first, found.count): found for found in _kept(resume) if found.code == code}
     stretches = [
         (first, min(_CHUNK, seed + schedules - first)) for first in range(seed, seed + schedules, _CHUNK)
@@ -60,16 +61,6 @@ def search(seed: int, schedules: int, cores: int, resume: Path | None) -> Iterat
             with resume.open("a", encoding="utf-8") as file:
                 file.write(f"\n{json.dumps(found.__dict__)}\n")  # after a line that was cut off, too
         yield found
-
-
-def _digest_of_code() -> str:
-    root = Path(edgemesh.__file__).parent
-    digest = hashlib.sha256()
-    for part in _PARTS:
-        of_part = root / part
-        for file in sorted(of_part.rglob("*.py")) if of_part.is_dir() else [of_part]:
-            digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _kept(resume: Path | None) -> Iterator[Found]:

@@ -76,6 +76,7 @@ def _check_roles(world: World, rules: Rules) -> None:
 
 
 def _check_devices(world: World, rules: Rules) -> None:
+    profiled = _profiled(world)
     for name, node in world.mesh.devices.items():
         retained = world.mesh.broker.retained
         state = retained.get(world.topics.build("state", device=name))
@@ -85,17 +86,17 @@ def _check_devices(world: World, rules: Rules) -> None:
         boot = decode_json(About, about.payload).boot if about is not None else None
         if boot != node.role.settings.boot:
             rules.broken("settles", f"{name} lives as {node.role.settings.boot}, retained is {boot}", name)
-        if untold := set(node.role.profiler.published) - _profiled(world, name):
+        if untold := {digest for digest in node.role.profiler.published if (name, digest) not in profiled}:
             rules.broken("settles", f"{name} has profiles that are not retained: {sorted(untold)}", name)
 
 
-def _profiled(world: World, device: str) -> set[str]:
-    """Digests of which a device's profile is retained."""
-    topics = {topic: world.topics.parse(topic) for topic in world.mesh.broker.retained}
+def _profiled(world: World) -> set[tuple[str, str]]:
+    """Devices and digests of which a profile is retained."""
+    parsed = ((world.topics.parse(topic), message) for topic, message in world.mesh.broker.retained.items())
     return {
-        decode_json(Profile, world.mesh.broker.retained[topic].payload).digest
-        for topic, parsed in topics.items()
-        if parsed.kind == "profile" and parsed.names["device"] == device
+        (topic.names["device"], decode_json(Profile, message.payload).digest)
+        for topic, message in parsed
+        if topic.kind == "profile"
     }
 
 

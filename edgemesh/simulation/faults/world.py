@@ -18,7 +18,7 @@ from edgemesh.simulation.faults.catalogue import Catalogue
 from edgemesh.simulation.faults.order import Order
 from edgemesh.simulation.faults.pace import Pace
 from edgemesh.simulation.faults.people import People, is_deadly
-from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, FAULTS, HOLDERS, REFUSE, Deed, Schedule
+from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, HOLDERS, REFUSE, Deed, Schedule
 from edgemesh.simulation.faults.spoilers import Spoilers
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
@@ -147,9 +147,8 @@ class World:
 
     def do(self, deed: Deed) -> None:
         """Do it now."""
-        if deed.kind in FAULTS or deed.kind == REFUSE:
-            self.disturbed_until = max(self.disturbed_until, self.mesh.clock.now + deed.seconds)
         if deed.kind in _DEEDS:
+            self.disturbed_until = max(self.disturbed_until, self.mesh.clock.now + deed.seconds)
             _DEEDS[deed.kind](self, deed)
         else:
             self.people.do(deed)

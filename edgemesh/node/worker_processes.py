@@ -31,4 +31,6 @@ def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
 def _begin(parent: int) -> None:
     # Ctrl-C reaches the whole process group, and would end one task of many here, with a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A handler of our parent came with the fork: a pool takes what it raises for the end of a task.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with(parent)  # or one that is killed would leave us at work
