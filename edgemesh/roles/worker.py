@@ -182,7 +182,7 @@ class Worker:
             replaced = SupersededError(f"a newer frame of stream {header.stream} arrived")
             actions.append(self._reply_error(frame, replaced))
         if self._running is None and not self._waiting:
-            return [*actions, self._run(task, now)]
+            return [self._run(task, now), *actions]  # what the sender is told need not hold it up
         task.predicted = self._predicted(task.partition)
         self._waiting.add(task)
         return [*actions, *self._send_ahead(now), *self._deadline_timer()]

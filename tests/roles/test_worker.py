@@ -387,6 +387,7 @@ def test_a_lost_executor_answers_the_job_that_it_ran(worker: DrivenWorker) -> No
 def test_a_receipt_goes_to_the_sender_when_it_asks_for_one(worker: DrivenWorker) -> None:
     actions = worker.take(activation(receipt=True, sender="zero", attempt=2), at=1.0)
     (receipt,) = sent("receipt", actions)
+    assert isinstance(actions[0], RunUnits)  # sending it takes longer than giving the executor its work
     assert receipt.topic == TOPICS.build("receipt", requester="zero") and receipt.qos == 0
     assert decode_json(Receipt, receipt.payload) == Receipt("j-1", 2, "one")
     assert works(finish(worker, at=1.1))[0][1].receipt

@@ -77,7 +77,7 @@ def test_hop_measures_three_sizes_against_a_real_broker() -> None:
 def test_peers_compares_with_gloo_and_answers_rightly_when_a_half_is_killed() -> None:
     finished = _run("peers", "--quick", "--json")
 
-    _check_shape(finished, claims=4)
+    _check_shape(finished, claims=8)
     report = _report(finished)
     assert not report["failures"], finished.stderr
     killed = [name for name in report["figures"] if "half killed" in name]

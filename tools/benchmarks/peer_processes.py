@@ -109,8 +109,11 @@ class RunningPeer:
 
 
 @contextmanager
-def running_peer(way: str, model: BenchModel, cut: int) -> Iterator[RunningPeer]:
-    """Start a module of ``benchmarks.peer_programs``, with a broker where it needs one."""
+def running_peer(way: str, model: BenchModel, cut: int, *, keeps_buffers: bool) -> Iterator[RunningPeer]:
+    """Start a module of ``benchmarks.peer_programs``, with a broker where it needs one.
+
+    ``keeps_buffers``: with the allocator settings of edgemesh's own processes, else with the system's.
+    """
     with ExitStack() as stack:
         with own_network() as own:
             ports = (free_port(), free_port(), free_port())
@@ -119,7 +122,7 @@ def running_peer(way: str, model: BenchModel, cut: int) -> Iterator[RunningPeer]
             ranks = (REQUESTER,) if way == "alone" else (SECOND, FIRST, REQUESTER)
             processes = {}
             for rank in ranks:
-                processes[rank] = PeerProcess(way, Place(str(model.folder), cut, rank, ports))
+                processes[rank] = PeerProcess(way, Place(str(model.folder), cut, rank, ports, keeps_buffers))
                 stack.callback(ended, processes[rank].process)
             for process in processes.values():
                 process.until_ready()

@@ -37,11 +37,11 @@ def _answer(requests: Requests, command: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """See the module."""
-    # As an executor of ours does: else the ratios would tell of the allocator and not of the link.
-    keep_large_buffers()
     way, text = sys.argv[1:]
     fields = json.loads(text)
     place = Place(**{**fields, "ports": tuple(fields["ports"])})
+    if place.keeps_buffers:  # else the ratios would tell of the allocator and not of the link
+        keep_large_buffers()
     module = import_module(f"benchmarks.peer_programs.{way}")
     if place.rank != REQUESTER:
         threading.Thread(target=_end_with_the_benchmark, daemon=True).start()

@@ -25,6 +25,8 @@ class Place:
     cut: int
     rank: int
     ports: tuple[int, ...]
+    keeps_buffers: bool = True
+    """Whether its process reuses large buffers as an executor of edgemesh does."""
 
     def boundary(self, half: int) -> Boundary:
         """What ``half`` (FIRST or SECOND) takes, or with ``SECOND + 1`` what comes out in the end."""
