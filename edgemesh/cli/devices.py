@@ -11,7 +11,7 @@ from edgemesh.cli.settings import Settings
 from edgemesh.protocol.topics import MAJOR
 
 if TYPE_CHECKING:
-    from edgemesh.node.mesh_reader import MeshReading
+    from edgemesh.node.mesh_reading import MeshReading
 
 _LISTEN_SECONDS = 2.5
 """Longer than the two seconds between heartbeats."""

@@ -19,7 +19,7 @@ from edgemesh.cli.writable import cannot_write
 from edgemesh.protocol.ids import checked_id
 
 if TYPE_CHECKING:
-    from edgemesh.node.mesh_reader import MeshReading
+    from edgemesh.node.mesh_reading import MeshReading
     from edgemesh.node.model_adder import Spread
     from edgemesh.node.model_remover import Removed
     from edgemesh.protocol.accuracy import AccuracyBudget

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from edgemesh.errors import BrokerError, EdgemeshError
-from edgemesh.node.mesh_reader import MeshReader, MeshReading, check_reachable
+from edgemesh.node.mesh_reader import MeshReader, check_reachable
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish

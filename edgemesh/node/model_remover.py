@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.transport.address import BrokerAddress
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from edgemesh.device.boards import Board, load_board
 from edgemesh.device.emulation import arithmetic_dtype
 from edgemesh.errors import DecodeError, NoRouteError, SettingsError, UnknownModelError
-from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.fields import from_plain, to_plain
 from edgemesh.protocol.history import HistoryRequest, HistoryResponse
 from edgemesh.protocol.ids import APP_ORIGIN

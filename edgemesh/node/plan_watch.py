@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment, PlanFailure
 from edgemesh.protocol.requests import Policy

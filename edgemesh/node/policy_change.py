@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from edgemesh.errors import DecodeError, NoRouteError, SettingsError
-from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.node.policy_resets import RESETS
 from edgemesh.protocol.accuracy import AccuracyBudget
 from edgemesh.protocol.assignment import Assignment, PlanFailure

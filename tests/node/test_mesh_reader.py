@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgemesh.errors import OperatorError
-from edgemesh.node.mesh_reader import MeshReader, MeshReading
+from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Log, Subscribe
 from edgemesh.roles.events import Connected, MessageReceived
