@@ -19,7 +19,8 @@ from edgemesh.errors import EdgemeshError, InputError, SettingsError, Superseded
 from edgemesh.protocol.ids import APP_ORIGIN, checked_id
 
 if TYPE_CHECKING:
-    from edgemesh.node.client import Client, PendingResult, Result
+    from edgemesh.node.client import Client, PendingResult
+    from edgemesh.node.prepared_job import Result
 
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 _WINDOW = 4

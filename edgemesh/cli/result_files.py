@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgemesh.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
-    from edgemesh.node.client import Result
+    from edgemesh.node.prepared_job import Result
 
 _BESIDE_INPUTS = "-edgemesh"
 

@@ -17,12 +17,13 @@ from edgemesh.device.identity import cache_directory, data_directory
 from edgemesh.errors import EdgemeshError, NoRouteError
 from edgemesh.node import busy_board, killed_board
 from edgemesh.node.busy_board import BusyBoard, BusyBoardTest
-from edgemesh.node.client import AsyncClient, Result
+from edgemesh.node.client import AsyncClient
 from edgemesh.node.device_agent import device_directory
 from edgemesh.node.fleet import Fleet, device_names
 from edgemesh.node.killed_board import KilledBoard, KilledBoardTest
 from edgemesh.node.mesh_reader import MeshReader
 from edgemesh.node.policy_change import whoever_runs_this
+from edgemesh.node.prepared_job import Result
 from edgemesh.observe.plan_table import partition_texts
 from edgemesh.planning.goal import Goal
 from edgemesh.protocol.activation import Hop

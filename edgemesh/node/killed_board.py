@@ -12,8 +12,9 @@ import numpy as np
 
 from edgemesh.errors import EdgemeshError, NoRouteError
 from edgemesh.node.busy_board import Job, Period, busiest, period_as_plain, period_of
-from edgemesh.node.client import AsyncClient, Result
+from edgemesh.node.client import AsyncClient
 from edgemesh.node.mesh_reader import MeshReader
+from edgemesh.node.prepared_job import Result
 from edgemesh.observe.plan_table import route_text
 from edgemesh.planning.wording import as_milliseconds
 from edgemesh.protocol.assignment import Assignment

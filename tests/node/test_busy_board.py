@@ -13,7 +13,7 @@ import pytest
 from edgemesh.device.emulated_load import FILE
 from edgemesh.errors import BusyError
 from edgemesh.node.busy_board import TIMES, BusyBoard, BusyBoardTest, busiest, why_kept
-from edgemesh.node.client import Result
+from edgemesh.node.prepared_job import Result
 from edgemesh.protocol.activation import Hop, Timing
 from edgemesh.protocol.assignment import Assignment, HopPrediction
 from edgemesh.protocol.presence import Profile

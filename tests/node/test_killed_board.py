@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgemesh.errors import DeadlineError
-from edgemesh.node.client import Result
 from edgemesh.node.killed_board import KilledBoard, KilledBoardTest, largest_difference
+from edgemesh.node.prepared_job import Result
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgemesh import Client
 from edgemesh.errors import BrokerError, EdgemeshError
-from edgemesh.node.client import Result
+from edgemesh.node.prepared_job import Result
 from edgemesh.protocol.ids import APP_ORIGIN
 from outages.answers import Question
 from outages.records import Job, Records
