@@ -19,10 +19,8 @@ from typing import Any, Final
 import paho.mqtt.client as paho
 
 from edgemesh.errors import SettingsError
-from edgemesh.roles.actions import Log, Publish
+from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import Refusal
-from edgemesh.roles.refusals import Refusals
-from edgemesh.roles.refused_messages import too_large
 from edgemesh.transport.acknowledgements import InOrder
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.attempts import Attempts
@@ -30,23 +28,20 @@ from edgemesh.transport.broker_search import BrokerSearch, Whereabouts
 from edgemesh.transport.buffered_socket import BufferedSocket
 from edgemesh.transport.certificates import untrusted
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
-from edgemesh.transport.messages import IncomingMessage, publish_properties
-from edgemesh.transport.outgoing import MOST_UNACKNOWLEDGED, Outgoing, gives_way
-from edgemesh.transport.packet_limit import PacketLimit, packet_bytes
+from edgemesh.transport.messages import IncomingMessage
+from edgemesh.transport.outgoing import gives_way
 from edgemesh.transport.paho_client import (
     CONNECT_SECONDS,
-    PACKET_TOO_LARGE,
     PahoClient,
     direct,
     session_client,
 )
+from edgemesh.transport.sender import NOT_AUTHORIZED, Sender
 from edgemesh.transport.session import SessionSettings
 from edgemesh.transport.shaping import ShapedQueue
-from edgemesh.transport.unacknowledged import Unacknowledged
 from edgemesh.transport.whole_frames import WholeFrames
 
 _TAKEN_OVER = 0x8E
-_NOT_AUTHORIZED = frozenset({0x86, 0x87})
 _ANSWER_SECONDS = 2 * CONNECT_SECONDS
 _SOCKET_BUFFER = 1 << 20
 _UNSENT_BYTES = 1 << 17
@@ -99,10 +94,6 @@ class Connection:
         self._callbacks = callbacks
         self._session = session
         self._loop = loop
-        self._unacknowledged = Unacknowledged()
-        self._limit = PacketLimit()
-        self._refusals = Refusals()
-        self._waiting = Outgoing()
         self._inbox: deque[IncomingMessage | str] = deque()
         """Messages, and tokens of acknowledged ones, in the order of the wire: who measures by both would
         else see a message wait that did not. Handled once paho has returned, because inside its callbacks
@@ -131,6 +122,15 @@ class Connection:
             self._way_out = ShapedQueue(loop, session.shaper.send_at)
             self._way_in = ShapedQueue(loop, session.shaper.receive_at)
         self._client = self._make_client()
+        self._sender = Sender(
+            self._client,
+            client_id,
+            loop,
+            broker=lambda: self._address,
+            explain=self._attempts.explain,
+            on_problem=callbacks.on_problem,
+            on_refused=callbacks.on_message_refused,
+        )
 
     @property
     def problem(self) -> str:
@@ -190,11 +190,11 @@ class Connection:
                 self._publish(message)
             self._acknowledge_due()
             deadline = self._loop.time() + 1.0
-            while self.connected and (self._writing or self._waiting) and self._loop.time() < deadline:
+            while self.connected and (self._writing or self._sender.waiting) and self._loop.time() < deadline:
                 self._flush()
                 await asyncio.sleep(0.005)
             # Without a pause for the PUBACKs a broker may see the close before the last message.
-            while self._unacknowledged and self._loop.time() < deadline:
+            while self._sender.unacknowledged and self._loop.time() < deadline:
                 await asyncio.sleep(0.005)
             self._client.disconnect()
             self._flush()
@@ -214,7 +214,7 @@ class Connection:
 
     def _connect(self) -> None:
         now = self._loop.time()
-        self._client.forget(self._unacknowledged.forget_lost(now))
+        self._sender.forget_lost(now)
         if self._away_since is None:
             self._away_since = now
         away = now - self._away_since
@@ -292,7 +292,7 @@ class Connection:
         self._heard = True
         if reason.is_failure:
             text = f"{self._address} refuses {self.client_id}: {reason}"
-            if reason.value in _NOT_AUTHORIZED:
+            if reason.value in NOT_AUTHORIZED:
                 text += "; check the user name and password"
                 self._callbacks.on_refused(text)
             self._attempts.explain(text)
@@ -304,13 +304,7 @@ class Connection:
         self._life += 1
         self._attempts.connected(self._loop.time())
         self._due.clear()  # what a broken connection brought last is not known to this one
-        # MQTT 5, 3.2.2.3.3; paho takes no notice of it.
-        self._waiting.receive_maximum = getattr(properties, "ReceiveMaximum", MOST_UNACKNOWLEDGED)
-        self._limit.connected(getattr(properties, "MaximumPacketSize", None))
-        unfit = self._unacknowledged.take(self._limit.forbids)
-        self._client.forget(unfit)  # or paho would send it again once this returns
-        for message in unfit.values():
-            self._too_large(message)
+        self._sender.connected(properties)
         self._greeted = True
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -319,7 +313,7 @@ class Connection:
         self._by_hand.clear()
         self._due.clear()
         self._subscriptions.clear()
-        self._waiting.lost()
+        self._sender.lost()
         if self._closing:
             return
         if reason.value == _TAKEN_OVER:
@@ -350,38 +344,8 @@ class Connection:
                 )
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
-        acknowledged = self._unacknowledged.pop(mid)
-        if acknowledged is None:
-            return  # a message at QoS 0 left, or the answer came before
-        if reason.value == PACKET_TOO_LARGE:
-            self._limit.refused(acknowledged)
-            self._too_large(acknowledged)
-        elif reason.is_failure:
-            self._refused(acknowledged, reason)
-        elif acknowledged.token:
-            self._inbox.append(acknowledged.token)
-
-    def _too_large(self, message: Publish) -> None:
-        limit = self._limit.of(message)
-        self._attempts.explain(too_large(self._words_for(message), packet_bytes(message), limit))
-        self._tell_refused(message, Refusal(limit))
-
-    def _refused(self, message: Publish, reason: Any) -> None:
-        advice = "; see the access rules of the broker" if reason.value in _NOT_AUTHORIZED else ""
-        refusal = Refusal(reason=f"{reason}{advice}")
-        text = f"{self._address} refuses {self._words_for(message)}: {refusal.reason}"
-        # Topics take turns, so it is not enough to leave out what was said last.
-        for line in self._refusals.tell("publish", text, self._loop.time()):
-            if isinstance(line, Log):
-                self._callbacks.on_problem(line.text)
-        self._tell_refused(message, refusal)
-
-    def _words_for(self, message: Publish) -> str:
-        return f"a message of {self.client_id} on {message.topic[:80]}"
-
-    def _tell_refused(self, message: Publish, refusal: Refusal) -> None:
-        # Not at once: the owner may be in the middle of publishing, and nothing is written inside paho.
-        self._loop.call_soon(self._callbacks.on_message_refused, message, refusal)
+        if token := self._sender.answered(mid, reason):
+            self._inbox.append(token)
 
     # --- socket ------------------------------------------------------------------------------------------
 
@@ -425,7 +389,7 @@ class Connection:
             self._client.loop_read(1)
             if self._greeted:  # before the messages of a session that we inherit
                 self._greeted = False
-                self._hand_over_waiting(idle=False)  # what waited for the broker goes before what is new
+                self._sender.hand_over(idle=False)  # what waited for the broker goes before what is new
                 self._callbacks.on_connected()
             while self._inbox:
                 message = self._inbox.popleft()
@@ -474,74 +438,28 @@ class Connection:
         if not self.connected or life != self._life:
             return
         for due in self._by_hand.answered(mid):
-            self._waiting.acknowledge(due)
+            self._sender.acknowledge(due)
         self._flush()
 
     def _publish(self, message: Publish) -> None:
         if not self.connected and (message.qos == 0 or not message.resend):
             return  # a heartbeat that is late is worth nothing, and an owner who sends it anew does so
-        if message.qos or gives_way(message):
-            self._waiting.add(message)
-        else:
-            self._hand_over(message)
+        self._sender.add(message)
         self._flush()
         if self._due:  # the broker works on the message while the acknowledgement is made
             self._acknowledge_due()
 
-    def _hand_over(self, message: Publish) -> bool:
-        """Have paho write it; False where it must be tried again."""
-        if self._limit.forbids(message):
-            self._too_large(message)
-            return True
-        try:
-            info = self._client.publish(
-                message.topic,
-                message.payload,
-                message.qos,
-                message.retain,
-                properties=publish_properties(message),
-            )
-        except ValueError as error:  # a topic or a size that MQTT has no way to say
-            self._attempts.explain(f"{self.client_id} cannot send a message on {message.topic[:80]}: {error}")
-            return True
-        if info.rc == paho.MQTT_ERR_QUEUE_SIZE:
-            # The next packet id belongs to a message that the broker owes an acknowledgement for since 65,535
-            # others; the one after it may be free.
-            self._attempts.explain(f"{self._address} does not acknowledge messages of {self.client_id}")
-            return False
-        if message.qos:
-            self._unacknowledged.add(info.mid, message, self._loop.time())
-        return True
-
-    def _hand_over_waiting(self, *, idle: bool) -> bool:
-        """Hand over what may be written now; where ``idle`` one message in bulk, if nothing else waits.
-
-        Returns whether there was any.
-        """
-        any_written = False
-        while self.connected:
-            entry = self._waiting.take(len(self._unacknowledged), idle=idle and not any_written)
-            if entry is None:
-                break
-            if isinstance(entry, int):
-                self._client.ack(entry, 1)
-            elif not self._hand_over(entry):
-                self._waiting.put_back(entry)
-                break
-            any_written = True
-        return any_written
-
     def _flush(self) -> None:
         if self._socket is None:
             return
-        self._hand_over_waiting(idle=False)
+        self._sender.hand_over(idle=False)
         if self._client.want_write():
             self._client.loop_write()
         if self._socket is None or self._unsent is None:
             return  # paho closed it
         try:
             # One at a time: what is published meanwhile waits for no more than that.
-            while (sent := self._unsent.flush()) and self._hand_over_waiting(idle=True):
+            while (sent := self._unsent.flush()) and self._sender.hand_over(idle=True):
                 pass
         except OSError:
             sent = True  # the next read says why
