@@ -24,6 +24,7 @@ from reproduction.perform import Performer, Record, arrivals
 from reproduction.results import Figures, Result, Results, figures
 from reproduction.stored import Stored, again_text, played_again, read_results, record_file
 from reproduction.study import NETWORKS, SCENARIOS, Planned, Run, all_runs, planned, scenario_of
+from reproduction.tables import head, rows
 from reproduction.truth import case, measured_table, stretched
 from testbeds.checking import Check
 from testbeds.network import why_not
@@ -286,6 +287,18 @@ def test_a_gain_that_the_oracle_does_not_reach_is_said_with_its_figure() -> None
     assert claim.value is None and "the oracle takes 0.900" in claim.note
 
 
+def test_a_worst_figure_names_its_run() -> None:
+    near = replace(_result("static"), simulated={"mean": 0.101, "joules": 1.0})
+    far = _result("oracle", mean=0.2)
+    far = replace(far, simulated={"mean": 0.1, "joules": far.figures.joules})
+    claims = _claims(near, far, _result("adaptive", mean=0.21))
+
+    worst = claims["simulator against testbed, same scenario and policy: mean latency off by, worst"]
+    assert worst.value == pytest.approx(0.5) and worst.note == far.run.name
+    adaptive = claims["adaptive against the oracle of each phase, worst of all changing scenarios"]
+    assert adaptive.value == pytest.approx(1.05) and adaptive.note.endswith("-latency-adaptive")
+
+
 def test_a_lost_job_breaks_its_claim_and_shared_runs_count_once() -> None:
     lost = _result("static", lost=1)
     claims = _claims(lost, replace(lost, run=replace(lost.run, policy="oracle")))
@@ -297,6 +310,14 @@ def test_results_come_back_from_json_as_they_were() -> None:
     result = replace(_result("static"), simulated={"mean": 0.1, "joules": 2.0})
 
     assert Result.of(json.loads(json.dumps(result.plain()))) == result
+
+
+def test_the_table_of_runs_has_what_the_simulator_says(tmp_path: Path) -> None:
+    asked = replace(_result("static"), simulated={"mean": 0.1234, "joules": 2.5})
+    table = rows(_stored(tmp_path, asked, _result("oracle")))
+
+    assert table[0][-2:] == ("123.4", "2.500") and table[1][-2:] == ("", "")
+    assert {len(row) for row in table} == {len(head())}
 
 
 def test_results_of_before_a_figure_was_counted_can_be_read() -> None:

@@ -21,6 +21,8 @@ _HEAD = (
     "J held",
     "KB",
     "switches",
+    "simulated ms",
+    "simulated J",
 )
 
 
@@ -67,4 +69,12 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{figures.joules_held:.3f}",
         f"{figures.nbytes / 1e3:.0f}",
         str(figures.switches),
+        *_simulated(result),
     )
+
+
+def _simulated(result: Result) -> tuple[str, str]:
+    """Mean latency and joules by the simulator, where it was asked."""
+    if result.simulated is None:
+        return "", ""
+    return f"{result.simulated['mean'] * 1e3:.1f}", f"{result.simulated['joules']:.3f}"
