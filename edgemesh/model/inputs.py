@@ -44,8 +44,13 @@ def recognise(payload: bytes, content_type: str | None, raw_bytes: int) -> Kind:
         return "image"
     if payload.startswith(_NPY_MAGIC):
         return "npy"
-    if len(payload) == raw_bytes and not declared.startswith(("image/", "text/")):
-        return "raw"
+    if len(payload) == raw_bytes:
+        if not declared.startswith(("image/", "text/")):
+            return "raw"
+        raise InputError(
+            f"the input of {len(payload)} bytes has the size of a raw tensor and is declared as "
+            f"{declared[:60]}, which it is not: declare application/octet-stream, or nothing"
+        )
     said = f" (declared as {declared[:60]})" if declared else ""
     raise InputError(
         f"the input of {len(payload)} bytes{said} is no JPEG, PNG, WebP, GIF or BMP picture, no npy file "
@@ -69,10 +74,6 @@ class Placement:
     def to_photograph(self, points: Array) -> Array:
         """Points ``[..., 2]`` in fractions of the model's input as fractions of the photograph."""
         return np.asarray(points * (self.width, self.height) + (self.left, self.top))
-
-    def to_model(self, points: Array) -> Array:
-        """The inverse of ``to_photograph``."""
-        return np.asarray((points - (self.left, self.top)) / (self.width, self.height))
 
 
 WHOLE: Final = Placement()

@@ -97,13 +97,6 @@ def under_load(instance: Instance, loads: Mapping[str, Load]) -> Instance:
     return dataclasses.replace(instance, devices=devices)
 
 
-def plan_jointly(
-    instances: Sequence[Instance], goals: Sequence[Goal], demands: Sequence[float], *, rounds: int = ROUNDS
-) -> Joint:
-    """As ``planned_jointly``, for tasks that are made for it."""
-    return planned_jointly(Tasks(instances, goals, demands), rounds=rounds)
-
-
 def planned_jointly(tasks: Tasks, *, rounds: int = ROUNDS, work: float = inf) -> Joint:
     """Plans for all tasks; never worse in total than planning them one by one in the given order.
 

@@ -128,5 +128,8 @@ def encode_reply(header: Reply, section: Sequence[Part] = ()) -> bytes:
 
 
 def decode_reply(payload: bytes | bytearray | memoryview) -> tuple[Reply, memoryview]:
-    """``(header, tensor section)``; the section is empty beside an error. Raises DecodeError."""
+    """``(header, tensor section)``; the section is empty beside an error.
+
+    Raises DecodeError or VersionError.
+    """
     return decode_frame(REPLY, Reply, payload)

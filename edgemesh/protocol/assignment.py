@@ -120,6 +120,8 @@ class Assignment:
     """How often this decision node has changed the route before."""
     since: Amount | None = None
     """Unix time at which the route came into force, on the decision node's clock: for people."""
+    at_once: bool = False
+    """The route in force before is not allowed or possible any more: requesters follow this one at once."""
 
     def __post_init__(self) -> None:
         """Raise DecodeError for a route that no job could follow."""

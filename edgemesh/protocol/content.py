@@ -35,7 +35,7 @@ def encode_chunk(header: ChunkHeader, data: bytes) -> bytes:
 
 
 def decode_chunk(payload: bytes | bytearray | memoryview) -> tuple[ChunkHeader, memoryview]:
-    """``(header, bytes)``; raises DecodeError."""
+    """``(header, bytes)``; raises DecodeError or VersionError."""
     header, data = decode_frame(CHUNK, ChunkHeader, payload)
     if len(data) > limits.CHUNK_BYTES:
         raise DecodeError(f"chunk of {len(data)} bytes, more than {limits.CHUNK_BYTES}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgemesh.protocol.activation import Hop, Timing
-from edgemesh.protocol.fields import Amount, Count, Id, to_plain
+from edgemesh.protocol.fields import Amount, Count, Id
 from edgemesh.protocol.jsontext import encode_json
 
 
@@ -29,10 +29,3 @@ class ResultMessage:
 def encode_result(message: ResultMessage) -> bytes:
     """JSON payload; ``outputs`` are plain values already."""
     return encode_json(message)
-
-
-def plain_result(message: ResultMessage) -> dict[str, Any]:
-    """The same as a dict, for ``--json``."""
-    plain = to_plain(message)
-    assert isinstance(plain, dict)
-    return plain

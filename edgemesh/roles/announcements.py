@@ -37,6 +37,7 @@ class Circumstances:
     notes: tuple[str, ...]
     changes: int
     since: float | None
+    at_once: bool
 
 
 def assignment_message(
@@ -92,6 +93,7 @@ def assignment_message(
         notes=told.notes,
         changes=told.changes,
         since=told.since,
+        at_once=told.at_once,
     )
 
 

@@ -131,7 +131,7 @@ def conditions(
         told, price = resources.get(device), prices.get(device)
         of[device] = Condition(
             known.get(device, usual),
-            _energy_weight(told, policy),
+            energy_weight(policy, on_battery=told is not None and bool(told.on_battery)),
             price.per_second if price else 0.0,
             price.per_gigabyte / 1e9 if price else 0.0,
             limits.why_limited(model, device, told, policy),
@@ -155,7 +155,8 @@ def believable_watts(resources: Resources | None) -> Watts | str | None:
     return Watts(busy, power.radio_watts, f"{power.source or 'unnamed source'}{learned}")
 
 
-def _energy_weight(resources: Resources | None, policy: Policy) -> float:
-    if resources is not None and resources.on_battery:
+def energy_weight(policy: Policy, *, on_battery: bool) -> float:
+    """How often a joule of a device counts."""
+    if on_battery:
         return BATTERY_WEIGHT if policy.battery_weight is None else policy.battery_weight
     return 1.0 if policy.mains_weight is None else policy.mains_weight

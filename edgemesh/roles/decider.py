@@ -256,8 +256,7 @@ class Decider:
         if not self._policies.learn(event):
             return []
         model = event.topic.names["model"]
-        for key in [key for key in self.plans.in_force if key[0] == model]:
-            self.plans.renew(key, "the policy changed")  # what is in force may break the new one
+        self.plans.policy_changed(model)
         # A retained one was set before this node came, and is in the history of whoever decided then.
         record = policy_record(model, self._policies.told(model))
         return [*([] if event.retained else [Remember(record)]), *self._soon(now)]

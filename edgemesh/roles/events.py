@@ -32,7 +32,7 @@ class MessageReceived:
     response_topic: str | None = None
     correlation: bytes | None = None
     expiry: float | None = None
-    """Seconds that the sender gave it."""
+    """Seconds left of what the sender gave it: brokers take off what it waited (MQTT 5, 3.3.2.3.3)."""
     acknowledgement: int | None = None
     """What ``Acknowledge`` must name, where the role acknowledges by itself."""
 
@@ -120,7 +120,7 @@ class RangeLoaded:
 
 @dataclass(frozen=True)
 class RangeRefused:
-    """Units could not be loaded."""
+    """Units could not be loaded, or not be measured."""
 
     digest: str
     start: int

@@ -111,6 +111,7 @@ class News:
                 notes=situation.notes,
                 changes=entry.changes,
                 since=entry.since,
+                at_once=entry.at_once,
             ),
         )
         payload = encode_json(message)  # what cannot be encoded leaves all as it was

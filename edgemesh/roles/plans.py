@@ -87,8 +87,8 @@ class Plans:
         self._limits = Limits()
         self._static = StaticParts()
         self._searches: dict[Key, _Search] = {}
-        self._why_anew: dict[Key, str] = {}
-        """Why nothing is in force where something was."""
+        self._why_anew: dict[Key, tuple[str, bool]] = {}
+        """Why nothing is in force where something was, and whether that is forbidden now."""
 
     def clear(self, view: MeshView) -> None:
         """Begin with what ``view`` will learn."""
@@ -97,10 +97,19 @@ class Plans:
         self._searches.clear()
         self._why_anew.clear()
 
-    def renew(self, key: Key, why: str) -> None:
-        """What is in force may not stay: plan afresh and say ``why``."""
-        if self.in_force.pop(key, None) is not None:
-            self._why_anew[key] = why
+    def renew(self, key: Key, why: str, *, forbidden: bool = False) -> None:
+        """What is in force may not stay: plan afresh and say ``why``.
+
+        Where it is ``forbidden`` nobody is to follow it until what comes next is ready.
+        """
+        pending = self._why_anew.get(key)
+        if self.in_force.pop(key, None) is not None or pending is not None:
+            self._why_anew[key] = why, forbidden or (pending is not None and pending[1])
+
+    def policy_changed(self, model: str) -> None:
+        """What is in force, or was until a moment ago, may break the new one."""
+        for key in [key for key in {**self.in_force, **self._why_anew} if key[0] == model]:
+            self.renew(key, "the policy changed", forbidden=True)
 
     def forget(self, key: Key) -> None:
         """The model is gone."""
@@ -204,7 +213,8 @@ class Plans:
         if current is not None and manifest is not current.manifest:
             lost = route_error(manifest, _lossy_crossings(current.plan))
             if lost > policy.accuracy.max_error:
-                self.renew(key, "the plan in force would change the outputs by more than is allowed")
+                text = "the plan in force would change the outputs by more than is allowed"
+                self.renew(key, text, forbidden=True)
                 current = None
         chosen = switch(
             current,
@@ -215,8 +225,8 @@ class Plans:
             lambda: self.errors(situation, now),
             now,
         )
-        if chosen is not None and (why := self._why_anew.pop(key, None)) is not None:
-            chosen = replace(chosen, reason=why)
+        if chosen is not None and (anew := self._why_anew.pop(key, None)) is not None:
+            chosen = replace(chosen, reason=anew[0], at_once=anew[1])
         return situation, chosen
 
     def take_over(self, situation: Situation, chosen: Switch, unix_time: float | None, now: float) -> InForce:
@@ -235,6 +245,7 @@ class Plans:
             (before.changes + (not same)) if before is not None else 0,
             before.since if before is not None and same else unix_time,
             _memory(situation.instance, chosen.plan),
+            chosen.at_once or (before is not None and same and before.at_once),
         )
         self.in_force[key] = entry
         return entry

@@ -48,6 +48,8 @@ _QUIET_SECONDS: Final = 2.0
 """Without a job before a model is measured again."""
 _LOSSES = 3
 """Measurements of one model that may take the executor with them before it is given up."""
+_PAUSE_SECONDS = 60.0
+"""Until a measurement that was refused is made again: what was short, memory most likely, may be there."""
 Scale = Callable[[Manifest, Sequence[float], float], Sequence[float]]
 """``(manifest, seconds per unit, seconds of the whole)`` of this machine to the emulated board's per unit."""
 
@@ -146,6 +148,8 @@ class Profiler:
         self._asked_at = 0.0
         self._connected = False
         self._losses: dict[str, int] = {}
+        self._refusals: dict[str, tuple[str, float]] = {}
+        """Why the last measurement of each digest was refused, and how long the next one had to wait."""
         self._ran_at = float("-inf")
         """When a job ran here last."""
 
@@ -181,6 +185,7 @@ class Profiler:
         self.published.pop(digest, None)
         self._names.pop(digest, None)
         self._losses.pop(digest, None)
+        self._refusals.pop(digest, None)
         self._queue = [manifest for manifest in self._queue if manifest.digest != digest]
 
     def handle(self, event: Event, now: float, held: dict[str, Manifest]) -> list[Action]:
@@ -190,7 +195,7 @@ class Profiler:
         if isinstance(event, RunMeasured):
             return self._measured(event, now)
         if isinstance(event, RangeRefused) and self._awaits(event):
-            return self._give_up(event.text, now)
+            return self._refused(event, now)
         if isinstance(event, ExecutorLost) and self._asked is not None:
             return self._lost(event, now)
         if isinstance(event, TimerFired) and event.name == _TIMER:
@@ -253,6 +258,7 @@ class Profiler:
         manifest = measuring.manifest
         if manifest.digest not in self._names:
             return self._next(now)  # removed meanwhile
+        self._refusals.pop(manifest.digest, None)
         profile = self._profile(measuring)
         pause = max(REFRESH_SECONDS, measuring.spent / _REFRESH_COST)
         refresh = SetTimer(f"refresh:{manifest.digest}", now + pause)
@@ -268,6 +274,16 @@ class Profiler:
             and (self._asked.start, self._asked.stop) == (event.start, event.stop)
         )
 
+    def _refused(self, event: RangeRefused, now: float) -> list[Action]:
+        """The executor lives and cannot run it now: measure the model again, ever more seldom."""
+        if event.digest not in self._names:
+            return self._give_up("", now)  # removed meanwhile
+        before, pause = self._refusals.get(event.digest, ("", _PAUSE_SECONDS / 2.0))
+        pause = min(REFRESH_SECONDS, 2.0 * pause)
+        self._refusals[event.digest] = event.text, pause
+        text = "" if event.text == before else f"{event.text}; tried again ever more seldom"
+        return [SetTimer(f"refresh:{event.digest}", now + pause), *self._give_up(text, now)]
+
     def _lost(self, event: ExecutorLost, now: float) -> list[Action]:
         """The executor died: perhaps of this measurement, more likely of a job. Measure again."""
         assert self._measuring is not None and self._asked is not None
@@ -280,11 +296,12 @@ class Profiler:
         return [SetTimer(_TIMER, now + _POLL_SECONDS)]
 
     def _give_up(self, text: str, now: float) -> list[Action]:
+        """End this measurement; the log is told ``text``, where there is any."""
         assert self._measuring is not None
         manifest = self._measuring.manifest
         self._measuring = self._asked = None
-        if manifest.digest not in self._names:
-            return self._next(now)  # removed meanwhile
+        if manifest.digest not in self._names or not text:
+            return self._next(now)  # removed meanwhile, or said before
         return [Log("error", f"cannot profile {manifest.name}: {text}", manifest.digest), *self._next(now)]
 
     def _profile(self, measuring: _Measuring) -> Profile:

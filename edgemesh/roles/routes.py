@@ -38,7 +38,7 @@ class ChosenRoute:
 
 
 class RouteChooser:
-    """Prepare, then switch: a new assignment is obeyed when its devices are ready or the old one is dead."""
+    """Prepare, then switch: a new assignment is obeyed when its devices are ready or the old one is out."""
 
     def __init__(self, view: MeshView, origin: str, here: str | None = None) -> None:
         """``here`` is the device that asks, if it is one: its heartbeats may wait behind what it sends."""
@@ -66,6 +66,7 @@ class RouteChooser:
             or current.epoch >= newest.epoch
             or current.digest != newest.digest
             or not self.alive(current.devices, now)
+            or newest.at_once
             or self._ready(newest)
         ):
             self._obeyed[model] = current = newest

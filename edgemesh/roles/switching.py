@@ -40,6 +40,8 @@ class InForce:
     """Unix time of the last change."""
     memory: dict[str, float] = field(default_factory=dict)
     """Bytes that the plan takes on each of its devices."""
+    at_once: bool = False
+    """Whether the route before is not allowed or possible any more."""
 
     @property
     def usable(self) -> frozenset[str]:
@@ -56,6 +58,8 @@ class Switch:
     changes_route: bool = True
     is_choice: bool = False
     """Whether the plan in force could stay as well."""
+    at_once: bool = False
+    """Whether it is not allowed or possible any more."""
 
 
 def usable_devices(instance: Instance) -> frozenset[str]:
@@ -86,7 +90,7 @@ def switch(
     if (plan.partitions, plan.input_codec) != (current.plan.partitions, current.plan.input_codec):
         kept = predicted_latency(instance, current.plan.partitions, current.plan.input_codec)
     if isinstance(kept, Infeasible):
-        return Switch(plan, f"the plan in force became impossible: {kept.reason}")
+        return Switch(plan, f"the plan in force became impossible: {kept.reason}", at_once=True)
     if plan.partitions == current.plan.partitions:
         current.last_best = instance
     winner = _winner(current, kept, plan, instance, goal, errors, now)

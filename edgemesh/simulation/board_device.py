@@ -153,7 +153,7 @@ class BoardDevice(DeviceNode):
             board.memory_bytes,
             board.memory_bytes // 2,
             _HOT if hot else _COOL,
-            ("frequency capped",) if hot else (),
+            ("frequency-capped",) if hot else (),
             battery=state.battery,
             on_battery=None if state.battery is None else True,
             power=power,

@@ -283,6 +283,10 @@ class Broker:
             return None
         return list(session.unacknowledged.values())
 
+    def knows(self, client_id: str) -> bool:
+        """Whether the client is here, or has a session that outlived its connection."""
+        return client_id in self._sessions
+
     def waiting(self, client_id: str) -> list[Message]:
         """What is kept for a client id until it comes back."""
         session = self._sessions.get(client_id)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 
 def digest_of_code(places: Iterable[Path]) -> str:
-    """SHA-256 of the Python in ``places``, files and folders, with the names that it has there."""
+    """SHA-256 of the Python in ``places``, files and folders, with the names that it has there.
+
+    Of what it does: comments and docstrings may change. Raises SyntaxError for what is no Python.
+    """
     digest = hashlib.sha256()
     for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(f"{file.relative_to(place.parent)}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(hashlib.sha256(_without_texts(file.read_bytes()).encode()).digest())
     return digest.hexdigest()
+
+
+def _without_texts(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_text(statement)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

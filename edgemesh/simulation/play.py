@@ -13,7 +13,7 @@ from random import Random
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.roles.actions import JobEnded, Publish
-from edgemesh.roles.conditions import BATTERY_WEIGHT
+from edgemesh.roles.conditions import energy_weight
 from edgemesh.roles.decider import Decider
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.simulation.board_device import BoardDevice
@@ -180,8 +180,6 @@ class _Run:
     def _read_meters(self, at: float) -> None:
         """Count what was used since the last reading, with the weights that held until now."""
         policy = self._case.scenario.policy
-        battery = BATTERY_WEIGHT if policy.battery_weight is None else policy.battery_weight
-        mains = 1.0 if policy.mains_weight is None else policy.mains_weight
         for name, node in self._devices.items():
             if at > 0.0:
                 self._outcome.joules_of_jobs += node.radio_joules - self._radio_before[name]
@@ -190,7 +188,7 @@ class _Run:
             self._joules_before[name] = node.joules
             if at > 0.0:
                 self._outcome.joules += used
-                self._outcome.weighted_joules += used * (battery if node.on_battery else mains)
+                self._outcome.weighted_joules += used * energy_weight(policy, on_battery=node.on_battery)
 
     def _published(self, connection: ModelledConnection, message: Message) -> None:
         topic = message.topic

@@ -12,6 +12,7 @@ from edgemesh.planning.goal import Goal
 from edgemesh.planning.instance import Instance, Link, Pin, PlanningDevice, raw_at_both_ends
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.requests import Policy
+from edgemesh.roles.conditions import energy_weight
 from edgemesh.simulation.board_machine import link_in, start_link, unit_seconds
 from edgemesh.simulation.links import PACKET_BYTES
 from edgemesh.simulation.machine import CODE_SECONDS
@@ -76,8 +77,6 @@ def _device(
     spec = next(device for device in scenario.devices if device.name == name)
     link = link_in(state, start_link(spec, board))
     floor = policy.battery_floor or 0.0
-    on_battery = state.battery is not None
-    weight = policy.battery_weight if on_battery else policy.mains_weight
     unavailable = ""
     if not state.present:
         unavailable = "is away"
@@ -95,7 +94,7 @@ def _device(
         # As in BoardSpeed.effort.
         busy_watts=((board.busy_watts or 0.0) - (board.idle_watts or 0.0)) / state.slowdown,
         radio_watts=board.radio_watts or 0.0,
-        energy_weight=1.0 if weight is None else weight,
+        energy_weight=energy_weight(policy, on_battery=state.battery is not None),
         price_per_second=price.per_second if price is not None else 0.0,
         price_per_byte=price.per_gigabyte / 1e9 if price is not None else 0.0,
     )

@@ -37,6 +37,10 @@ def npy(array: np.ndarray, **options: object) -> bytes:
     return out.getvalue()
 
 
+def _on_the_input(placement: Placement, points: np.ndarray) -> np.ndarray:
+    return (points - (placement.left, placement.top)) / (placement.width, placement.height)
+
+
 @given(inputs, sides, sides, st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_a_point_goes_to_the_photograph_and_back(image, width, height, point):
     placement = fitted(image, width, height).placement
@@ -44,7 +48,7 @@ def test_a_point_goes_to_the_photograph_and_back(image, width, height, point):
     there = placement.to_photograph(np.array([point]))
 
     # A bar may make the input 100,000 times wider than the picture: the error grows with it.
-    assert np.allclose(placement.to_model(there), [point], atol=1e-6)
+    assert np.allclose(_on_the_input(placement, there), [point], atol=1e-6)
 
 
 @given(inputs, sides, sides)
@@ -152,11 +156,18 @@ def test_payloads_are_recognised_by_declared_type_or_first_bytes(payload, conten
 
 @pytest.mark.parametrize(
     ("payload", "content_type"),
-    [(b"", None), (b"hello", None), (b"t" * RAW, "image/jpeg"), (b"\0" * 31, None)],
+    [(b"", None), (b"hello", None), (b"t" * 31, "image/jpeg"), (b"\0" * 31, None)],
 )
 def test_what_is_nothing_known_is_refused_with_what_would_do(payload, content_type):
     with pytest.raises(InputError, match="send one of these"):
         recognise(payload, content_type, RAW)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "image/jpeg"])
+def test_raw_bytes_under_another_name_are_refused_for_their_name(content_type):
+    """Found by a reader: 768 bytes were said not to be the 768 bytes of a raw tensor."""
+    with pytest.raises(InputError, match=f"declared as {content_type}, which it is not"):
+        recognise(b"\0" * RAW, content_type, RAW)
 
 
 def test_raw_bytes_are_split_in_the_order_of_the_boundary():

@@ -13,7 +13,7 @@ import pytest
 from edgemesh.planning.goal import Goal
 from edgemesh.planning.holdings import Holding, confined_to, holding
 from edgemesh.planning.instance import Instance
-from edgemesh.planning.joint import Load, Tasks, loads_of, plan_jointly, planned_jointly, under_load
+from edgemesh.planning.joint import Load, Tasks, loads_of, planned_jointly, under_load
 from edgemesh.planning.objectives import solve
 from edgemesh.planning.plan import Infeasible, Plan
 from edgemesh.planning.prediction import memory_need, route_of_plan
@@ -68,7 +68,7 @@ def crowded_mesh(seed: int) -> tuple[list[Instance], list[Goal], list[float]]:
 def test_joint_plans_are_never_worse_than_one_by_one_and_better_on_a_third_of_crowded_meshes() -> None:
     better = 0
     for seed in range(MESHES):
-        joint = plan_jointly(*crowded_mesh(seed))
+        joint = planned_jointly(Tasks(*crowded_mesh(seed)))
 
         assert joint.total <= joint.one_by_one, seed
         better += joint.total < 0.99 * joint.one_by_one
@@ -79,7 +79,7 @@ def test_joint_plans_keep_the_memory_of_every_device() -> None:
     for seed in range(MESHES // 2):
         instances, goals, demands = crowded_mesh(seed)
 
-        joint = plan_jointly(instances, goals, demands)
+        joint = planned_jointly(Tasks(instances, goals, demands))
 
         held: dict[str, float] = {}
         for instance, plan in zip(instances, joint.plans, strict=True):
@@ -91,7 +91,7 @@ def test_joint_plans_keep_the_memory_of_every_device() -> None:
 
 
 def test_equal_tasks_get_equal_plans() -> None:
-    assert plan_jointly(*crowded_mesh(3)) == plan_jointly(*crowded_mesh(3))
+    assert planned_jointly(Tasks(*crowded_mesh(3))) == planned_jointly(Tasks(*crowded_mesh(3)))
 
 
 def test_the_greater_task_gets_the_only_memory_that_can_hold_it() -> None:
@@ -105,7 +105,7 @@ def test_the_greater_task_gets_the_only_memory_that_can_hold_it() -> None:
         weight_bytes=np.array([45e6]),
     )
 
-    joint = plan_jointly([small, great], [Goal("latency")] * 2, [1.0, 1.0])
+    joint = planned_jointly(Tasks([small, great], [Goal("latency")] * 2, [1.0, 1.0]))
 
     first, second = joint.plans
     assert isinstance(first, Plan) and first.devices == ("pi",)
@@ -116,7 +116,7 @@ def test_the_greater_task_gets_the_only_memory_that_can_hold_it() -> None:
 def test_a_task_that_nothing_can_run_does_not_stop_the_others() -> None:
     fine, impossible = (build.instance([build.device("a", [seconds])]) for seconds in (0.01, math.inf))
 
-    joint = plan_jointly([fine, impossible], [Goal()] * 2, [1.0, 1.0])
+    joint = planned_jointly(Tasks([fine, impossible], [Goal()] * 2, [1.0, 1.0]))
 
     assert isinstance(joint.plans[0], Plan) and isinstance(joint.plans[1], Infeasible)
 

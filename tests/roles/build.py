@@ -98,11 +98,11 @@ def assignment(
     origin: str = "app",
     digest: str = DIGEST,
     model: str = "face",
+    at_once: bool = False,
 ) -> MessageReceived:
     """An assignment; ``fallbacks`` by the device that each avoids, twice as slow unless told."""
     slower = 2 * seconds if fallback_seconds is None else fallback_seconds
     others = tuple(Fallback(device, other, slower) for device, other in (fallbacks or {}).items())
-    told = Assignment(
-        *epoch, model, digest, origin, "latency", route or ROUTE, (), 0.0, seconds, "test", fallbacks=others
-    )
+    figures = (), 0.0, seconds, "test", others
+    told = Assignment(*epoch, model, digest, origin, "latency", route or ROUTE, *figures, at_once=at_once)
     return message("assignment", told, model=model, origin=origin, retained=True)

@@ -252,7 +252,10 @@ def test_a_queue_counts_as_time(planned: DrivenDecider) -> None:
 def test_an_excluded_device_is_not_used(planned: DrivenDecider) -> None:
     planned.take(message("policy", Policy(exclude=("fast",)), model="face"), at=1.5)
     (plan,) = plans(beat(planned, 5.0))
-    assert devices(plan) == ["slow"] and plan.reason == "the policy changed"
+    assert devices(plan) == ["slow"] and plan.reason == "the policy changed" and plan.at_once
+    join(planned, "third", 0.08)
+    (again,) = plans(beat(planned, 12.0, "fast", "slow", "third"))
+    assert devices(again) == ["slow"] and again.at_once  # who missed the one before has to know it, too
     assert any("excluded" in idle.reason for idle in plan.idle if idle.device == "fast")
 
 

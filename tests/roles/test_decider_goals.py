@@ -148,13 +148,14 @@ def test_a_battery_below_the_floor_gets_no_work_until_it_is_well_above_it(decide
     decider.take(resources("fast", battery=0.12, on_battery=True))
     (plan,) = plans(beat(decider, 8.0))
     assert devices(plan) == ["slow"]
-    assert "battery at 12%, below the floor of 20%" in plan.reason
+    assert "battery at 12%, below the floor of 20%" in plan.reason and plan.at_once
     assert any(idle.device == "fast" and "12%" in idle.reason for idle in plan.idle)
 
     decider.take(resources("fast", battery=0.21, on_battery=True))
     assert plans(beat(decider, 20.0)) == []
     decider.take(resources("fast", battery=0.21, on_battery=False))
-    assert devices(plans(beat(decider, 30.0))[-1]) == ["fast"]
+    back = plans(beat(decider, 30.0))[-1]
+    assert devices(back) == ["fast"] and not back.at_once
 
 
 def test_a_hot_device_gets_no_work_until_it_has_cooled_down(decider: DrivenDecider) -> None:

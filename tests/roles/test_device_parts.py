@@ -403,6 +403,33 @@ def test_a_refusal_about_something_else_does_not_concern_it(profiler: DrivenProf
     assert DIGEST in profiler.role.published
 
 
+def test_a_measurement_that_is_refused_is_made_again_ever_more_seldom(profiler: DrivenProfiler) -> None:
+    """Found by a reader: memory that was short once kept a device out of all plans for good."""
+    profiler.take(ProfileFound(DIGEST, None), at=0.0)
+    began = []
+    for _ in range(8):
+        asked = only(MeasureUnits, profiler.done)
+        began.append(profiler.now)
+        profiler.take(RangeRefused(DIGEST, 0, 1, "no memory"), at=profiler.now)
+        while len(only(MeasureUnits, profiler.done)) == len(asked):
+            profiler.pass_until(profiler.now + 1.0)
+    pauses = [after - before for before, after in pairwise(began)]
+    assert pauses[0] <= 61.0 and all(a <= b <= REFRESH_SECONDS + 1.0 for a, b in pairwise(pauses))
+    assert pauses[-1] > 20 * pauses[0]
+    assert len(only(Log, profiler.done)) == 1  # once for the same trouble
+
+    profiler.answered = len(only(MeasureUnits, profiler.done)) - 1
+    profiler.measure()
+
+    assert DIGEST in profiler.role.published
+    profiler.pass_until(profiler.now + REFRESH_SECONDS + 1.0)
+    profiler.take(RangeRefused(DIGEST, 0, 1, "no memory"), at=profiler.now)
+    assert len(only(Log, profiler.done)) == 2  # a new trouble, which begins with short pauses
+    asked = only(MeasureUnits, profiler.done)
+    profiler.pass_until(profiler.now + 61.0)
+    assert len(only(MeasureUnits, profiler.done)) > len(asked)
+
+
 def test_a_model_that_comes_back_is_profiled_again(profiler: DrivenProfiler) -> None:
     profiler.take(ProfileFound(DIGEST, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)), at=0.1)
     profiler.role.forget(DIGEST)

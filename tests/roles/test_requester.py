@@ -958,6 +958,14 @@ def test_a_new_assignment_is_obeyed_at_once_when_the_old_one_is_impossible(plann
     assert works(planned.take(submitted("j-1"), at=1.0))[0][1].route == (Hop("two", 4),)
 
 
+def test_a_plan_in_place_of_a_forbidden_one_is_obeyed_before_its_devices_are_ready(
+    planned: DrivenRequester,
+) -> None:
+    """Found by a reader: a device that an operator had left out got jobs until another one was ready."""
+    planned.take(assignment(Hop("two", 4), epoch=(1, 2), at_once=True))
+    assert works(planned.take(submitted("j-1"), at=1.0))[0][1].route == (Hop("two", 4),)
+
+
 def test_a_lower_epoch_is_ignored(planned: DrivenRequester) -> None:
     planned.take(assignment(epoch=(3, 1)))
     planned.take(assignment(Hop("two", 4), epoch=(2, 99)))

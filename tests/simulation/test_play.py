@@ -9,6 +9,7 @@ import pytest
 
 from edgemesh.protocol.activation import Timing
 from edgemesh.protocol.requests import Policy
+from edgemesh.roles.conditions import BATTERY_WEIGHT
 from edgemesh.simulation.board_device import START_SECONDS
 from edgemesh.simulation.board_machine import FIRST_LOAD_SECONDS
 from edgemesh.simulation.compare import Summary, case_of, compare, played
@@ -160,3 +161,16 @@ def test_no_plan_beats_the_oracle_in_any_phase_of_a_shipped_scenario(name: str) 
             if alone and unchanged:
                 assert chosen.plan.total == first[key].plan.total
             assert all(chosen.plan.total <= other.total * 1.0001 for other in chosen.fallbacks.values())
+
+
+@pytest.mark.parametrize(("chosen", "weight"), [(None, BATTERY_WEIGHT), (3.0, 3.0)])
+def test_who_knows_the_truth_counts_a_battery_as_the_decision_node_does(
+    chosen: float | None, weight: float
+) -> None:
+    """Found by a reader: it counted a joule from a battery once where the decision node counts it twice."""
+    policy = Policy(objective="energy", battery_weight=chosen)
+    case = case_of(scenario(Change(60.0, "laptop", battery=0.8), policy=policy), "mobilenetv2")
+
+    found = case.instance(90.0, ("mobilenetv2", "pi"), {})
+
+    assert {device.id: device.energy_weight for device in found.devices} == {"pi": 1.0, "laptop": weight}

@@ -53,6 +53,8 @@ class Submissions:
         """By when each wants its answer."""
         self._prompt = prompt
         self._excused: set[str] = set()
+        self._unheard: set[str] = set()
+        """Taken last when the broker had forgotten the gateway, and none had been back since."""
 
     def submitted(self, deed: Deed) -> None:
         """An app wants a result within ``deed.seconds``."""
@@ -65,6 +67,9 @@ class Submissions:
         self._accepted[name] += 1
         self._accepted_at.setdefault(name, clock.now)
         assert message.expires_at is not None
+        broker = self._world.mesh.broker
+        forgotten = bool(broker.wiped_at) and not broker.knows(GATEWAY)
+        (self._unheard.add if forgotten else self._unheard.discard)(name)
         self._expires_at[name] = max(message.expires_at, self._expires_at.get(name, 0.0))
         clock.call_at(message.expires_at - 1e-6, self._expires, name)
 
@@ -133,7 +138,8 @@ class Submissions:
     def check_end(self) -> None:
         """Everything has been answered that the broker neither lost nor dropped."""
         for name in self._accepted:
-            if not self.results[name] and name not in self._excused and not self._memory_was_lost(name):
+            excused = name in self._excused or name in self._unheard or self._memory_was_lost(name)
+            if not self.results[name] and not excused:
                 self._broken("one result per submission", f"{name} never had a result", name)
 
 
