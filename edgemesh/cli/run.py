@@ -67,7 +67,7 @@ def gateway() -> None:
     "runtimes",
     multiple=True,
     type=click.Choice(list(RUNTIMES)),
-    help="Offer only this (default: all that are installed).",
+    help="Offer only this, repeatable (default: all that are installed).",
 )
 @click.option(
     "--directory",
@@ -187,7 +187,9 @@ def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="Port to listen on."
+)
 @click.pass_obj
 def broker(settings: Settings, port: int) -> None:
     """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C."""
