@@ -36,7 +36,12 @@ def gateway() -> None:
 
 
 @device.command("run")
-@click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
+@click.option(
+    "--id",
+    "name",
+    metavar="NAME",
+    help="Name in the mesh (default: the board's with --emulate, else from the host name).",
+)
 @click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
 @click.option(
     "--slower",
