@@ -180,7 +180,12 @@ def run_decision(settings: Settings, name: str | None) -> None:
 
 @gateway.command("run")
 @click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
-@click.option("--slot", default="0", show_default=True, help="Slot to hold, or to stand by for.")
+@click.option(
+    "--slot",
+    default="0",
+    show_default=True,
+    help="Slot to hold, or to stand by for; plans for app use the link of slot 0.",
+)
 @click.pass_obj
 def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
     """Serve what apps publish on submit/MODEL, or stand by for the gateway that does."""
