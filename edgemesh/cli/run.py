@@ -202,7 +202,9 @@ def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
 )
 @click.pass_obj
 def broker(settings: Settings, port: int) -> None:
-    """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C."""
+    """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C: open to
+    the local network, without passwords.
+    """
     from edgemesh.cli.foreground import run_broker
 
     run_broker(port)
