@@ -127,7 +127,10 @@ def run_device(
 @click.argument("name")
 @click.pass_obj
 def forget(settings: Settings, name: str) -> None:
-    """Clear what a device that left for good has retained on the broker."""
+    """Clear what a device that left for good has retained on the broker.
+
+    One that never said that it left must be silent: that takes some seconds.
+    """
     from edgemesh.node.device_forgetter import forget_device
 
     profiles = forget_device(settings.mesh, settings.address, name)
