@@ -1,4 +1,4 @@
-"""Arithmetic of emulated boards: how long their units take, when their bytes arrive (design 11).
+"""Arithmetic of emulated boards: how long their units take, when their bytes arrive.
 
 Pure: measured seconds and the current time are arguments, nothing waits here.
 """
