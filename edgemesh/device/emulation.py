@@ -40,10 +40,6 @@ class EmulatedBoard:
     warnings: tuple[str, ...] = ()
     """One sentence for each way in which the emulation falls short of the board."""
 
-    def wait_after(self, run_seconds: float, units: range) -> float:
-        """Seconds to wait after this machine ran ``units`` (``range(start, stop)``) in ``run_seconds``."""
-        return max(0.0, sum(self.seconds[unit] for unit in units) - run_seconds)
-
 
 def emulated_board(
     board: Board,
