@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--image", type=click.Path(path_type=Path), help="A photograph of your own.")
-@click.option("--save", type=click.Path(path_type=Path), default="edgemesh-demo.png", show_default=True)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    default="edgemesh-demo.png",
+    show_default=True,
+    help="Where the annotated picture goes.",
+)
 @click.option(
     "--emulate",
     "boards",

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     "--sample", "samples", multiple=True, metavar="FILE|FOLDER",
     help="With --codecs, repeatable: inputs to measure on (default: the demo's photograph, varied).",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Threads of the runtime that computes.",
+)
 @json_option
 @click.pass_context
 def check(

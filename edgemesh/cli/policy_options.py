@@ -45,15 +45,25 @@ _OPTIONS = (
         "pins",
         multiple=True,
         metavar="A-B:DEVICE,..",
-        help="Units A to B (B not included) only there; zone=NAME in place of devices.",
+        help="Units A to B (B not included) only there, repeatable; zone=NAME in place of devices.",
     ),
     click.option(
-        "--keep-off", "keep_off", multiple=True, metavar="A-B:DEVICE,..", help="Units A to B never there."
+        "--keep-off",
+        "keep_off",
+        multiple=True,
+        metavar="A-B:DEVICE,..",
+        help="Units A to B never there, repeatable.",
     ),
     click.option(
-        "--zone", "zones", multiple=True, metavar="NAME=DEVICE,..", help="Devices that are trusted alike."
+        "--zone",
+        "zones",
+        multiple=True,
+        metavar="NAME=DEVICE,..",
+        help="Devices that are trusted alike, repeatable.",
     ),
-    click.option("--exclude", "excluded", multiple=True, metavar="DEVICE,..", help="Never use these."),
+    click.option(
+        "--exclude", "excluded", multiple=True, metavar="DEVICE,..", help="Never use these, repeatable."
+    ),
     click.option(
         "--codecs",
         metavar="C,..",
@@ -87,10 +97,13 @@ _OPTIONS = (
         "prices",
         multiple=True,
         metavar="DEVICE=P/s,P/GB",
-        help="What a device costs per second of work and per GB, such as cloud=0.0001/s,0.09/GB.",
+        help="What a device costs per second of work and per GB, repeatable: cloud=0.0001/s,0.09/GB.",
     ),
     click.option(
-        "--reset", multiple=True, type=click.Choice(tuple(RESETS)), help="Forget what is set by that."
+        "--reset",
+        multiple=True,
+        type=click.Choice(tuple(RESETS)),
+        help="Forget what is set by that, repeatable.",
     ),
     click.option("--clear", is_flag=True, help="Forget all of this again."),
 )

@@ -36,7 +36,12 @@ def gateway() -> None:
 
 
 @device.command("run")
-@click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
+@click.option(
+    "--id",
+    "name",
+    metavar="NAME",
+    help="Name in the mesh (default: the board's with --emulate, else from the host name).",
+)
 @click.option("--emulate", metavar="BOARD", help="Behave as this board of firmware_profiles.")
 @click.option(
     "--slower",
@@ -67,7 +72,7 @@ def gateway() -> None:
     "runtimes",
     multiple=True,
     type=click.Choice(list(RUNTIMES)),
-    help="Offer only this (default: all that are installed).",
+    help="Offer only this, repeatable (default: all that are installed).",
 )
 @click.option(
     "--directory",
@@ -122,7 +127,10 @@ def run_device(
 @click.argument("name")
 @click.pass_obj
 def forget(settings: Settings, name: str) -> None:
-    """Clear what a device that left for good has retained on the broker."""
+    """Clear what a device that left for good has retained on the broker.
+
+    One that never said that it left must be silent: that takes some seconds.
+    """
     from edgemesh.node.device_forgetter import forget_device
 
     profiles = forget_device(settings.mesh, settings.address, name)
@@ -175,7 +183,12 @@ def run_decision(settings: Settings, name: str | None) -> None:
 
 @gateway.command("run")
 @click.option("--id", "name", metavar="NAME", help="Name in the mesh (default: from the host name).")
-@click.option("--slot", default="0", show_default=True, help="Slot to hold, or to stand by for.")
+@click.option(
+    "--slot",
+    default="0",
+    show_default=True,
+    help="Slot to hold, or to stand by for; plans for app use the link of slot 0.",
+)
 @click.pass_obj
 def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
     """Serve what apps publish on submit/MODEL, or stand by for the gateway that does."""
@@ -187,10 +200,14 @@ def run_gateway(settings: Settings, name: str | None, slot: str) -> None:
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="Port to listen on."
+)
 @click.pass_obj
 def broker(settings: Settings, port: int) -> None:
-    """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C."""
+    """Run Mosquitto with our settings where it is installed, else the embedded broker, until Ctrl-C: open to
+    the local network, without passwords.
+    """
     from edgemesh.cli.foreground import run_broker
 
     run_broker(port)

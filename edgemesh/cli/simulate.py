@@ -36,7 +36,13 @@ _DRAWN = ("decided", "static", "oracle")
 
 @click.command()
 @click.argument("scenario")
-@click.option("--model", "models", multiple=True, metavar="NAME", help="Only these models of the scenario.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="Only this model of the scenario, repeatable (default: all).",
+)
 @click.option(
     "--seed",
     type=click.IntRange(0),

@@ -45,7 +45,13 @@ def board_list(ctx: click.Context, param: click.Parameter, value: str | None) ->
     callback=board_list,
     help="Devices that behave as these boards (pi-4b,laptop,desktop); without it, this machine is one.",
 )
-@click.option("--model", "models", multiple=True, metavar="SOURCE", help="Model to add (default: zoo:face).")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="SOURCE",
+    help="Model to add, repeatable (default: zoo:face).",
+)
 @click.option("--no-model", is_flag=True, help="Add no model.")
 @click.pass_obj
 def up(settings: Settings, boards: tuple[str, ...], models: tuple[str, ...], no_model: bool) -> None:

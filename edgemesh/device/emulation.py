@@ -1,4 +1,4 @@
-"""Arithmetic of emulated boards: how long their units take, when their bytes arrive (design 11).
+"""Arithmetic of emulated boards: how long their units take, when their bytes arrive.
 
 Pure: measured seconds and the current time are arguments, nothing waits here.
 """
@@ -39,10 +39,6 @@ class EmulatedBoard:
     """Per unit."""
     warnings: tuple[str, ...] = ()
     """One sentence for each way in which the emulation falls short of the board."""
-
-    def wait_after(self, run_seconds: float, units: range) -> float:
-        """Seconds to wait after this machine ran ``units`` (``range(start, stop)``) in ``run_seconds``."""
-        return max(0.0, sum(self.seconds[unit] for unit in units) - run_seconds)
 
 
 def emulated_board(

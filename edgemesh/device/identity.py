@@ -38,7 +38,7 @@ def config_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where a device keeps what it must not lose, such as credentials; not created."""
+    """Where what must not be lost lies: the history, and the store of ``edgemesh broker``; not created."""
     return _directory(environ, "data", "XDG_DATA_HOME", ".local/share")
 
 

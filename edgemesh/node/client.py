@@ -88,7 +88,11 @@ class AsyncClient:
         await self.close()
 
     async def manifest(self, model: str) -> Manifest:
-        """The model's manifest; raises UnknownModelError."""
+        """The model's manifest.
+
+        Raises UnknownModelError, BrokerError where the client was closed, or the device's agent has ended or
+        is silent.
+        """
         assert self._session is not None, "open the client first"
         return await self._session.manifest(model, _MANIFEST_SECONDS)
 
@@ -218,7 +222,11 @@ class Client:
         self.close()
 
     def manifest(self, model: str) -> Manifest:
-        """The model's manifest; raises UnknownModelError."""
+        """The model's manifest.
+
+        Raises UnknownModelError, BrokerError where the client is closed meanwhile, or the device's agent has
+        ended or is silent.
+        """
         return self._loop.run_coroutine(self._twin.manifest(model))
 
     def infer(
@@ -273,7 +281,7 @@ class Client:
         stream: str | None = None,
         route: Sequence[Hop] | None = None,
     ) -> PendingResult:
-        """Submit one input and return at once; raises InputError, UnknownModelError.
+        """Submit one input and return at once; raises InputError, and what ``manifest`` does.
 
         Of the jobs of one ``stream`` (see ``new_stream``) a newer one replaces an older one that still waits.
         """

@@ -29,7 +29,7 @@ def publish_codec_errors(
     """Retain the model's manifest with ``figures``.
 
     Its digest stays: devices keep the content, and the decision node plans again. Raises UnknownModelError,
-    BrokerError, and ModelError when the name has other content by now.
+    ModelError when the name has other content by now, OperatorError where the broker refuses, BrokerError.
     """
     return asyncio.run(_publish(mesh, address, name, digest, figures))
 

@@ -87,7 +87,7 @@ def _environment() -> Finding:
             "environment",
             "note",
             "the system's Python, where pip refuses to install (PEP 668)",
-            "python3 -m venv ~/edgemesh && ~/edgemesh/bin/pip install 'edgemesh[tflite,image]'",
+            "in the checkout:  python3 -m venv ~/edgemesh && ~/edgemesh/bin/pip install '.[tflite,image]'",
         )
     return Finding("environment", "ok", f"Python of {sys.prefix}")
 

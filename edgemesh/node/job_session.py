@@ -40,7 +40,11 @@ class JobSession(Protocol):
         ...
 
     async def manifest(self, model: str, timeout: float) -> Manifest:
-        """The model's manifest; raises UnknownModelError when the mesh has none in time."""
+        """The model's manifest.
+
+        Raises UnknownModelError when the mesh has none in time, BrokerError where the session was closed, or
+        the agent behind it has ended or is silent.
+        """
         ...
 
     def known(self, model: str) -> Manifest | None:
@@ -79,7 +83,10 @@ class BrokerSession:
         await connect_in_time(self.shell, self._address, client_id, self._loop, timeout)
 
     async def manifest(self, model: str, timeout: float) -> Manifest:
-        """The model's manifest; raises UnknownModelError when the mesh has none in time."""
+        """The model's manifest.
+
+        Raises UnknownModelError when the mesh has none in time, BrokerError where the session was closed.
+        """
         ends = self._loop.time() + timeout
         while True:
             if self._closing:
@@ -171,7 +178,11 @@ class LaneSession:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def manifest(self, model: str, timeout: float) -> Manifest:
-        """The model's manifest; raises UnknownModelError when the agent knows none in time."""
+        """The model's manifest.
+
+        Raises UnknownModelError when the agent knows none in time, BrokerError where the session was closed,
+        or the agent has ended or is silent.
+        """
         ends = self._loop.time() + timeout
         while self._loop.time() < ends:
             if self._closing:

@@ -1,7 +1,7 @@
 """The way into a device's agent for programs on the same machine: jobs in, results out, no broker hop.
 
-A Unix socket in the device's data directory, with the frames of ``runtime/channel.py``. The file's mode lets
-only the agent's own user connect.
+A Unix socket in the device's directory, by default in the cache, with the frames of ``runtime/channel.py``.
+The file's mode lets only the agent's own user connect.
 """
 
 from __future__ import annotations

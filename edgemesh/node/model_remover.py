@@ -25,7 +25,7 @@ class Removed:
 def remove_model(mesh: str, address: BrokerAddress, name: str) -> Removed:
     """Clear its policy and its manifest, also one that cannot be read.
 
-    Raises UnknownModelError, BrokerError.
+    Raises UnknownModelError, OperatorError where the broker refuses, BrokerError.
     """
     return asyncio.run(_remove(mesh, address, name))
 

@@ -50,7 +50,7 @@ def asked_what_if(
 
     Without ``model`` the only one of the mesh is meant.
     Raises UnknownModelError, SettingsError for a board that is unknown or a question that this mesh cannot be
-    asked, NoRouteError when nobody answers, BrokerError.
+    asked, NoRouteError when nobody answers, OperatorError where the broker refuses the question, BrokerError.
     """
     loaded = [(load_board(board), device) for board, device in boards]
 
@@ -119,7 +119,10 @@ def _asked_of_each(
 def asked_history(
     mesh: str, address: BrokerAddress, model: str | None, since: float | None, limit: int
 ) -> HistoryResponse:
-    """The newest records, read from the decision node's disk; raises NoRouteError, BrokerError."""
+    """The newest records, read from the decision node's disk.
+
+    Raises NoRouteError, OperatorError where the broker refuses the question, BrokerError.
+    """
 
     async def ask(reader: MeshReader) -> HistoryResponse:
         request = HistoryRequest(reader.reading.requester, model, since, limit)

@@ -59,7 +59,8 @@ def device_power(
 ) -> DevicePower:
     """The device's watts, after the change.
 
-    Raises SettingsError for a device that is not known or a topic that no plug has, BrokerError.
+    Raises SettingsError for a device that is not known or a topic that no plug has, OperatorError where the
+    broker refuses the change, BrokerError.
     """
     if change is not None and change.setting is not None:
         checked_setting(change.setting)

@@ -20,17 +20,11 @@ _TIMEOUT = 8.0
 _ECHOES = 9
 
 
-def echo_seconds(address: BrokerAddress, mesh: str = "home") -> float:
+async def measured_echo(address: BrokerAddress, mesh: str = "home") -> float:
     """Median seconds of a QoS 1 request-reply exchange of two clients of this machine.
 
-    Raises BrokerError when the broker is not there, refuses us or loses the messages. Not to be called from
-    a running event loop: use ``measured_echo`` there.
+    Raises BrokerError when the broker is not there, refuses us or loses the messages.
     """
-    return asyncio.run(measured_echo(address, mesh))
-
-
-async def measured_echo(address: BrokerAddress, mesh: str = "home") -> float:
-    """As ``echo_seconds``, on the running loop."""
     exchange = _Exchange(address, Topics(mesh))
     try:
         return await asyncio.wait_for(exchange.median(), _TIMEOUT)

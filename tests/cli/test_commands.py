@@ -56,6 +56,25 @@ def test_every_command_explains_itself(path: tuple[str, ...], capsys: pytest.Cap
     assert len(out.splitlines()) > 3
 
 
+def options_of(path: tuple[str, ...]) -> list[click.Option]:
+    command = program.get_command(click.Context(program), path[0])
+    for name in path[1:]:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    assert command is not None
+    return [param for param in command.params if isinstance(param, click.Option)]
+
+
+@pytest.mark.parametrize("path", list(command_paths()), ids=" ".join)
+def test_every_option_explains_itself(path: tuple[str, ...]) -> None:
+    """Found by a reader: some said nothing, and of others nobody could know that they may be given twice."""
+    options = options_of(path)
+
+    assert [option.name for option in options if not option.help] == []
+    several = [option for option in options if option.multiple and not (option.metavar or "").endswith("...")]
+    assert [option.name for option in several if "repeatable" not in (option.help or "")] == []
+
+
 def test_help_imports_no_command_and_no_library_behind_it() -> None:
     code = (
         "import sys; from edgemesh.cli.main import run; run(['--help']); "

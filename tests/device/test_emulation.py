@@ -67,17 +67,6 @@ def test_a_unit_without_macs_keeps_its_share_of_the_time() -> None:
     assert emulated.seconds == pytest.approx((0.08, 0.02))
 
 
-def test_the_board_waits_what_this_machine_was_faster() -> None:
-    emulated = emulated_board(
-        board(tflite_float32=1e9), units(60_000_000, 40_000_000), [0.006, 0.004], "tflite", "float32"
-    )
-
-    assert emulated.wait_after(0.006, range(0, 1)) == pytest.approx(0.054)
-    assert emulated.wait_after(0.010, range(0, 2)) == pytest.approx(0.09)
-    assert emulated.wait_after(0.2, range(0, 2)) == 0.0
-    assert emulated.wait_after(0.0, range(1, 1)) == 0.0
-
-
 def test_a_board_cannot_be_faster_than_this_machine_and_says_so() -> None:
     emulated = emulated_board(board(tflite_float32=1e12), units(100_000_000), [0.01], "tflite", "float32")
 

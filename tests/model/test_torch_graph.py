@@ -107,6 +107,14 @@ def test_any_replaced_field_decodes_or_gives_the_one_error(key: str, value: Any)
         decode_graph(json.dumps({**plain_graph(), key: value}))
 
 
+@pytest.mark.parametrize(("key", "value", "wanted"), [("name", "other", "other"), ("outputs", [3], (3,))])
+def test_a_field_replaced_by_a_good_one_is_taken(key: str, value: Any, wanted: Any) -> None:
+    """Found by a reader: were everything refused, the test of replaced fields would pass."""
+    found = decode_graph(json.dumps({**plain_graph(), key: value}))
+
+    assert found == graph(**{key: wanted})
+
+
 def test_an_output_made_early_stays_alive_and_constants_never_cross() -> None:
     liveness = Liveness(graph())
 

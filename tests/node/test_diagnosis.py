@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from edgemesh.node.diagnosis import Finding, _Trial
+from edgemesh.node.diagnosis import Finding, _environment, _Trial
 from tests.brokers.servers import Mosquitto
+
+
+def test_a_new_environment_is_filled_from_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: the advice asked an index, where the package is not."""
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+
+    found = _environment()
+
+    assert found.verdict == "note" and "PEP 668" in found.found
+    assert "pip install '.[tflite,image]'" in found.mend and "in the checkout" in found.mend
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 
 from edgemesh.errors import OperatorError
+from edgemesh.node import mesh_reader
 from edgemesh.node.mesh_reader import MeshReader
 from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.topics import Topics
@@ -41,19 +41,21 @@ def test_the_log_says_whose_message_was_refused() -> None:
     assert not reading.unreadable
 
 
-def test_what_the_broker_refuses_ends_a_command_at_once(tmp_path: Path) -> None:
+def test_what_the_broker_refuses_ends_a_command_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Found by a reader: ``model add`` waited for 12 s and said that the broker does not answer."""
+    for patience in ("_CONNECT_SECONDS", "_READ_SECONDS", "_ANSWER_SECONDS"):
+        monkeypatch.setattr(mesh_reader, patience, 3600.0)
     rules = tmp_path / "acl"
     rules.write_text("topic read #\n")
 
     async def story(broker: Mosquitto) -> None:
-        began = time.monotonic()
         async with MeshReader("home", broker.address) as reader:
             with pytest.raises(OperatorError, match=r"the message on .*/policy/face: Not authorized"):
                 await reader.publish_retained("policy", b"{}", model="face")
             with pytest.raises(OperatorError, match=r"the message on .*/request/plan: Not authorized"):
                 await reader.asked_plan("face", "app")
-        assert time.monotonic() - began < 4.0
 
     with Mosquitto.shipped(tmp_path, acl_file=str(rules)) as broker:
-        asyncio.run(story(broker))
+        asyncio.run(asyncio.wait_for(story(broker), 60.0))

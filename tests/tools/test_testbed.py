@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -334,6 +335,32 @@ def test_nothing_of_a_bed_outlives_its_program(kind: str, number: signal.Signals
     _until_gone(child)
     assert _of(str(tmp_path)) == []
     assert not list(Path("/run/netns").glob(f"emtb{bed.pid}-*"))
+
+
+_KILLED = """
+import os
+import signal
+import sys
+import testbeds.command
+testbeds.command.Bed = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["testbed", "calm", "--loopback"]
+testbeds.command.main()
+"""
+
+
+def test_the_folder_of_a_command_that_was_killed_is_removed_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: its name said nothing of its maker, and it stayed for ever."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", _KILLED], env=environment, check=False, timeout=60)
+    left = list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert killed.returncode == -signal.SIGKILL and len(left) == 1
+    assert left[0].name in remove_leftovers()
+    assert not left[0].exists()
 
 
 def _until_gone(pid: int) -> None:

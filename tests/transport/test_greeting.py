@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from edgemesh.errors import BrokerError
 from edgemesh.transport import echo
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.echo import echo_seconds
+from edgemesh.transport.echo import measured_echo
 from edgemesh.transport.greeting import ACCEPTED, greeting
 from edgemesh.transport.local_broker import local_broker
 from edgemesh.transport.protocol_front import protocol_level
@@ -81,12 +82,12 @@ def test_a_broker_with_passwords_is_not_taken_for_an_open_one(
 
 @pytest.mark.parametrize("kind", ["mosquitto", "embedded"])
 def test_an_echo_comes_back(kind: str, request: pytest.FixtureRequest) -> None:
-    assert echo_seconds(request.getfixturevalue(kind)) > 0.0
+    assert asyncio.run(measured_echo(request.getfixturevalue(kind))) > 0.0
 
 
 def test_no_echo_where_nothing_listens() -> None:
     with pytest.raises(BrokerError, match="nothing listens there"):
-        echo_seconds(BrokerAddress("127.0.0.1", free_port()))
+        asyncio.run(measured_echo(BrokerAddress("127.0.0.1", free_port())))
 
 
 def test_a_forbidden_echo_says_so(
@@ -98,7 +99,7 @@ def test_a_forbidden_echo_says_so(
     strict = Mosquitto.shipped(folder, acl_file=str(folder / "rules"))
 
     with strict, pytest.raises(BrokerError, match=r"reply/|Not authorized"):
-        echo_seconds(strict.address)
+        asyncio.run(measured_echo(strict.address))
 
 
 # --- the front ------------------------------------------------------------------------------------------

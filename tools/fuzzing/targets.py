@@ -245,6 +245,4 @@ def _scenarios() -> list[bytes]:
     from importlib.resources import files
 
     folder = files("edgemesh.simulation") / "scenarios"
-    return [
-        entry.read_bytes() for entry in folder.iterdir() if entry.name in ("calm.toml", "wifi-swings.toml")
-    ]
+    return [(folder / name).read_bytes() for name in _SCENARIOS]

@@ -23,6 +23,7 @@ from edgemesh.simulation.scenario import Scenario
 from edgemesh.simulation.scenario_file import load_scenario, scenario_names
 from testbeds.bed import Bed, DeviceSpec
 from testbeds.checking import TOLERANCE, check_table, link_table
+from testbeds.leftovers import prefix
 from testbeds.network import why_not
 from testbeds.player import Played, Player
 
@@ -76,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         folder = options.keep
         if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgemesh-testbed-")))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix())))
         devices = [
             DeviceSpec(device.name, device.board, device.rate_up, device.rate_down, device.delay)
             for device in scenario.devices
