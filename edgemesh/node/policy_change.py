@@ -175,18 +175,21 @@ def _is_about(outcome: Outcome, assignment: Assignment) -> bool:
 
 async def _change(reader: MeshReader, manifest: Manifest, origin: str | None, change: PolicyChange) -> None:
     reading, model = reader.reading, manifest.name
-    policy = change.applied(reading.policies.get(model, Policy()))
+    told = reading.policies.get(model)
+    policy = change.applied(told or Policy())
     check_policy(policy, manifest, reading)
     before = dict(reading.view.assignments)
     # Published also when everything was cleared: an empty payload would not say who did that.
-    payload = encode_json(replace(policy, changed_by=whoever_runs_this()))
-    await reader.publish_retained("policy", payload, model=model)
+    policy = replace(policy, changed_by=whoever_runs_this())
+    await reader.publish_retained("policy", encode_json(policy), model=model)
     answer = await reader.asked_plan(model, origin or APP_ORIGIN)
     if not answer.planned and not answer.soon:
         raise NoRouteError(
             f"this is kept to from now on, but no plan of {model} can: {answer.reason}; the last plan stays "
             f"in force; take it back with  edgemesh plan {model} --clear"
         )
+    if policy == told:
+        return  # nothing is planned anew for what is kept to already
     # Planned afresh, hence published afresh, with a new epoch.
     key = model, origin or APP_ORIGIN
     await reader.until(lambda: reading.view.assignments.get(key) != before.get(key), _REPLAN_SECONDS)

@@ -15,6 +15,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from edgemesh.node import policy_change
 from tests.cli.conftest import DEVICE, Commands
 
 
@@ -224,3 +225,13 @@ def test_watching_tells_each_change_and_ends_cleanly(mesh: Commands, small: str)
     assert (first["kind"], first["route"][0]["device"]) == ("plan", DEVICE)
     assert (second["kind"], second["text"].partition(" (set by ")[0]) == ("policy", "codecs raw, f16")
     assert (watching.returncode, err) == (0, "")
+
+
+@pytest.mark.timeout(60)
+def test_a_policy_that_is_kept_to_already_is_not_waited_for(
+    mesh: Commands, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mesh("plan", small, "--objective", "latency").status == 0
+    monkeypatch.setattr(policy_change, "_REPLAN_SECONDS", 3600.0)
+
+    assert mesh("plan", small, "--objective", "latency").status == 0
