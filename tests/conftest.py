@@ -1,14 +1,18 @@
-"""Real brokers for tests, on free ports; each is started once per session and ended with it."""
+"""Real brokers for tests, on free ports, started once per session; and which tests share a worker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.embedded import EmbeddedBroker
 from tests.brokers.servers import Mosquitto, free_port
+
+_HERE = Path(__file__).parent
+_WITH_PROCESSES = frozenset({"brokers", "cli", "integration", "node", "tools", "transport"})
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,13 @@ def embedded() -> Iterator[BrokerAddress]:
     """The embedded broker."""
     with EmbeddedBroker(free_port()) as broker:
         yield broker.address
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers (pytest-xdist), what starts processes and waits for them is the work of one.
+
+    Two such tests at a time would take each other's processor time; the other workers calculate meanwhile.
+    """
+    for item in items:
+        if item.path.relative_to(_HERE).parts[0] in _WITH_PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("processes"))

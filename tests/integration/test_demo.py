@@ -47,6 +47,7 @@ def left_behind(demo: subprocess.Popen[str], home: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_shows_a_plan_and_what_becomes_of_it_when_a_board_gets_busy_and_when_one_dies(
     demo: subprocess.Popen[str], tmp_path: Path
@@ -89,6 +90,7 @@ def test_the_demo_shows_a_plan_and_what_becomes_of_it_when_a_board_gets_busy_and
     assert left_behind(demo, tmp_path / "home") == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_demo_that_is_stopped_under_the_load_leaves_nothing_behind(
     demo: subprocess.Popen[str], tmp_path: Path

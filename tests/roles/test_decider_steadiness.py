@@ -71,6 +71,7 @@ def routes(mesh: Mesh, origin: str) -> list[tuple[Hop, ...]]:
     return taken
 
 
+@pytest.mark.slow
 def test_a_noisy_but_unchanged_mesh_switches_at_most_once_an_hour() -> None:
     mesh = home(2, 0.1)
     camera = mesh.devices["pi-4b"].shell

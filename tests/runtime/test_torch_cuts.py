@@ -33,6 +33,7 @@ def test_every_operator_cut_is_bit_exact_and_the_whole_equals_the_module(name: s
         np.testing.assert_array_equal(found, wanted.numpy(), strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "width", "size"),
     [(networks.alexnet, 0.25, 224), (networks.vgg16, 0.125, 96), (networks.mobilenetv2, 1.0, 96)],
@@ -48,6 +49,7 @@ def test_every_unit_cut_of_the_zoo_networks_is_bit_exact(build, width, size, tmp
         np.testing.assert_array_equal(whole, module(*inputs).numpy(), strict=True)
 
 
+@pytest.mark.slow
 def test_full_size_vgg16_is_bit_exact_at_its_narrowest_cut(tmp_path: Path) -> None:
     module, inputs = networks.vgg16(), (torch.randn(1, 3, 224, 224),)
     torch.set_num_threads(2)

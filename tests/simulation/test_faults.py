@@ -49,6 +49,7 @@ def test_every_kind_of_fault_happens() -> None:
     assert set(FAULTS) - {"burst"} <= kinds
 
 
+@pytest.mark.slow
 def test_what_schedules_seldom_lead_to_is_reached_and_counted() -> None:
     reached = sum((played(schedule_of(seed)).reached for seed in range(40)), Counter())
 

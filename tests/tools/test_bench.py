@@ -63,6 +63,7 @@ def test_decode_ends_with_one_json_object_whose_claims_decide_the_exit_status() 
     assert "claim" in finished.stdout.splitlines()[-3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
 @pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
 def test_hop_measures_three_sizes_against_a_real_broker() -> None:
@@ -72,6 +73,7 @@ def test_hop_measures_three_sizes_against_a_real_broker() -> None:
     assert not _report(finished)["failures"], finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 def test_peers_compares_with_gloo_and_answers_rightly_when_a_half_is_killed() -> None:
@@ -109,6 +111,7 @@ def test_an_unknown_name_is_wrong_usage() -> None:
     assert "decode" in finished.stderr
 
 
+@pytest.mark.slow
 def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() -> None:
     finished = _run("decide", "--quick", "--json")
 
@@ -119,6 +122,7 @@ def test_decide_plays_simulated_meshes_and_needs_neither_broker_nor_runtime() ->
     assert report["figures"]["latency: cloud-latency, vgg16, static, modelled ms"] > 500.0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(_MOSQUITTO is None, reason="mosquitto is not installed")
 @pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="tflite is not installed")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

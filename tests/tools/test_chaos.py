@@ -323,6 +323,7 @@ needs_mosquitto = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_mosquitto
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
@@ -339,6 +340,7 @@ def test_a_run_that_is_ended_before_its_mesh_is_there_leaves_nothing(
     assert_leaves_nothing_from_the_start(started("chaos", tmp_path, "--quick"), tmp_path, number)
 
 
+@pytest.mark.slow
 @needs_mosquitto
 def test_a_quick_run_loses_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
     process = started("chaos", tmp_path, "--quick", "--json")

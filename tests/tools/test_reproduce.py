@@ -418,6 +418,7 @@ def test_a_camera_that_dies_in_the_middle_is_no_run(told: int | None, status: in
         _performed(told, status)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_not() is not None, reason=f"needs network namespaces: {why_not()}")
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 def test_a_quick_run_ends_with_one_json_object_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def counted(report: dict[str, Any]) -> dict[str, float]:
     return {c["claim"]: c["value"] for c in report["claims"] if c["claim"].startswith(("jobs ", "results "))}
 
 
+@pytest.mark.slow
 @needs_mosquitto
 def test_under_overload_each_job_ends_once_and_nothing_is_left_behind(tmp_path: Path) -> None:
     report = finished_report(tmp_path, "overload", "--quick")
@@ -163,6 +164,7 @@ def test_under_overload_each_job_ends_once_and_nothing_is_left_behind(tmp_path: 
     assert 0 < sum(accounted) <= figures["jobs of all phases but the first"]
 
 
+@pytest.mark.slow
 @needs_mosquitto
 def test_a_long_run_accounts_for_each_job_and_knows_every_process(tmp_path: Path) -> None:
     report = finished_report(tmp_path, "leaks", "--jobs", "600")
@@ -175,6 +177,7 @@ def test_a_long_run_accounts_for_each_job_and_knows_every_process(tmp_path: Path
     assert watched == {"broker", "decision", "gateway", "alone", "alone executor", "client program"}
 
 
+@pytest.mark.slow
 @needs_mosquitto
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_all_its_processes_with_it(tmp_path: Path, number: signal.Signals) -> None:
