@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Literal
 from edgemesh.errors import BrokerError, EdgemeshError
 from edgemesh.node.mesh_reader import MeshReader, check_reachable
 from edgemesh.node.mesh_reading import MeshReading
+from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
+from edgemesh.protocol.presence import ReadyPartition
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import Refusal
@@ -299,13 +301,23 @@ async def _models(reader: MeshReader) -> list[Finding]:
         except EdgemeshError as error:
             findings.append(Finding(f"model {name}", "wrong", str(error), "see  edgemesh devices"))
             continue
-        gone = sorted(assignment.devices.difference(reading.online()))
-        if gone:
-            found = f"its plan uses {', '.join(gone)}, which is not online"
-            findings.append(Finding(f"model {name}", "wrong", found, "see whether a decision node is online"))
-        else:
-            route = ", ".join(sorted(assignment.devices))
-            findings.append(
-                Finding(f"model {name}", "ok", f"held by {', '.join(holders)}; planned on {route}")
-            )
+        findings.append(_of_a_plan(reading, assignment, holders))
     return findings or [Finding("models", "note", "none in this mesh", "edgemesh model add zoo:face")]
+
+
+def _of_a_plan(reading: MeshReading, assignment: Assignment, holders: Sequence[str]) -> Finding:
+    name = f"model {assignment.model}"
+    gone = sorted(assignment.devices.difference(reading.online()))
+    if gone:
+        found = f"its plan uses {', '.join(gone)}, which is not online"
+        return Finding(name, "wrong", found, "see whether a decision node is online")
+    awaited, start = [], 0
+    for hop in assignment.route:
+        if not reading.view.is_ready(hop.device, ReadyPartition(assignment.digest, start, hop.stop)):
+            awaited.append(f"{hop.device} (units {start} to {hop.stop})")
+        start = hop.stop
+    if awaited:
+        found = f"its plan waits for {', '.join(awaited)} to load; until then jobs may go over the one before"
+        return Finding(name, "note", found, "if it stays so, look at the log of that device")
+    route = ", ".join(sorted(assignment.devices))
+    return Finding(name, "ok", f"held by {', '.join(holders)}; planned on {route}")

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgemesh.node.diagnosis import Finding, _environment, _Trial
+from edgemesh.node.diagnosis import Finding, _environment, _of_a_plan, _Trial
+from edgemesh.node.mesh_reading import MeshReading
+from edgemesh.protocol.activation import Hop
 from tests.brokers.servers import Mosquitto
+from tests.roles.build import DIGEST, TOPICS, about, assignment, heartbeat, state
 
 
 def test_a_new_environment_is_filled_from_the_checkout(
@@ -49,3 +52,26 @@ def test_a_limit_of_size_is_found_and_spoils_no_other_finding(
 
     assert (payload.verdict, payload.found) == ("wrong", found) and setting in payload.mend
     assert retained.verdict == "ok"
+
+
+def test_a_plan_that_waits_for_a_device_is_told_with_its_units() -> None:
+    """Found by a reader: jobs went over another route for a minute, and nothing was wrong."""
+    reading = MeshReading("reader", TOPICS)
+    route = Hop("one", 2), Hop("two", 4)
+    for event in (
+        *map(state, ("one", "two")),
+        about("one", DIGEST),
+        about("two", DIGEST),
+        assignment(*route),
+    ):
+        reading.handle(event, 1.0)
+    plan = reading.view.assignments["face", "app"]
+
+    reading.handle(heartbeat("one", (0, 2)), 1.1)
+    reading.handle(heartbeat("two", (0, 4)), 1.1)
+    waits = _of_a_plan(reading, plan, ["one", "two"])
+    reading.handle(heartbeat("two", (2, 4)), 1.2)
+    serves = _of_a_plan(reading, plan, ["one", "two"])
+
+    assert waits.verdict == "note" and "waits for two (units 2 to 4)" in waits.found
+    assert (serves.verdict, serves.found) == ("ok", "held by one, two; planned on one, two")
