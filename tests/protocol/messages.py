@@ -235,6 +235,7 @@ JSON_MESSAGES: dict[str, Any] = {
         notes=("no watts are known of desktop: the median of the others is taken",),
         changes=2,
         since=1_700_000_000.5,
+        at_once=True,
     ),
     "answered": Answered(
         (AnsweredSubmission(7, 3_735_928_559), AnsweredSubmission(9, 0)),
