@@ -29,6 +29,7 @@ def embedded() -> Iterator[BrokerAddress]:
         yield broker.address
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (pytest-xdist), what starts processes and waits for them is the work of one.
 
