@@ -30,7 +30,7 @@ def embedded() -> Iterator[BrokerAddress]:
         yield broker.address
 
 
-class _OneWithProcesses(LoadScopeScheduling):  # type: ignore[misc]
+class _OneWithProcesses(LoadScopeScheduling):
     """What starts processes and waits for them is the work of one worker; others calculate meanwhile.
 
     Two such tests at a time would take each other's processor time, or meet on the network. Files are dealt

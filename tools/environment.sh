@@ -5,18 +5,18 @@ fail() {
     exit 1
 }
 
-# Prints the first Python of 3.10 to 3.13 that can make virtual environments.
+# Prints the first Python of 3.10 to 3.14 that can make virtual environments.
 find_python() {
     local candidate
-    for candidate in "${EDGEMESH_PYTHON:-}" python3 python3.11 python3.12 python3.13 python3.10; do
+    for candidate in "${EDGEMESH_PYTHON:-}" python3 python3.11 python3.12 python3.13 python3.14 python3.10; do
         [ -n "$candidate" ] || continue
-        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    fail "needs Python 3.10 to 3.13 with venv: run  apt-get install python3 python3-venv"
+    fail "needs Python 3.10 to 3.14 with venv: run  apt-get install python3 python3-venv"
 }
 
 # make_environment FOLDER EXTRAS: installs only when setup.cfg or the extras changed since the last time.

@@ -16,7 +16,9 @@ from edgemesh.node.parent_death import end_with
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``count`` processes; what is under way when the context fails is given up."""
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(count, initializer=_begin, initargs=(os.getpid(),))
+    # A fork would take threads' locks along, and what Python 3.14 does by itself gives workers another parent.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(os.getpid(),))
     try:
         yield pool
     except BaseException:
@@ -31,6 +33,4 @@ def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
 def _begin(parent: int) -> None:
     # Ctrl-C reaches the whole process group, and would end one task of many here, with a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A handler of our parent came with the fork: a pool takes what it raises for the end of a task.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with(parent)  # or one that is killed would leave us at work

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -191,14 +191,34 @@ class InterruptAt:
     def __init__(self, at: int) -> None:
         self.came = False
         self._left = at
+        self._thread = threading.get_ident()
+        # From Python 3.12 on a trace function misses instructions of code that another thread has run since.
+        self._monitoring = getattr(sys, "monitoring", None)
 
     def __enter__(self) -> InterruptAt:
-        self._before = sys.gettrace()
-        sys.settrace(self._called)
+        if (monitoring := self._monitoring) is not None:
+            event = monitoring.events.INSTRUCTION
+            monitoring.use_tool_id(monitoring.DEBUGGER_ID, "interrupts")
+            monitoring.register_callback(monitoring.DEBUGGER_ID, event, self._comes)
+            monitoring.set_events(monitoring.DEBUGGER_ID, event)
+        else:
+            self._before = sys.gettrace()
+            sys.settrace(self._called)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        sys.settrace(self._before)
+        if self._monitoring is not None:
+            self._monitoring.set_events(self._monitoring.DEBUGGER_ID, 0)
+            self._monitoring.free_tool_id(self._monitoring.DEBUGGER_ID)
+        else:
+            sys.settrace(self._before)
+
+    def _comes(self, code: CodeType, offset: int) -> object:
+        if code.co_filename not in self._FILES:
+            return self._monitoring.DISABLE
+        if threading.get_ident() == self._thread:
+            self._step()
+        return None
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
         if frame.f_code.co_filename not in self._FILES:
@@ -207,12 +227,17 @@ class InterruptAt:
         return self._stepped
 
     def _stepped(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
-        if event == "opcode" and not self.came:
-            self._left -= 1
-            if self._left < 0:
-                self.came = True
-                signal.raise_signal(signal.SIGINT)
+        if event == "opcode":
+            self._step()
         return self._stepped
+
+    def _step(self) -> None:
+        if self.came:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self.came = True
+            signal.raise_signal(signal.SIGINT)
 
 
 def works(shared: SharedLoop) -> bool:
