@@ -16,7 +16,7 @@ from edgemesh.node.parent_death import end_with
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``count`` processes; what is under way when the context fails is given up."""
     others = set(multiprocessing.active_children())
-    # A fork would take threads' locks along, and what Python 3.14 does by itself gives workers another parent.
+    # A fork would take threads' locks along, and Python 3.14's forkserver gives workers another parent.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(os.getpid(),))
     try:

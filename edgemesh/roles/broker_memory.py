@@ -1,10 +1,14 @@
-"""Broker's memory: a device says its models again where the broker has lost them, or brings back older ones.
+"""Broker's memory: models are said again where the broker has lost them, or brings back older ones.
 
 Manifests were published once by a person, and a broker may lose its store, or come back with what it had
-written last. Whoever holds the content knows what it is called.
+written last: then devices say them again, for whoever holds the content knows what it is called. And what
+somebody added while cut off may come after what another one added later, and take its place: then decision
+nodes and gateways say it again, too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
@@ -14,6 +18,32 @@ from edgemesh.roles.actions import Action, Log, Publish
 from edgemesh.roles.content import ContentKeeper
 from edgemesh.roles.events import MessageReceived
 from edgemesh.roles.mesh_view import MeshView
+
+
+def newer_said_again(
+    event: MessageReceived, view: MeshView, topics: Topics, held: Sequence[Manifest] = ()
+) -> list[Action] | None:
+    """What to say where a manifest is older than one of ``view`` or ``held``; None where it is not.
+
+    Were it believed, all would throw the newer content away, or never fetch it; were it only passed over,
+    those who come later would believe it, and nobody could plan for both. Raises DecodeError.
+    """
+    if not event.payload:
+        return None
+    came, model = decode_json(Manifest, event.payload), event.topic.names["model"]
+    known = [manifest for manifest in held if manifest.name == model]
+    if model in view.manifests and not view.is_earlier_model(model):
+        known.append(view.manifests[model])
+    newest = max(known, key=lambda manifest: manifest.revision, default=came)
+    if newest.revision <= came.revision:
+        return None
+    text = f"an older manifest of {model} came back: the newer one is said again"
+    return [Log("info", text, model), _said(topics, newest)]
+
+
+def _said(topics: Topics, manifest: Manifest) -> Publish:
+    topic = topics.build("model", model=manifest.name)
+    return Publish(topic, encode_json(manifest), qos=1, retain=True)
 
 
 class BrokerMemory:
@@ -31,7 +61,7 @@ class BrokerMemory:
     def connected(self) -> list[Action]:
         """A new connection: ask, by our own state, whether the broker still knows us."""
         # A connection that ended before the answer came may have covered up that the broker had lost it all.
-        said = self._said() if self._asked else []
+        said = self._all_said() if self._asked else []
         self._asked, self._was_connected = self._was_connected and not said, True
         self._told = None
         return said
@@ -52,35 +82,21 @@ class BrokerMemory:
         """
         asked, self._asked = self._asked, False
         if asked and not retained:
-            return self._said()
+            return self._all_said()
         if retained or self._told is None:
             return []
         known = {(held.name, held.digest) for held in self._told.models}
         lost = [held for held in self._content.models if (held.name, held.digest) not in known]
-        return [self._manifest(held) for held in lost if view.is_earlier_model(held.name)]
+        return [_said(self._topics, held) for held in lost if view.is_earlier_model(held.name)]
 
     def older_manifest(self, event: MessageReceived, view: MeshView) -> list[Action] | None:
         """What to say where a manifest is older than one that is known; None where it is not.
 
         An older one is brought back by a device that was away when it was replaced, or by a broker that was
-        killed. Were it believed, all would throw the newer content away, or never fetch it: whoever has that
-        on its disk may be away, and would not know any more what it is called. Raises DecodeError.
+        killed: whoever has the newer content on its disk may be away, and would not know any more what it is
+        called. Raises DecodeError.
         """
-        if not event.payload:
-            return None
-        came, model = decode_json(Manifest, event.payload), event.topic.names["model"]
-        known = [held for held in self._content.models if held.name == model]
-        if model in view.manifests and not view.is_earlier_model(model):
-            known.append(view.manifests[model])
-        newest = max(known, key=lambda manifest: manifest.revision, default=came)
-        if newest.revision <= came.revision:
-            return None
-        text = f"an older manifest of {model} came back: the newer one is said again"
-        return [Log("info", text, model), self._manifest(newest)]
+        return newer_said_again(event, view, self._topics, self._content.models)
 
-    def _said(self) -> list[Action]:
-        return [self._manifest(manifest) for manifest in self._content.models]
-
-    def _manifest(self, manifest: Manifest) -> Publish:
-        topic = self._topics.build("model", model=manifest.name)
-        return Publish(topic, encode_json(manifest), qos=1, retain=True)
+    def _all_said(self) -> list[Action]:
+        return [_said(self._topics, manifest) for manifest in self._content.models]

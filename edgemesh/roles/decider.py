@@ -18,6 +18,7 @@ from edgemesh.protocol.requests import PlanRequest
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles import questions
 from edgemesh.roles.actions import Action, Log, Publish, Remember, SetTimer, Subscribe
+from edgemesh.roles.broker_memory import newer_said_again
 from edgemesh.roles.estimates import MeshEstimates
 from edgemesh.roles.events import (
     Connected,
@@ -173,6 +174,8 @@ class Decider:
             if kind in ("failure", "outcome"):
                 self._news.heard(event)
                 return []
+            if kind == "model" and (newer := newer_said_again(event, self.view, self._topics)) is not None:
+                return newer
             steps = self.estimates.steps
             relevant = self.view.learn(event, now) or self.estimates.learn(event, now)
         except DecodeError as error:

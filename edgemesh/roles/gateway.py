@@ -32,6 +32,7 @@ from edgemesh.roles.actions import (
     Unsubscribe,
 )
 from edgemesh.roles.answered import LONGEST_LINE, AnsweredRecord, checksum_of
+from edgemesh.roles.broker_memory import newer_said_again
 from edgemesh.roles.events import (
     Connected,
     Disconnected,
@@ -242,7 +243,11 @@ class Gateway:
         if event.topic.kind in ("answered", "gateway"):
             return self._recall(event, now)
         try:
-            self.view.learn(event, now)
+            newer = newer_said_again(event, self.view, self._topics) if event.topic.kind == "model" else None
+            if newer is None:
+                self.view.learn(event, now)
+            else:
+                actions += newer
         except DecodeError as error:
             actions += self._refusals.log(event.topic.kind, error, now)
         if event.acknowledgement is not None:

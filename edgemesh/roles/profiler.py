@@ -190,8 +190,9 @@ class Profiler:
 
     def handle(self, event: Event, now: float, held: dict[str, Manifest]) -> list[Action]:
         """React to measurements and to being idle."""
-        if isinstance(event, ProfileFound) and event.digest in held:
-            return self._found(event, held[event.digest], now)
+        if isinstance(event, ProfileFound):
+            wanted = self._wanted(event.digest, held)
+            return self._found(event, wanted, now) if wanted is not None else []
         if isinstance(event, RunMeasured):
             return self._measured(event, now)
         if isinstance(event, RangeRefused) and self._awaits(event):
@@ -201,12 +202,16 @@ class Profiler:
         if isinstance(event, TimerFired) and event.name == _TIMER:
             return self._next(now)
         if isinstance(event, TimerFired) and event.name.startswith("refresh:"):
-            manifest = held.get(event.name[8:])
-            return self._enqueue(manifest, now) if manifest is not None else []
+            wanted = self._wanted(event.name[8:], held)
+            return self._enqueue(wanted, now) if wanted is not None else []
         if isinstance(event, Connected):
             self._connected = True
             return [self._publish(digest) for digest in self.published]
         return []
+
+    def _wanted(self, digest: str, held: dict[str, Manifest]) -> Manifest | None:
+        """Content is held on for a while that has no name any more: nothing is told of it."""
+        return held.get(digest) if digest in self._names else None
 
     def _found(self, event: ProfileFound, manifest: Manifest, now: float) -> list[Action]:
         if event.profile is None or len(event.profile.seconds) != manifest.unit_count:
@@ -326,8 +331,6 @@ class Profiler:
     def _keep(self, profile: Profile, manifest: Manifest) -> list[Action]:
         self.profiles[manifest.digest] = profile
         self.published[manifest.digest] = self._scaled(profile, manifest)
-        # It may have lost the name that it was measured under.
-        self._names.setdefault(manifest.digest, manifest.name)
         return [self._publish(manifest.digest)] if self._connected else []
 
     def _scaled(self, profile: Profile, manifest: Manifest) -> Profile:

@@ -27,7 +27,19 @@ def _without_texts(source: bytes) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [statement for statement in body if not _is_text(statement)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _shape(tree)
+
+
+def _shape(node: object) -> str:
+    """As ``ast.dump`` has it, which is not the same in every Python: what is empty is left out."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_shape, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    told = ast.iter_fields(node)
+    if not isinstance(node, ast.Constant):  # whose value may be None
+        told = ((name, value) for name, value in told if value is not None and value != [])
+    return f"{type(node).__name__}({','.join(f'{name}={_shape(value)}' for name, value in told)})"
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -14,6 +14,7 @@ from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment, Holder, PlanFailure
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.link import LinkReport, Transfer
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.requests import Pin, PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.topics import TOPICS as ROWS
 from edgemesh.roles.actions import Action, Publish
@@ -520,6 +521,18 @@ def test_its_state_is_repeated_every_five_seconds(planned: DrivenDecider) -> Non
 
 
 # --- what it survives ------------------------------------------------------------------------------------
+
+
+def test_says_a_newer_manifest_again_where_an_older_one_takes_its_place(planned: DrivenDecider) -> None:
+    """Found by the fault simulator: somebody who was cut off had added it before, and it came behind."""
+    newer = replace(FACE, digest="0" * 64, revision=FACE.revision + 1)
+    planned.take(message("model", newer, model="face"))
+
+    (said,) = sent("model", planned.take(manifest()))
+
+    assert decode_json(Manifest, said.payload) == newer and said.retain
+    assert planned.role.view.manifests["face"] == newer
+    assert not sent("model", planned.take(message("model", newer, model="face")))
 
 
 def test_a_model_added_again_with_other_units_is_planned_anew(planned: DrivenDecider) -> None:

@@ -436,6 +436,19 @@ def test_a_model_that_comes_back_is_profiled_again(profiler: DrivenProfiler) -> 
     assert profiler.role.published == {} and profiler.role.add(FACE) == [FindProfile(FACE)]
 
 
+@pytest.mark.parametrize("found", [None, Profile(DIGEST, "tflite", "1", 4, (0.01,) * 4)])
+def test_nothing_is_told_of_content_that_lost_its_name_while_its_profile_was_looked_for(
+    profiler: DrivenProfiler, found: Profile | None
+) -> None:
+    """Found by the fault simulator: it is still held until what took its name is here."""
+    profiler.role.forget(DIGEST)
+
+    profiler.take(ProfileFound(DIGEST, found), at=0.1)
+
+    assert not sent("profile", profiler.done) and profiler.role.published == {}
+    assert not only(MeasureUnits, profiler.done)
+
+
 def test_a_model_of_a_runtime_that_is_not_here_is_not_profiled(profiler: DrivenProfiler) -> None:
     assert profiler.role.add(replace(FACE, digest="0" * 64, format="torch")) == []
 

@@ -13,6 +13,7 @@ from edgemesh.protocol.answered import Answered
 from edgemesh.protocol.assignment import Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.limits import TEXT_CHARS
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import (
     Acknowledge,
     Action,
@@ -282,6 +283,18 @@ def test_other_messages_are_acknowledged_when_they_are_read(gateway: DrivenGatew
     assert only(Acknowledge, gateway.take(news, at=1.0)) == [Acknowledge(9)]
     garbage = replace(message("about", b"{", device="two"), acknowledgement=10)
     assert only(Acknowledge, gateway.take(garbage, at=1.0)) == [Acknowledge(10)]
+
+
+def test_says_a_newer_manifest_again_where_an_older_one_takes_its_place(gateway: DrivenGateway) -> None:
+    newer = replace(OTHER, revision=FACE.revision + 1)
+    gateway.take(message("model", newer, model="face"))
+
+    actions = gateway.take(replace(manifest(), acknowledgement=11))
+
+    (said,) = sent("model", actions)
+    assert decode_json(Manifest, said.payload) == newer and said.retain
+    assert only(Acknowledge, actions) == [Acknowledge(11)]
+    assert gateway.role.view.manifests["face"] == newer
 
 
 def test_a_lost_connection_leaves_its_jobs_to_whoever_gets_them_again(gateway: DrivenGateway) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,20 @@ def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: 
     after = list(search(0, 3, 1, file))
 
     assert after == [replace(found, kept=True) for found in before]
+
+
+def test_an_interrupted_search_says_how_to_go_on_and_ends_as_interrupted_programs_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> Iterator[object]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(commanding, "search", interrupted)
+
+    assert main(["--resume", str(tmp_path / "done")]) == 130
+
+    assert f"go on with --resume {tmp_path / 'done'}" in capsys.readouterr().err
 
 
 def test_what_was_kept_counts_neither_for_the_pace_nor_for_the_time_left(

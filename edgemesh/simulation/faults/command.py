@@ -27,7 +27,7 @@ _SHOWN = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0: every rule held; 1: one did not; 2: wrong usage."""
+    """Exit status 0: every rule held; 1: one did not; 2: wrong usage; 130: interrupted."""
     asked = _parser().parse_args(arguments)
     if asked.trace:
         return _replayed(asked.seed)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         done = sum(found.count for found in founds)
         go_on = f"go on with --resume {asked.resume}" if asked.resume else "--resume FILE keeps what is done"
         print(f"\ninterrupted after {done} schedules; {go_on}", file=sys.stderr)
-        return 1
+        return 130
     if sys.stderr.isatty():
         print(file=sys.stderr)
     failing = sorted(entry for found in founds for entry in found.broken)
