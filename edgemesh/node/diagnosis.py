@@ -17,7 +17,6 @@ from edgemesh.node.mesh_reader import MeshReader, check_reachable
 from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
-from edgemesh.protocol.presence import ReadyPartition
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import Refusal
@@ -311,11 +310,11 @@ def _of_a_plan(reading: MeshReading, assignment: Assignment, holders: Sequence[s
     if gone:
         found = f"its plan uses {', '.join(gone)}, which is not online"
         return Finding(name, "wrong", found, "see whether a decision node is online")
-    awaited, start = [], 0
-    for hop in assignment.route:
-        if not reading.view.is_ready(hop.device, ReadyPartition(assignment.digest, start, hop.stop)):
-            awaited.append(f"{hop.device} (units {start} to {hop.stop})")
-        start = hop.stop
+    awaited = [
+        f"{device} (units {partition.start} to {partition.stop})"
+        for device, partition in assignment.partitions
+        if not reading.view.is_ready(device, partition)
+    ]
     if awaited:
         found = f"its plan waits for {', '.join(awaited)} to load; until then jobs may go over the one before"
         return Finding(name, "note", found, "if it stays so, look at the log of that device")

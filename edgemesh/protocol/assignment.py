@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgemesh.errors import DecodeError
 from edgemesh.protocol.activation import Cut, Hop, check_route, check_units
 from edgemesh.protocol.fields import Amount, Count, Digest, Id
-from edgemesh.protocol.presence import State
+from edgemesh.protocol.presence import ReadyPartition, State
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,15 @@ class Assignment:
     def devices(self) -> frozenset[str]:
         """Devices of the route."""
         return frozenset(hop.device for hop in self.route)
+
+    @property
+    def partitions(self) -> list[tuple[str, ReadyPartition]]:
+        """Device and what it is to have loaded, in the order of the route."""
+        starts = (0, *(hop.stop for hop in self.route))
+        return [
+            (hop.device, ReadyPartition(self.digest, start, hop.stop))
+            for start, hop in zip(starts, self.route, strict=False)
+        ]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ TOPICS: Final[dict[str, TopicRow]] = {
     "probe": TopicRow("probe/{requester}", "device, gateway or decision node", "any", 1, False, 10),
     "link": TopicRow("link/{requester}", "device, gateway or client", "json", 0, False, 10),
     "receipt": TopicRow("receipt/{requester}", "device", "json", 0, False, 10),
-    "model": TopicRow("model/{model}", "operator or device", "json", 1, True),
+    "model": TopicRow("model/{model}", "operator, device, gateway or decision node", "json", 1, True),
     "assignment": TopicRow("assignment/{model}/{origin}", "decision node", "json", 1, True),
     "failure": TopicRow("failure/{model}/{origin}", "decision node", "json", 1, True),
     "outcome": TopicRow("outcome/{model}/{origin}", "decision node", "json", 1, True),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.presence import ReadyPartition
 from edgemesh.roles.actions import Action, LoadUnits, Log, SetTimer, UnloadUnits
 from edgemesh.roles.events import Event, ExecutorLost, RangeLoaded, RangeRefused, TimerFired
+from edgemesh.roles.growing_pauses import GrowingPauses
 
 _KEEP_SECONDS = 20.0
 """A partition no longer assigned stays loaded this long: jobs under way still carry the old route."""
@@ -17,14 +17,6 @@ _LOSSES = 3
 _PAUSE_SECONDS = 10.0
 """Until a refused partition is tried again: what was short, memory most likely, may be there then."""
 _LONGEST_PAUSE = 600.0
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    text: str
-    """What the log was told."""
-    pause: float
-    """Seconds until the partition is tried again."""
 
 
 class Preparer:
@@ -37,8 +29,8 @@ class Preparer:
         self._loading: set[ReadyPartition] = set()
         self._refused: set[ReadyPartition] = set()
         """Not to be loaded now; a refusal ends after its pause, blame for the executor's death does not."""
-        self._refusals: dict[ReadyPartition, _Refusal] = {}
-        """The last one of each wanted partition that has not been loaded since."""
+        self._refusals = GrowingPauses[ReadyPartition](_PAUSE_SECONDS, _LONGEST_PAUSE)
+        """Of each wanted partition that has not been loaded since."""
         self._leaving: set[ReadyPartition] = set()
         self._losses: dict[ReadyPartition, int] = {}
 
@@ -46,9 +38,14 @@ class Preparer:
         self, assignments: Iterable[Assignment], held: Collection[str], now: float
     ) -> list[Action]:
         """What to load after assignments or content changed."""
-        wanted = {p for a in assignments for p in self._partitions(a) if p.digest in held}
+        wanted = {
+            partition
+            for assignment in assignments
+            for device, partition in assignment.partitions
+            if device == self._device and partition.digest in held
+        }
         self._refused &= wanted
-        self._refusals = {p: refusal for p, refusal in self._refusals.items() if p in wanted}
+        self._refusals.keep(wanted)
         self._losses = {p: losses for p, losses in self._losses.items() if p in wanted}
         self._wanted = wanted
         # With content that goes, the executor closes all that it has loaded of it, or is about to load.
@@ -65,7 +62,7 @@ class Preparer:
                 return []
             self._loading.discard(partition)
             self._losses.pop(partition, None)
-            self._refusals.pop(partition, None)
+            self._refusals.forget(partition)
             self.ready.add(partition)
             return [] if partition in self._wanted else [self._leave(partition, now)]
         elif isinstance(event, RangeRefused):
@@ -117,22 +114,12 @@ class Preparer:
         if partition not in self._wanted:
             return []
         self._refused.add(partition)
-        before = self._refusals.get(partition)
-        pause = _PAUSE_SECONDS if before is None else min(_LONGEST_PAUSE, 2.0 * before.pause)
-        self._refusals[partition] = _Refusal(event.text, pause)
+        pause, is_news = self._refusals.refused(partition, event.text)
         again = SetTimer(_timer("load", partition), now + pause)
-        if before is not None and before.text == event.text:
+        if not is_news:
             return [again]
         text = f"cannot load units {event.start} to {event.stop}: {event.text}; tried again ever more seldom"
         return [Log("error", text, event.digest), again]
-
-    def _partitions(self, assignment: Assignment) -> list[ReadyPartition]:
-        partitions, start = [], 0
-        for hop in assignment.route:
-            if hop.device == self._device:
-                partitions.append(ReadyPartition(assignment.digest, start, hop.stop))
-            start = hop.stop
-        return partitions
 
 
 def _order(partition: ReadyPartition) -> tuple[str, int, int]:

@@ -25,6 +25,7 @@ from edgemesh.roles.events import (
     RunMeasured,
     TimerFired,
 )
+from edgemesh.roles.growing_pauses import GrowingPauses
 
 REFRESH_SECONDS = 1800.0
 _REFRESH_COST = 0.005
@@ -148,8 +149,8 @@ class Profiler:
         self._asked_at = 0.0
         self._connected = False
         self._losses: dict[str, int] = {}
-        self._refusals: dict[str, tuple[str, float]] = {}
-        """Why the last measurement of each digest was refused, and how long the next one had to wait."""
+        self._refusals = GrowingPauses[str](_PAUSE_SECONDS, REFRESH_SECONDS)
+        """Of measurements, by digest."""
         self._ran_at = float("-inf")
         """When a job ran here last."""
 
@@ -185,7 +186,7 @@ class Profiler:
         self.published.pop(digest, None)
         self._names.pop(digest, None)
         self._losses.pop(digest, None)
-        self._refusals.pop(digest, None)
+        self._refusals.forget(digest)
         self._queue = [manifest for manifest in self._queue if manifest.digest != digest]
 
     def handle(self, event: Event, now: float, held: dict[str, Manifest]) -> list[Action]:
@@ -263,7 +264,7 @@ class Profiler:
         manifest = measuring.manifest
         if manifest.digest not in self._names:
             return self._next(now)  # removed meanwhile
-        self._refusals.pop(manifest.digest, None)
+        self._refusals.forget(manifest.digest)
         profile = self._profile(measuring)
         pause = max(REFRESH_SECONDS, measuring.spent / _REFRESH_COST)
         refresh = SetTimer(f"refresh:{manifest.digest}", now + pause)
@@ -283,10 +284,8 @@ class Profiler:
         """The executor lives and cannot run it now: measure the model again, ever more seldom."""
         if event.digest not in self._names:
             return self._give_up("", now)  # removed meanwhile
-        before, pause = self._refusals.get(event.digest, ("", _PAUSE_SECONDS / 2.0))
-        pause = min(REFRESH_SECONDS, 2.0 * pause)
-        self._refusals[event.digest] = event.text, pause
-        text = "" if event.text == before else f"{event.text}; tried again ever more seldom"
+        pause, is_news = self._refusals.refused(event.digest, event.text)
+        text = f"{event.text}; tried again ever more seldom" if is_news else ""
         return [SetTimer(f"refresh:{event.digest}", now + pause), *self._give_up(text, now)]
 
     def _lost(self, event: ExecutorLost, now: float) -> list[Action]:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment
-from edgemesh.protocol.presence import ReadyPartition
 from edgemesh.roles.mesh_view import MeshView
 
 Lane = tuple[str, str]
@@ -91,12 +90,7 @@ class RouteChooser:
         )
 
     def _ready(self, assignment: Assignment) -> bool:
-        start = 0
-        for hop in assignment.route:
-            if not self._view.is_ready(hop.device, ReadyPartition(assignment.digest, start, hop.stop)):
-                return False
-            start = hop.stop
-        return True
+        return all(self._view.is_ready(device, partition) for device, partition in assignment.partitions)
 
 
 def _routes_of(assignment: Assignment) -> list[ChosenRoute]:

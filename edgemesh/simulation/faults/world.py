@@ -187,7 +187,8 @@ class World:
 
     def operate(self) -> bool:
         """What an operator does where the mesh cannot help itself; whether there was anything to do."""
-        operated = any([self._add_model_again(), *(self._unbench(name) for name in DEVICES)])
+        # In this order: who adds a model waits until that is told before the device is restarted.
+        operated = any([*(self._unbench(name) for name in DEVICES), self._add_model_again()])
         if operated:
             self.repaired_at = self.mesh.clock.now
         return operated
