@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,11 @@ class _PsutilCounters:
         return max((float(value) for value in sensors if value and value > 0), default=None)
 
     def battery(self) -> tuple[float | None, bool | None]:
-        found = self._psutil.sensors_battery() if hasattr(self._psutil, "sensors_battery") else None
+        found = None
+        if hasattr(self._psutil, "sensors_battery"):
+            # It raises where the kernel has no folder of power supplies.
+            with contextlib.suppress(OSError):
+                found = self._psutil.sensors_battery()
         if found is None:
             return None, None
         on_battery = None if found.power_plugged is None else not found.power_plugged

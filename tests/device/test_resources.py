@@ -89,6 +89,20 @@ def test_with_and_without_psutil_the_machine_reads_alike(monkeypatch: pytest.Mon
     assert told == {field.name: type(getattr(without, field.name)) for field in dataclasses.fields(without)}
 
 
+def test_a_kernel_without_power_supplies_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found in a container without /sys: psutil raises there, and the device never told of its resources."""
+    psutil = pytest.importorskip("psutil")
+
+    def missing() -> None:
+        raise FileNotFoundError("/sys/class/power_supply")
+
+    monkeypatch.setattr(psutil, "sensors_battery", missing, raising=False)
+
+    read = ResourceReader().read()
+
+    assert read.memory_total > 0 and read.battery is None and read.on_battery is None
+
+
 def test_a_laptop_on_its_battery_tells_its_watts(tmp_path: Path) -> None:
     for file, text in {
         "type": "Battery",
