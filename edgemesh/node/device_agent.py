@@ -60,6 +60,7 @@ from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.session import SessionSettings
 
+_UNREADABLE = "cannot read this machine's resources now: %s"
 _log = logging.getLogger("edgemesh")
 
 
@@ -262,7 +263,7 @@ class DeviceAgent:
         try:
             self._reading = self._loop.run_in_executor(DAEMON_THREADS, self._reader.read)
         except RuntimeError as error:  # a small board has few threads to give; the next look is another try
-            _log.warning("cannot read this machine's resources now: %s", error)
+            _log.warning(_UNREADABLE, error)
             return
         self._reading.add_done_callback(self._resources_read)
 
@@ -270,7 +271,11 @@ class DeviceAgent:
         self._reading = None
         if reading.cancelled():
             return
-        r = reading.result()
+        try:
+            r = reading.result()
+        except (OSError, ValueError) as error:  # a loose sensor; the next look is another try
+            _log.warning(_UNREADABLE, error)
+            return
         emulated = self._settings.emulated
         # An emulated board's own load is what its jobs take; the host's figures are not its own.
         resources = Resources(

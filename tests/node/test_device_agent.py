@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemesh.device.resources import Readings, ResourceReader
 from edgemesh.errors import SettingsError
 from edgemesh.node.device_agent import DeviceAgent, agent_settings
 from edgemesh.roles.actions import Action, ReadResources
@@ -56,6 +57,34 @@ def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
     (said,) = [record for record in caplog.records if "thread" in record.getMessage()]
     assert said.getMessage() == "cannot read this machine's resources now: can't start new thread"
     assert said.exc_info is None
+
+
+def test_a_sensor_that_fails_once_is_named_in_one_line_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(reader: ResourceReader) -> Readings:
+        raise OSError("hwmon3/temp1_input: Input/output error")
+
+    async def story() -> None:
+        settings = agent_settings("home", "loose-sensor", directory=tmp_path)
+        agent = DeviceAgent(settings, BrokerAddress("127.0.0.1", 1), asyncio.get_running_loop())
+        agent.shell.role = role = _Hears()
+        with monkeypatch.context() as loose:
+            loose.setattr(ResourceReader, "read", broken)
+            agent.shell.carry_out([ReadResources()])
+            while not caplog.records:
+                await asyncio.sleep(0.005)
+        agent.shell.carry_out([ReadResources()])
+        while not role.events:
+            await asyncio.sleep(0.005)
+        await agent.stop()
+
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
+    asyncio.run(asyncio.wait_for(story(), WAIT))
+    (said,) = [record for record in caplog.records if "resources" in record.getMessage()]
+    wanted = "cannot read this machine's resources now: hwmon3/temp1_input: Input/output error"
+    assert said.getMessage() == wanted and said.exc_info is None
 
 
 @pytest.mark.parametrize("name", ["app", "decision", "gateway-0"])
