@@ -137,6 +137,11 @@ class Connection:
         """What keeps it from the broker, as it was told; empty where nothing was."""
         return self._attempts.problem
 
+    @property
+    def largest_packet(self) -> int | None:
+        """Bytes of the largest packet that the broker takes, by its own word; None where it names none."""
+        return self._sender.largest_packet
+
     # --- use ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:

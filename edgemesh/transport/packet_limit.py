@@ -21,14 +21,14 @@ class PacketLimit:
     """Begins anew with each connection: what is too much is changed at the broker, and that may have been."""
 
     def __init__(self) -> None:
-        self._announced: int | None = None
+        self.announced: int | None = None
         """Largest packet by the broker's own word (MQTT 5, 3.2.2.3.6)."""
         self._refused: int | None = None
         """Size of the smallest payload that it refused."""
 
     def connected(self, announced: int | None) -> None:
         """A broker accepted the connection, with this limit or none."""
-        self._announced = announced
+        self.announced = announced
         self._refused = None
 
     def refused(self, message: Publish) -> None:
@@ -44,5 +44,5 @@ class PacketLimit:
 
     def of(self, message: Publish) -> int | None:
         """The announced limit that the message exceeds; None where there is none, or it exceeds another."""
-        exceeds = self._announced is not None and packet_bytes(message) > self._announced
-        return self._announced if exceeds else None
+        exceeds = self.announced is not None and packet_bytes(message) > self.announced
+        return self.announced if exceeds else None

@@ -63,6 +63,11 @@ class Sender:
         """Messages that the broker owes an acknowledgement for."""
         return len(self._unacknowledged)
 
+    @property
+    def largest_packet(self) -> int | None:
+        """Bytes of the largest packet that the broker takes, by its own word."""
+        return self._limit.announced
+
     # --- the connection ----------------------------------------------------------------------------------
 
     def forget_lost(self, now: float) -> None:

@@ -40,18 +40,28 @@ def test_a_new_environment_is_filled_from_the_checkout(
 def test_a_limit_of_size_is_found_and_spoils_no_other_finding(
     setting: str, found: str, tmp_path: Path
 ) -> None:
-    async def trials(broker: Mosquitto) -> list[Finding]:
-        trial = _Trial("home", broker.address)
-        try:
-            return [await trial.large(), await trial.retained()]
-        finally:
-            await trial.close()
-
     with Mosquitto.shipped(tmp_path, **{setting: "200000"}) as broker:
-        payload, retained = asyncio.run(trials(broker))
+        payload, retained = asyncio.run(_trials(broker))
 
     assert (payload.verdict, payload.found) == ("wrong", found) and setting in payload.mend
     assert retained.verdict == "ok"
+
+
+def test_a_limit_that_photographs_exceed_is_a_note(tmp_path: Path) -> None:
+    """As Mosquitto 2.1 has it where its file says nothing."""
+    with Mosquitto.shipped(tmp_path, max_packet_size="2000000") as broker:
+        payload, _ = asyncio.run(_trials(broker))
+
+    assert payload.verdict == "note" and "at most 2,000,000 bytes" in payload.found
+    assert "max_packet_size" in payload.mend
+
+
+async def _trials(broker: Mosquitto) -> list[Finding]:
+    trial = _Trial("home", broker.address)
+    try:
+        return [await trial.large(), await trial.retained()]
+    finally:
+        await trial.close()
 
 
 def test_a_plan_that_waits_for_a_device_is_told_with_its_units() -> None:
