@@ -44,6 +44,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _LARGE_BYTES = 1_000_000
 _LARGEST_BYTES = 16_000_000
 """Photographs of a telephone have 3 to 8 MB, the largest activation of VGG16 12.8."""
+_MANY_RETAINED = 800
+"""Close to what Mosquitto sends to a slow client unless its file says otherwise (brokers/README.md)."""
 _TRIAL_SECONDS = 5.0
 _LISTEN_SECONDS = 2.5
 
@@ -132,7 +134,9 @@ async def _of_the_mesh(mesh: str, address: BrokerAddress) -> list[Finding]:
             findings = [Finding("mqtt 5", "ok", "the broker speaks it and lets us in")]
             findings += await _broker_trials(mesh, address)
             await reader.until(lambda: False, _LISTEN_SECONDS)
-            return [*findings, *_roles(reader.reading), *_devices(reader.reading), *await _models(reader)]
+            reading = reader.reading
+            findings += _size(reading.retained)
+            return [*findings, *_roles(reading), *_devices(reading), *await _models(reader)]
     except BrokerError as error:
         answer = None if address.tls or address.websocket_path else greeting(address.host, address.port)
         if answer in OLDER_MQTT:
@@ -236,6 +240,17 @@ class _Trial:
 
 
 # --- the mesh ----------------------------------------------------------------------------------------
+
+
+def _size(retained: int) -> list[Finding]:
+    if retained <= _MANY_RETAINED:
+        return []
+    found = f"{retained:,} retained messages go to whoever connects"
+    mend = (
+        "max_queued_messages 20000  in the broker's file: with Mosquitto's default of 1000 a client behind a "
+        "slow link does not get all of them"
+    )
+    return [Finding("mesh", "note", found, mend)]
 
 
 def _roles(reading: MeshReading) -> list[Finding]:

@@ -80,6 +80,8 @@ class MeshReading:
         self.sent: dict[str, set[int]] = {}
         """Chunks that were sent to each requester."""
         self.now = 0.0
+        self.retained = 0
+        """Messages that the broker had retained."""
         self.read_at = 0.0
         """When the last retained message came."""
         self.acknowledged: set[str] = set()
@@ -110,6 +112,7 @@ class MeshReading:
             return []
         if isinstance(event, MessageReceived) and event.topic.kind not in ("chunk", "chunk-request"):
             if event.retained:
+                self.retained += 1
                 self.read_at = now
             try:
                 self._learn(event, now)

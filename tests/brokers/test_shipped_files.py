@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import queue
 import re
 import shlex
 import subprocess
+import threading
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 import trustme
 
@@ -19,12 +22,14 @@ from edgemesh.transport.local_broker import (
     start_broker,
     with_settings,
 )
-from tests.brokers.peer import Peer
+from tests.brokers.peer import WAIT, Peer
 from tests.brokers.servers import Mosquitto, free_port, required_program
 
 FOLDER = Path(edgemesh.__file__).parents[1] / "brokers"
 WITH_LISTENER = ["mosquitto.conf", "mosquitto-tls.conf"]
 ABOUT_TLS = ("cafile", "certfile", "keyfile", "tls_version", "password_file")
+_LARGE_MESH = 2500
+"""Retained messages of 5 KB: more than 1,000 and the 4 MB that a socket takes."""
 DEBIANS_OWN = """\
 pid_file /run/mosquitto/mosquitto.pid
 persistence true
@@ -89,6 +94,31 @@ def test_the_file_for_a_fleet_lets_nobody_in_without_a_password() -> None:
 
     assert settings["allow_anonymous"] == ["false"]
     assert settings["listener"] == ["8883"]
+
+
+def test_a_client_that_does_not_read_for_a_while_gets_all_of_a_large_mesh(tmp_path: Path) -> None:
+    """With Mosquitto's default it gets 1,000 and what fits into buffers of the kernel (measured)."""
+    reads = threading.Event()
+    got: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def slowly(client: object, userdata: object, message: paho.MQTTMessage) -> None:
+        reads.wait(WAIT)
+        got.put(message.topic)
+
+    with (
+        Mosquitto.shipped(tmp_path) as broker,
+        Peer(broker.address) as speaks,
+        Peer(broker.address, receive_maximum=65_535) as listens,
+    ):
+        listens.client.on_message = slowly
+        for number in range(_LARGE_MESH):
+            speaks.client.publish(f"device/{number}", bytes(5000), 1, True)
+        speaks.publish("end")
+        listens.subscribe("device/+")
+        speaks.publish("end")  # the broker has seen the subscription, and sent what it sends
+        reads.set()
+
+        assert len({got.get(timeout=WAIT) for _ in range(_LARGE_MESH)}) == _LARGE_MESH
 
 
 def test_both_broker_files_agree_on_all_but_who_may_connect() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgemesh.node.diagnosis import Finding, _environment, _of_a_plan, _Trial
+from edgemesh.node.diagnosis import Finding, _environment, _of_a_plan, _size, _Trial
 from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.activation import Hop
 from tests.brokers.servers import Mosquitto
@@ -62,6 +63,17 @@ async def _trials(broker: Mosquitto) -> list[Finding]:
         return [await trial.large(), await trial.retained()]
     finally:
         await trial.close()
+
+
+def test_a_mesh_of_more_messages_than_brokers_send_to_slow_clients_is_told() -> None:
+    reading = MeshReading("reader", TOPICS)
+    for number in range(801):
+        reading.handle(replace(state(f"device-{number}"), retained=True), 1.0)
+
+    (found,) = _size(reading.retained)
+
+    assert found.verdict == "note" and found.found.startswith("801 retained messages")
+    assert "max_queued_messages" in found.mend and _size(800) == []
 
 
 def test_a_plan_that_waits_for_a_device_is_told_with_its_units() -> None:
