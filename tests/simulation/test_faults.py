@@ -35,6 +35,12 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
     assert [entry for found in founds for entry in found.broken] == []
 
 
+@pytest.mark.parametrize("seed", [60010741, 60011213, 60021770, 80000442])
+def test_a_schedule_that_broke_a_rule_once_breaks_none(seed: int) -> None:
+    """The changelog says what each found."""
+    assert played(schedule_of(seed)).broken is None
+
+
 def test_the_same_seed_is_the_same_run_line_by_line() -> None:
     first, second = Trace(), Trace()
 

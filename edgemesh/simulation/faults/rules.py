@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from edgemesh.errors import DeadlineError, DecodeError, EdgemeshError
+from edgemesh.errors import BusyError, DeadlineError, DecodeError, EdgemeshError
 from edgemesh.protocol.activation import Activation, Hop, decode_activation, decode_reply
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.jsontext import decode_json
@@ -73,6 +73,8 @@ class _Job:
     """That it was sent over by a client."""
     dropped_at: float = 0.0
     """When the broker, over its limits, dropped a message about it."""
+    refused_at: float = 0.0
+    """When a device had no time for it: what is sent again of a lost burst may be too much at once."""
 
 
 class Rules:
@@ -226,7 +228,7 @@ class Rules:
         repaired_at = self._world.repaired_at
         if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
             # A broker that keeps three messages goes on dropping those of a burst.
-            well = job.deadline - max(repaired_at, job.dropped_at, self._benches.last_at)
+            well = job.deadline - max(repaired_at, job.dropped_at, job.refused_at, self._benches.last_at)
             if well > _SERVES_SECONDS:
                 text = f"{ended.job} had no result although all was well for {well:.1f} s"
                 self.broken("what is repaired serves", text, ended.job)
@@ -295,7 +297,7 @@ class Rules:
         if topic.kind == "work":
             self._work(connection, message)
         elif topic.kind == "reply":
-            self._gone.over(_job_of(topic.kind, message.payload))
+            self._replied(message)
         elif topic.kind == "submit":
             self._submissions.accepted(message)
         elif topic.kind == "result":
@@ -306,6 +308,12 @@ class Rules:
         elif topic.kind == "assignment" and connection is not self._world.app:
             self._epochs.published(connection, message.topic, decode_json(Assignment, message.payload))
         self._look()
+
+    def _replied(self, message: Message) -> None:
+        reply, _ = decode_reply(message.payload)
+        self._gone.over(reply.job)
+        if reply.code == BusyError.code and (job := self._jobs.get(reply.job)) is not None:
+            job.refused_at = self._world.mesh.clock.now
 
     def _dropped(self, client_id: str, message: Message) -> None:
         """The broker is over its limits for a client, and tells nobody."""
