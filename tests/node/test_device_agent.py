@@ -30,6 +30,21 @@ class _Hears:
         return []
 
 
+def _agent(name: str, directory: Path) -> tuple[DeviceAgent, _Hears]:
+    settings = agent_settings("home", name, directory=directory)
+    agent = DeviceAgent(settings, BrokerAddress("127.0.0.1", 1), asyncio.get_running_loop())
+    agent.shell.role = role = _Hears()
+    return agent, role
+
+
+async def _reads_again(agent: DeviceAgent, role: _Hears) -> None:
+    agent.shell.carry_out([ReadResources()])
+    while not role.events:
+        await asyncio.sleep(0.005)
+    assert [type(event) for event in role.events] == [ResourcesRead]
+    await agent.stop()
+
+
 def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -39,17 +54,11 @@ def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
         raise RuntimeError("can't start new thread")
 
     async def story() -> None:
-        settings = agent_settings("home", "short-of-threads", directory=tmp_path)
-        agent = DeviceAgent(settings, BrokerAddress("127.0.0.1", 1), asyncio.get_running_loop())
-        agent.shell.role = role = _Hears()
+        agent, role = _agent("short-of-threads", tmp_path)
         with monkeypatch.context() as short_of_threads:
             short_of_threads.setattr(threading.Thread, "start", none_left)
             agent.shell.carry_out([ReadResources()])
-        agent.shell.carry_out([ReadResources()])
-        while not role.events:
-            await asyncio.sleep(0.005)
-        assert [type(event) for event in role.events] == [ResourcesRead]
-        await agent.stop()
+        await _reads_again(agent, role)
 
     caplog.set_level(logging.WARNING)
     monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
@@ -66,18 +75,13 @@ def test_a_sensor_that_fails_once_is_named_in_one_line_and_read_again(
         raise OSError("hwmon3/temp1_input: Input/output error")
 
     async def story() -> None:
-        settings = agent_settings("home", "loose-sensor", directory=tmp_path)
-        agent = DeviceAgent(settings, BrokerAddress("127.0.0.1", 1), asyncio.get_running_loop())
-        agent.shell.role = role = _Hears()
+        agent, role = _agent("loose-sensor", tmp_path)
         with monkeypatch.context() as loose:
             loose.setattr(ResourceReader, "read", broken)
             agent.shell.carry_out([ReadResources()])
             while not caplog.records:
                 await asyncio.sleep(0.005)
-        agent.shell.carry_out([ReadResources()])
-        while not role.events:
-            await asyncio.sleep(0.005)
-        await agent.stop()
+        await _reads_again(agent, role)
 
     caplog.set_level(logging.WARNING)
     monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
