@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.brokers.servers import free_port
 
 WAIT = 20.0
 
 
+@pytest.mark.timeout(2 * WAIT)
 def test_it_ends_with_its_mosquitto_and_says_so(tmp_path: Path) -> None:
     """Found by a reader: a service whose Mosquitto had been killed ran on, and nothing started it again."""
     port = free_port()
