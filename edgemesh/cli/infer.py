@@ -183,6 +183,7 @@ def _plain(name: str, result: Result | None, error: EdgemeshError | None, saved:
             "seconds": result.seconds,
             "predicted": result.predicted,
             "attempts": result.attempts,
+            "alone": result.alone,
             "outputs": result.outputs,
             "route": result.route,
             "timings": result.timings,
@@ -202,6 +203,8 @@ def _line(name: str, result: Result | None, saved: list[str]) -> str:
     parts = [outputs_text(result.outputs), seconds_text(result.seconds), route_text(result.route)]
     if result.attempts > 1:
         parts.append(f"{result.attempts} attempts")
+    if result.alone:
+        parts.append(f"without the broker: all of it ran on {result.route[0].device}")
     if saved:
         parts.append(f"saved {', '.join(saved)}")
     return f"{name}: {'; '.join(parts)}"

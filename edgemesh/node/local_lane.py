@@ -83,6 +83,7 @@ def pack_ended(ended: JobEnded) -> list[Any]:
         "attempts": ended.attempts,
         "predicted": ended.predicted,
         "digest": ended.digest,
+        "alone": ended.alone,
     }
     return pack_message(header, [ended.section])
 
@@ -101,6 +102,7 @@ def unpack_ended(header: dict[str, Any], body: memoryview) -> JobEnded:
         header["attempts"],
         header["predicted"],
         header.get("digest", ""),
+        alone=header.get("alone", False),  # agents of before do not say it
     )
 
 

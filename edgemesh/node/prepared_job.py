@@ -38,6 +38,8 @@ class Result:
     predicted: float | None
     _section: Any = field(repr=False, default=b"")
     _render: Callable[[Any], dict[str, Any]] = field(repr=False, default=lambda section: {})
+    alone: bool = False
+    """Whether the origin ran all of it by itself, as the broker was away or refused the input."""
 
     @cached_property
     def outputs(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class PreparedJob:
             ended.predicted,
             ended.section,
             partial(rendered_outputs, manifest=self.manifest, placement=self.placement),
+            ended.alone,
         )
 
 

@@ -215,6 +215,8 @@ class JobEnded:
     """Of the model's content; empty for a job that was never sent."""
     epoch: tuple[int, int] = (0, 0)
     """Of the assignment whose route was tried last; zeros where that came from none."""
+    alone: bool = False
+    """Whether the requester's own device ran all of it as the broker was away, or refused the input."""
 
 
 @dataclass(frozen=True)

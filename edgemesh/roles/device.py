@@ -347,7 +347,8 @@ class Device:
             return None
         profile = self.profiler.published.get(manifest.digest)
         predicted = sum(profile.seconds) if profile is not None else 0.0
-        return ChosenRoute((Hop(self.settings.device, manifest.unit_count),), manifest.digest, predicted)
+        whole = (Hop(self.settings.device, manifest.unit_count),)
+        return ChosenRoute(whole, manifest.digest, predicted, alone=True)
 
     def _expect(self, event: RangeLoaded) -> None:
         """Tell the worker what a partition takes before its first run: it refuses what is too much."""

@@ -468,6 +468,7 @@ class Requester:
                 predicted=route.predicted if route is not None else None,
                 digest=route.digest if route is not None else job.digest,
                 epoch=job.epoch,
+                alone=route is not None and route.alone,
             )
             return [*overtaken, *self._end(job, ended, now)]
         if route is None and not unread:

@@ -24,6 +24,8 @@ class ChosenRoute:
     predicted: float
     epoch: tuple[int, int] = (0, 0)
     """Of the assignment it came from; zeros where it came from none."""
+    alone: bool = False
+    """Whether it is a device's own, for want of the broker, and no plan's."""
 
     @cached_property
     def devices(self) -> frozenset[str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgemesh.cli.infer import _outcomes
+import pytest
+
+from edgemesh.cli.infer import _line, _outcomes, _plain
 from edgemesh.errors import UnknownModelError
+from edgemesh.node.prepared_job import Result
+from edgemesh.protocol.activation import Hop
 
 
 class Removed:
@@ -35,3 +39,13 @@ def test_a_model_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
     assert [outcome.error is None for outcome in ended] == [True] + [False] * 8
     assert {str(outcome.error) for outcome in ended[1:]} == {"no model face"}
     assert client.begun == 2
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_result_that_a_device_made_without_the_broker_says_so(alone: bool) -> None:
+    result = Result("face", 0.05, (Hop("pi-4b", 58),), (), 1, 0.05, alone=alone)
+
+    line, plain = _line("a.png", result, []), _plain("a.png", result, None, [])
+
+    assert ("without the broker: all of it ran on pi-4b" in line) is alone
+    assert plain["alone"] is alone

@@ -19,6 +19,8 @@ from edgemesh import Client
 from edgemesh.errors import UnknownModelError
 from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.transport.local_broker import start_broker
+from tests.integration.conftest import free_port
 from tests.integration.mesh import Listener, RunningMesh
 
 Model = tuple[Path, Manifest]
@@ -211,9 +213,6 @@ def test_a_job_whose_model_nobody_holds_is_answered(mesh: RunningMesh, photograp
 
 
 def test_a_device_started_before_its_broker_waits_and_connects(tmp_path: Path) -> None:
-    from edgemesh.transport.local_broker import start_broker
-    from tests.integration.conftest import free_port
-
     port = free_port()
     mesh = RunningMesh(port, tmp_path)
     try:
@@ -242,6 +241,39 @@ def test_jobs_of_a_device_on_its_own_machine_take_no_broker_hop(
     assert len(listener.messages) == 1  # the marker alone
     assert [hop.device for hop in result.route] == ["camera"]
     assert len(result.outputs["detections"]) == 1
+    assert result.alone is False
+
+
+def test_a_device_whose_broker_goes_away_serves_itself_and_says_so(
+    tmp_path: Path, face: Model, photograph: Path
+) -> None:
+    with start_broker(free_port()) as broker:
+        mesh = RunningMesh(broker.address.port, tmp_path)
+        try:
+            ready(mesh, face, {"camera": None})
+            with client_of(mesh, origin="camera", device_directory=mesh.directory("camera")) as client:
+                before = client.infer("face-short", photograph)
+                broker.stop()
+                ends = time.monotonic() + 10  # the agent may have yet to notice
+                while not (after := client.infer("face-short", photograph)).alone:
+                    assert time.monotonic() < ends
+            infer = [sys.executable, "-m", "edgemesh.cli.main", "infer", "face-short", str(photograph)]
+            told = [
+                subprocess.run(
+                    [*infer, "--origin", "camera", *options],
+                    env=mesh.environment,
+                    check=True,
+                    stdout=subprocess.PIPE,
+                ).stdout
+                for options in ((), ("--json",))
+            ]
+        finally:
+            mesh.stop()
+
+    assert before.alone is False and after.outputs == before.outputs
+    assert [hop.device for hop in after.route] == ["camera"]
+    assert b"; without the broker: all of it ran on camera" in told[0]
+    assert json.loads(told[1])["alone"] is True
 
 
 def test_a_clean_end_says_stopped_and_leaves_no_process(mesh: RunningMesh) -> None:

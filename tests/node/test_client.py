@@ -330,6 +330,39 @@ def test_the_local_lane_says_what_content_answered() -> None:
     assert unpack_ended(*unpacked(pack_ended(ended))).digest == "b" * 64
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_local_lane_says_whether_the_device_was_alone(alone: bool) -> None:
+    header, body = unpacked(pack_ended(JobEnded("j-1", "dogs", 0.1, section=b"tensors", alone=alone)))
+
+    assert unpack_ended(header, body).alone is alone
+    assert unpack_ended(without(header, "alone"), body).alone is False  # an agent of an older release
+
+
+def without(header: dict[str, Any], name: str) -> dict[str, Any]:
+    """The header as who does not know the field sends it."""
+    assert name in header
+    return {field: value for field, value in header.items() if field != name}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_result_says_whether_the_device_was_alone(
+    client: Client, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    def submit(session: BrokerSession, job: JobSubmitted, ended: Callable[[JobEnded], None]) -> None:
+        ended(JobEnded(job.job, job.model, 0.1, section=section_bytes([INPUT]), alone=alone))
+
+    monkeypatch.setattr(BrokerSession, "submit", submit)
+
+    results = [
+        client.infer(MODEL.name, INPUT),
+        client.begin(MODEL.name, INPUT).result(),
+        client._loop.run_coroutine(client._twin.infer(MODEL.name, INPUT)),
+    ]
+
+    assert [result.alone for result in results] == [alone] * 3
+    assert all(result.tensors[0].shape == (1, 2) for result in results)
+
+
 def unpacked(buffers: list[Any]) -> tuple[dict[str, Any], memoryview]:
     """Header and body of a message of the lane."""
     whole = b"".join(bytes(buffer) for buffer in buffers)

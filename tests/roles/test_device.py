@@ -34,7 +34,9 @@ from edgemesh.roles.events import (
     Disconnected,
     ExecutorLost,
     ProfileFound,
+    PublishRefused,
     RangeLoaded,
+    Refusal,
     RunFinished,
 )
 from tests.roles.build import (
@@ -185,11 +187,33 @@ def test_only_what_leaves_the_device_is_sent_and_timed(holding: DrivenDevice) ->
     assert holding.role.requester.open_jobs == 1
 
 
-def test_serves_itself_while_the_broker_is_away_and_says_so_in_the_route(holding: DrivenDevice) -> None:
+@pytest.mark.parametrize("planned", [False, True], ids=["no plan", "a plan that keeps all here"])
+def test_serves_itself_while_the_broker_is_away_and_says_so(holding: DrivenDevice, planned: bool) -> None:
+    if planned:
+        holding.take(assignment(Hop("one", 4), origin="one"))
     holding.take(Disconnected(), at=1.0)
     holding.take(submitted(), at=2.0)
     (ended,) = only(JobEnded, run(holding))
-    assert ended.code is None and ended.route == (Hop("one", 4),)
+    assert ended.code is None and ended.route == (Hop("one", 4),) and ended.alone is True
+
+
+def test_does_not_call_itself_alone_where_a_plan_keeps_all_here(holding: DrivenDevice) -> None:
+    holding.take(assignment(Hop("one", 4), origin="one"))
+    holding.take(Disconnected(), at=1.0)
+    holding.take(Connected(), at=2.0)
+    for job, at in (("j-1", 3.0), ("j-2", 4.0)):
+        holding.take(submitted(job), at=at)
+        if job == "j-2":
+            holding.take(Disconnected(), at=4.1)  # it runs as planned all the same
+        (ended,) = only(JobEnded, run(holding))
+        assert ended.code is None and ended.route == (Hop("one", 4),) and ended.alone is False
+
+
+def test_is_not_alone_over_a_given_route(holding: DrivenDevice) -> None:
+    """As of its own route, no assignment's epoch is known of it."""
+    holding.take(submitted(route=(Hop("one", 4),)), at=1.0)
+    (ended,) = only(JobEnded, run(holding))
+    assert ended.code is None and ended.epoch == (0, 0) and ended.alone is False
 
 
 def test_a_job_elsewhere_when_the_broker_goes_runs_here_at_once(holding: DrivenDevice) -> None:
@@ -197,7 +221,17 @@ def test_a_job_elsewhere_when_the_broker_goes_runs_here_at_once(holding: DrivenD
     holding.take(assignment(Hop("two", 4), origin="one"))
     assert works(holding.take(submitted(), at=1.0))
     assert only(RunUnits, holding.take(Disconnected(), at=1.1))
-    assert only(JobEnded, run(holding))[0].attempts == 2
+    (ended,) = only(JobEnded, run(holding))
+    assert ended.attempts == 2 and ended.alone is True
+
+
+def test_is_alone_with_an_input_that_the_broker_refuses(holding: DrivenDevice) -> None:
+    holding.take(state("two"))
+    holding.take(assignment(Hop("two", 4), origin="one"))
+    (large,) = sent("work", holding.take(submitted(), at=1.0))
+    holding.take(PublishRefused(large, Refusal(200_000)), at=1.1)
+    (ended,) = only(JobEnded, run(holding))
+    assert ended.code is None and ended.route == (Hop("one", 4),) and ended.alone is True
 
 
 # --- models ----------------------------------------------------------------------------------------------

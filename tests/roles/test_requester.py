@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgemesh.protocol.activation import Hop
+from edgemesh.protocol.activation import Hop, Reply, Timing, encode_reply
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.requests import PlanRequest, PlanResponse
 from edgemesh.roles.actions import Action, JobEnded, Publish
@@ -1053,6 +1053,28 @@ def test_a_slow_run_for_want_of_a_broker_is_overtaken_when_that_is_back(slow_cam
     assert device == "camera"
     ((device, header),) = works(slow_camera.take(Connected(), at=10.0))
     assert device == "one" and header.attempt == 2
+
+
+@pytest.mark.parametrize(("attempt", "device", "alone"), [(1, "camera", True), (2, "one", False)])
+def test_of_a_run_without_the_broker_and_one_after_it_the_one_that_answers_says_which_it_is(
+    attempt: int, device: str, alone: bool
+) -> None:
+    local = ChosenRoute((Hop("camera", 4),), DIGEST, 60.0, alone=True)
+    role = Requester("camera", "camera", TOPICS, MeshView(), local_route=lambda model: local)
+    camera = DrivenRequester(role)
+    meets_two(camera)
+    camera.take(assignment(Hop("one", 4), origin="camera"))
+    camera.take(submitted(left=60.0), at=1.0)
+    camera.take(Disconnected(), at=1.05)
+    camera.take(Connected(), at=10.0)
+    assert [header.attempt for _, header in works(camera.done)] == [0, 1, 2]
+    timings = (Timing(device, 0, 4, 0.0, 0.01, 0.0),)
+    answer = encode_reply(Reply("j-1", "camera", attempt, device, timings=timings), (b"out",))
+
+    (ended,) = only(JobEnded, camera.take(message("reply", answer, requester="camera"), at=11.0))
+
+    assert ended.code is None and ended.route == (Hop(device, 4),) and ended.alone is alone
+    camera.check()
 
 
 def test_a_slow_run_for_want_of_a_broker_is_overtaken_when_there_is_a_plan(
