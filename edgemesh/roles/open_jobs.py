@@ -191,8 +191,8 @@ class OpenJobs:
 
     @property
     def devices(self) -> list[str]:
-        """Devices that some attempt is under way over."""
-        return list(self._over)
+        """Devices that some attempt is under way over, in an order that every run of a schedule has."""
+        return sorted(self._over)
 
     def over(self, device: str) -> list[OpenJob]:
         """Jobs with an attempt under way over ``device``."""

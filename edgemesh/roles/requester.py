@@ -524,7 +524,7 @@ class Requester:
             text = f"{job.submitted.model} had no result by its deadline: {why}"
             return self._end_error(job, DeadlineError.code, text, now)
         if self._connected_at is not None:
-            gone = self._devices_gone(list(job.open_devices), now)
+            gone = self._devices_gone(sorted(job.open_devices), now)
             if gone:
                 return [*gone, self._timer(job)] if job.submitted.job in self._jobs else gone
         if job.retry_at is not None and now >= job.retry_at:

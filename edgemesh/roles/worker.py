@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 
 from edgemesh.errors import (
@@ -46,6 +47,7 @@ from edgemesh.roles.events import (
     RunFinished,
     TimerFired,
 )
+from edgemesh.roles.kept_activations import KeptActivations
 from edgemesh.roles.refusals import Refusals
 from edgemesh.roles.refused_messages import answer
 from edgemesh.roles.work_queue import Partition, Task, WorkQueue
@@ -89,6 +91,7 @@ class Worker:
         self._addresses = Addresses(topics)
         self._queue_seconds = queue_seconds
         self._waiting = WorkQueue()
+        self._kept = KeptActivations()
         self._running: Task | None = None
         self._started = 0.0
         self._typical: dict[Partition, float] = {}
@@ -173,6 +176,8 @@ class Worker:
             topic = self._addresses.of("receipt", header.sender)
             actions.append(Publish(topic, encode_json(receipt), expiry=10.0))
         task = Task(header, section, now, self._run_id(header.job))
+        if (passed_on := self._pass_on(task, now)) is not None:
+            return [*actions, passed_on]
         older = self._waiting.older_frames(header)
         objection = self._objection(task, sum(frame.predicted for frame in older), now)
         if objection is not None:
@@ -186,6 +191,17 @@ class Worker:
         task.predicted = self._predicted(task.partition)
         self._waiting.add(task)
         return [*actions, *self._send_ahead(now), *self._deadline_timer()]
+
+    def _pass_on(self, task: Task, now: float) -> Publish | None:
+        """The job was here before: what came of it then goes on, over the route that it has now."""
+        if task.hop.device != self.device or task.header.left <= 0.0:
+            return None
+        kept = self._kept.find(task)
+        if kept is None:
+            return None
+        timing, section = kept
+        timings = (*task.header.timings[1 - limits.TIMINGS :], replace(timing, queue=0.0))
+        return self._onward(task, timings, section, now)
 
     def _run_id(self, job: str) -> str:
         self._runs += 1
@@ -319,6 +335,7 @@ class Worker:
         # A requester sends its own jobs anew when its connection is back; those of others are in our hands.
         others = header.requester != self.device
         topic = self._addresses.of("work", following)
+        self._kept.keep(task, payload, now)
         return Publish(topic, payload, qos=1, expiry=left, token=token, resend=others, bulk=True)
 
     def _failed(self, event: RunFailed, now: float) -> list[Action]:

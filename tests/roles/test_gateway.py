@@ -590,6 +590,37 @@ def test_the_record_is_waited_for_while_photographs_that_come_again_are_on_the_w
     assert [action.job for action in only(DecodeInput, actions)] == ["b-8-1"]
 
 
+def test_the_record_is_waited_for_where_our_own_state_overtakes_photographs_too(
+    gateway: DrivenGateway,
+) -> None:
+    """Across topics no order is promised (seed 60029506 of the fault simulator: a slow link)."""
+    left = behind_a_slow_one(gateway)
+    successor = heir([])
+    successor.submit(2, at=0.1, duplicate=True)
+    successor.take(own_state("b-8"), at=0.2)
+    successor.submit(1, at=1.0, duplicate=True)
+    successor.submit(4, at=1.9)
+    assert not only(DecodeInput, successor.follow(successor.pass_until(2.5)))[1:]
+
+    record = [a for a in only(Publish, left) if a.topic == ANSWERED][-1]
+    actions = successor.follow(
+        successor.take(message("answered", record.payload, slot="0", retained=True), at=2.6)
+    )
+
+    assert only(Acknowledge, actions) == [Acknowledge(2)]
+    assert [action.job for action in only(DecodeInput, actions)] == ["b-8-2"]
+
+
+def test_a_stream_of_new_photographs_does_not_put_off_what_came_again_for_ever() -> None:
+    successor = heir([])
+    successor.submit(1, at=0.1, duplicate=True)
+    successor.take(own_state("b-8"), at=0.2)
+    for number in range(2, 28):
+        successor.submit(number, at=0.5 * number)
+
+    assert "b-8-27" in {action.job for action in only(DecodeInput, successor.done)}
+
+
 def test_a_model_is_unknown_only_once_all_that_is_retained_has_come() -> None:
     driven = DrivenGateway(Gateway("0", "laptop", "b-7", 2, TOPICS))
     driven.take(Connected(), at=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.link import Receipt
 from edgemesh.roles.actions import Log, RunUnits, SetTimer
 from edgemesh.roles.events import ExecutorLost, RunFailed, RunFinished, TimerFired
+from edgemesh.roles.kept_activations import KEPT_BYTES, KeptActivations
 from edgemesh.roles.worker import QUEUE_JOBS, Worker
 from tests.roles.build import DIGEST, ROUTE, TOPICS, activation, message
 from tests.roles.driven import DrivenWorker, codes, only, replies, sent, works
@@ -297,6 +299,96 @@ def test_another_attempt_of_a_job_is_another_activation(worker: DrivenWorker) ->
     worker.take(activation(), at=1.0)
     worker.take(activation(attempt=1), at=1.0)
     assert worker.role.jobs == 2
+
+
+def test_a_job_sent_again_goes_on_from_the_activation_that_is_there(worker: DrivenWorker) -> None:
+    worker.take(activation(), at=1.0)
+    finish(worker, at=1.1)
+
+    actions = worker.take(
+        activation(route=(Hop("one", 2), Hop("three", 4)), attempt=1, left=8.0, section=b"not looked at"),
+        at=3.0,
+    )
+
+    assert not only(RunUnits, actions) and worker.role.idle
+    ((device, onward),) = works(actions)
+    assert (device, onward.position, onward.attempt, onward.left) == ("three", 2, 1, 8.0)
+    assert onward.timings == (Timing("one", 0, 2, 0.0, 0.02, 0.001),)
+    assert bytes(decode_activation(sent("work", actions)[0].payload)[1]) == b"output"
+
+
+def test_it_does_so_however_much_waits(worker: DrivenWorker) -> None:
+    worker.take(activation(), at=1.0)
+    finish(worker, at=1.1)
+    worker.role.expect(DIGEST, 0, 2, 6.0)
+    for number in range(2, 6):
+        worker.take(activation(f"j-{number}"), at=1.2)
+
+    assert [device for device, _ in works(worker.take(activation(attempt=1), at=1.3))] == ["two"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attempt": 1, "route": (Hop("one", 3), Hop("two", 4))},
+        {"attempt": 1, "route": (Hop("one", 2, "f16"), Hop("two", 4))},
+        {"attempt": 1, "route": (Hop("one", 4),)},
+        {"attempt": 1, "requester": "other"},
+        {"attempt": 1, "job": "j-2"},
+    ],
+    ids=["another cut", "another codec", "the end of the route", "another requester", "another job"],
+)
+def test_what_is_not_the_same_is_run(worker: DrivenWorker, fields: dict[str, Any]) -> None:
+    worker.take(activation(), at=1.0)
+    finish(worker, at=1.1)
+
+    assert only(RunUnits, worker.take(activation(**fields), at=1.2))
+    finish(worker, at=1.3)
+
+
+def test_what_came_of_another_codec_before_it_is_run_anew(worker: DrivenWorker) -> None:
+    def route(codec: str) -> tuple[Hop, ...]:
+        return Hop("two", 1, codec), Hop("one", 2), Hop("two", 4)
+
+    worker.take(activation(position=1, route=route("q8")), at=1.0)
+    finish(worker, at=1.1)
+
+    assert only(RunUnits, worker.take(activation(position=1, route=route("raw"), attempt=1), at=1.2))
+    finish(worker, at=1.3)
+
+
+def test_kept_activations_are_bounded_in_bytes_and_the_oldest_go() -> None:
+    worker = DrivenWorker(Worker("one", TOPICS))
+    worker.role.held = {DIGEST}
+    for job in ("j-1", "j-2", "j-3"):
+        worker.take(activation(job), at=1.0)
+        worker.take(RunFinished(worker.running, bytes(KEPT_BYTES * 2 // 5), 0.02, 0.001), at=1.1)
+
+    again = [only(RunUnits, worker.take(activation(job, attempt=1), at=1.2)) for job in ("j-3", "j-2")]
+    assert again == [[], []]
+    assert only(RunUnits, worker.take(activation("j-1", attempt=1), at=1.3))
+
+
+def test_one_that_alone_is_too_large_to_keep_takes_nobodys_place() -> None:
+    worker = DrivenWorker(Worker("one", TOPICS))
+    worker.role.held = {DIGEST}
+    for job, nbytes in (("j-1", 5), ("j-2", KEPT_BYTES)):
+        worker.take(activation(job), at=1.0)
+        worker.take(RunFinished(worker.running, bytes(nbytes), 0.02, 0.001), at=1.1)
+
+    assert not only(RunUnits, worker.take(activation("j-1", attempt=1), at=1.2))
+    assert only(RunUnits, worker.take(activation("j-2", attempt=1), at=1.3))
+
+
+def test_what_is_past_its_deadline_is_kept_no_longer() -> None:
+    kept = KeptActivations()
+    worker = DrivenWorker(Worker("one", TOPICS))
+    worker.role.held, worker.role._kept = {DIGEST}, kept
+    for job, at in (("j-1", 1.0), ("j-2", 2.0), ("j-3", 11.5)):
+        worker.take(activation(job), at=at)
+        finish(worker, at=at + 0.1)
+
+    assert len(kept) == 2
 
 
 def test_the_same_job_id_of_another_requester_is_another_job(worker: DrivenWorker) -> None:

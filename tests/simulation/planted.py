@@ -13,6 +13,7 @@ import pytest
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import decode_json
+from edgemesh.roles import kept_activations
 from edgemesh.roles.actions import Acknowledge, CancelTimer, Publish, SetTimer, Subscribe
 from edgemesh.roles.answer_pace import AnswerPace
 from edgemesh.roles.answered import AnsweredRecord
@@ -424,6 +425,11 @@ def frames_without_limit(patch: Patch) -> None:
     patch.setattr(Frames, "may_go", lambda self, stream, most: True)
 
 
+def kept_whatever_the_job(patch: Patch) -> None:
+    """A job sent again goes on from what the device passed on last over such a route."""
+    patch.setattr(kept_activations, "_key", lambda task: (task.header.digest, task.partition))
+
+
 def cancelled_goes_on(patch: Patch) -> None:
     """A job that nobody waits for any more is told of when it ends."""
     handle = Requester.handle
@@ -478,6 +484,7 @@ BUGS: dict[str, Bug] = {
         (newest_gives_way, 20),
         (frames_without_limit, 85),
         (cancelled_goes_on, 50),
+        (kept_whatever_the_job, 2),
         (ends.first_error_is_final, 4),
         (ends.failed_run_is_final, 4),
         (ends.submissions_have_an_hour, 6),

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.protocol.requests import Policy
+from edgemesh.protocol.requests import Pin, Policy
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.client import ClientRole
 from edgemesh.roles.device import Device
 from edgemesh.roles.events import JobCancelled, JobSubmitted
 from edgemesh.simulation.connection import ModelledConnection
 from edgemesh.simulation.faults.catalogue import Catalogue
-from edgemesh.simulation.faults.schedules import APP, FACE, TWIN, Deed
+from edgemesh.simulation.faults.schedules import APP, DEVICES, FACE, TWIN, Deed
 from edgemesh.simulation.mesh import Mesh
 from edgemesh.simulation.sections import stand_in
 
@@ -62,9 +62,21 @@ class People:
 
     def _policy(self, deed: Deed) -> None:
         """An operator leaves a device out, or takes that back."""
-        policy = encode_json(Policy(exclude=(deed.target,))) if deed.target != APP else b""
+        self._publish_policy(Policy(exclude=(deed.target,)) if deed.target != APP else None)
+
+    def _split(self, deed: Deed) -> None:
+        """An operator has units run on two boards; a third may take the place of either."""
+        first, last = (device for device in DEVICES if device != deed.target)
+        cut = int(deed.amount)
+        pins = (
+            Pin(0, cut, first, (deed.target,)),
+            Pin(cut, self._catalogue.face.unit_count, last, (deed.target,)),
+        )
+        self._publish_policy(Policy(pins=pins))
+
+    def _publish_policy(self, policy: Policy | None) -> None:
         topic = self._mesh.topics.build("policy", model=FACE)
-        self._app.publish(Publish(topic, policy, 1, retain=True))
+        self._app.publish(Publish(topic, b"" if policy is None else encode_json(policy), 1, retain=True))
 
     def _cancel(self, deed: Deed) -> None:
         """The program that waits for a job ends."""
@@ -117,6 +129,7 @@ _DEEDS: dict[str, Callable[[People, Deed], None]] = {
     "job": People._job,
     "cancel": People._cancel,
     "policy": People._policy,
+    "split": People._split,
     "submission": People._submission,
     "retained-submission": People._submission,
     "answer-topic": People._submission,

@@ -215,7 +215,7 @@ class Rules:
         self._gone.over(ended.job)
         resumed_at = self._world.resumed_at.get(job.deed.target, job.deadline)
         late = self._world.mesh.clock.now - max(job.deadline, resumed_at)
-        if late > _ROUNDING and not shell.paused and job.deed.target in self._world.mesh.clients:
+        if late > _ROUNDING and not shell.paused and self._keeps_time(job):
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
         self._words.gave_up(job.deed, ended)
         cut_short = self._output_is_cut_short(job, ended)
@@ -224,6 +224,10 @@ class Rules:
             self._told_truly(job, ended)
         if ended.code == DeadlineError.code and job.deed.target in self._world.mesh.devices:
             self._serves_itself(job, ended)
+        if ended.alone and {hop.device for hop in ended.route} != {job.deed.target}:
+            self.broken(
+                "a device serves itself", f"{ended.job} was not run by {job.deed.target} alone", ended.job
+            )
         self._streams.ended(job.deed, ended.code)
         repaired_at = self._world.repaired_at
         if ended.code == DeadlineError.code and repaired_at is not None and self._can_be_served(job):
@@ -280,12 +284,16 @@ class Rules:
         job = self._jobs[name]
         if name in self._over or not job.shell.alive:
             return
-        if job.deed.target not in self._world.mesh.clients:
-            return  # its process may be stopped
+        if not self._keeps_time(job):
+            return
         if job.shell.paused:
             self._world.mesh.clock.call_later(_LATE_SECONDS, self._deadline_passed, name)
             return
         self.broken("by its deadline", f"{name} has no end at its deadline", name)
+
+    def _keeps_time(self, job: _Job) -> bool:
+        """Whether its requester acts at the deadline: a device may have been stopped since, and gone on."""
+        return job.deed.target in self._world.mesh.clients or self._never_stopped
 
     # --- what is published -------------------------------------------------------------------------------
 

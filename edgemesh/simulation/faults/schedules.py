@@ -129,6 +129,8 @@ _REFUSALS = (1, 2, 4)
 _REFUSED_SECONDS = (0.5, 12.0)
 _SHARE_OF_POLICIES = 0.08
 _POLICIES = (1, 2, 5)
+_SHARE_OF_SPLITS = 0.25
+_CUTS = (1, 2, 3)
 _SHARE_OF_IMPATIENT = 0.05
 _SHARE_OF_CANCELLED = 0.3
 _UNCALM = frozenset({"replace-model", "deadly-input"})
@@ -181,6 +183,7 @@ def schedule_of(seed: int) -> Schedule:
     deeds += _streams(Random(f"streams {seed}"), length)
     deeds += _other_model(Random(f"other {seed}"), length)
     deeds += _policies(Random(f"policies {seed}"), length)
+    deeds += _splits(Random(f"splits {seed}"), length)
     deeds += _cancelled(Random(f"cancelled {seed}"), deeds)
     deeds.sort(key=lambda deed: deed.at)
     return Schedule(seed, length, tuple(deeds), saves_every, calm, kept, in_flight, gateway_rate)
@@ -282,6 +285,15 @@ def _policies(random: Random, length: float) -> list[Deed]:
         return []
     times = random.choice(_POLICIES)
     return [Deed(random.uniform(0.0, length), "policy", random.choice((*DEVICES, APP))) for _ in range(times)]
+
+
+def _splits(random: Random, length: float) -> list[Deed]:
+    """An operator has the first units run on one board and the others on another, with ``amount`` the cut."""
+    if random.random() >= _SHARE_OF_SPLITS:
+        return []
+    return [
+        Deed(random.uniform(0.0, length / 4.0), "split", random.choice(DEVICES), 0.0, random.choice(_CUTS))
+    ]
 
 
 def _cancelled(random: Random, deeds: Sequence[Deed]) -> list[Deed]:

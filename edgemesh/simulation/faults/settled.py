@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.assignment import Assignment, Holder
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.presence import About, Profile
@@ -106,15 +107,30 @@ def _check_assignments(world: World, rules: Rules) -> None:
             assignment = decode_json(Assignment, message.payload)
             if not assignment.devices <= set(world.mesh.devices):
                 rules.broken("settles", f"an assignment names {sorted(assignment.devices)}", topic)
-            used = assignment.devices.union(hop.device for way in assignment.fallbacks for hop in way.route)
-            if left_out := used & _left_out(world, assignment.model):
-                rules.broken("settles", f"an assignment uses {sorted(left_out)} against its policy", topic)
+            policy = _policy(world, assignment.model)
+            for route in (assignment.route, *(way.route for way in assignment.fallbacks)):
+                if against := _against(policy, route):
+                    rules.broken("settles", f"an assignment uses {against} against its policy", topic)
 
 
-def _left_out(world: World, model: str) -> frozenset[str]:
-    """Devices that the retained policy of a model excludes."""
+def _policy(world: World, model: str) -> Policy:
+    """The retained policy of a model."""
     retained = world.mesh.broker.retained.get(world.topics.build("policy", model=model))
-    return frozenset(decode_json(Policy, retained.payload).exclude if retained is not None else ())
+    return decode_json(Policy, retained.payload) if retained is not None else Policy()
+
+
+def _against(policy: Policy, route: tuple[Hop, ...]) -> list[str]:
+    """Devices of a route that the policy leaves out, altogether or for units that they have there."""
+    starts = (0, *(hop.stop for hop in route))
+    return sorted(
+        hop.device
+        for start, hop in zip(starts, route, strict=False)
+        if hop.device in policy.exclude
+        or any(
+            pin.start < hop.stop and start < pin.stop and hop.device not in policy.devices_of(pin)
+            for pin in policy.pins
+        )
+    )
 
 
 def _check_new_jobs(world: World, rules: Rules) -> None:
