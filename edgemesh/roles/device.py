@@ -237,7 +237,7 @@ class Device:
         ]
         return [
             *(Subscribe(f, 1) for f in filters),
-            Publish(self._topic("state"), b"online", qos=1, retain=True),
+            self._online(),
             self._about(),
             *self._memory.connected(),
             *self.requester.handle(event, now),
@@ -268,7 +268,7 @@ class Device:
         if kind == "state" and names["device"] == self.settings.device and event.payload == b"offline":
             # The Will of a connection that died after we were back: say that we are here.
             self._memory.will_came()
-            return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
+            return [self._online()]
         before = self.view.manifests.get(names["model"]) if kind == "model" else None
         try:
             if kind == "model" and (newer := self._memory.older_manifest(event, self.view)) is not None:
@@ -380,6 +380,11 @@ class Device:
 
     def _topic(self, kind: str, **names: str) -> str:
         return self.topics.build(kind, device=self.settings.device, **names)
+
+    def _online(self) -> Publish:
+        # A broker that is stopped publishes our Will to us before it goes. Were our answer sent again, it
+        # would come to the next one before we have subscribed, and look like what that broker remembers.
+        return Publish(self._topic("state"), b"online", qos=1, retain=True, resend=False)
 
     def _about(self) -> Publish:
         s = self.settings

@@ -11,6 +11,7 @@ from edgemesh.protocol.activation import Hop
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import Publish, RunUnits
+from edgemesh.roles.events import MessageReceived
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import Mesh
@@ -461,3 +462,24 @@ def test_a_manifest_that_was_replaced_does_not_come_back_with_a_broker_that_forg
     retained = decode_json(Manifest, mesh.broker.retained["edgemesh/v1/home/model/face"].payload)
     assert retained.digest == new.digest
     assert all(set(node.role.content.held) == {new.digest} for node in mesh.devices.values())
+
+
+def retained(mesh: Mesh, *kinds: str) -> dict[str, bytes]:
+    """What the broker retains of these kinds, by topic."""
+    messages = mesh.broker.retained.items()
+    return {t: bytes(m.payload) for t, m in messages if mesh.topics.parse(t).kind in kinds}
+
+
+def test_a_broker_that_is_stopped_and_forgets_hears_of_models_again(mesh: Mesh) -> None:
+    """It publishes the Wills before it goes: what devices answer to theirs must not pass for its memory."""
+    home(mesh)
+    mesh.run(20.0)
+    before = retained(mesh, "model")
+
+    for name, node in mesh.devices.items():
+        topic = mesh.topics.parse(mesh.topics.build("state", device=name))
+        node.shell.deliver(MessageReceived(topic, b"offline"))
+    mesh.broker.restart(wiped=True, pause=1.0)
+    mesh.run(30.0)
+
+    assert len(before) == 1 and retained(mesh, "model") == before
