@@ -139,7 +139,7 @@ class Device:
         self._ended: list[tuple[RunUnits, float]] = []
         """Runs that have ended and are still to be noted, with their seconds."""
         self._own_work = OwnWork()
-        self._memory = BrokerMemory(topics, self.content)
+        self._memory = BrokerMemory(topics, self.content, self.power.plug)
         self._own_topics = frozenset(
             {topics.build("work", device=settings.device), topics.build("reply", requester=settings.device)}
         )
@@ -237,6 +237,7 @@ class Device:
         ]
         return [
             *(Subscribe(f, 1) for f in filters),
+            *self.power.handle(event, now),  # before our state, which comes back behind all that is retained
             self._online(),
             self._about(),
             *self._memory.connected(),
@@ -247,7 +248,6 @@ class Device:
             *self.meter.handle(event, now),
             self._heartbeat(now),
             SetTimer("heartbeat", now + HEARTBEAT_SECONDS),
-            *self.power.handle(event, now),
             ReadResources(),
             SetTimer("resources", now + self._news.look_seconds),
         ]
@@ -286,7 +286,7 @@ class Device:
             if event.retained and names["device"] == self.settings.device:
                 self._memory.own_about_came(self.view.devices[self.settings.device].about)
         elif kind == "state" and names["device"] == self.settings.device:
-            actions += self._memory.own_state_came(self.view, retained=event.retained)
+            actions += self._memory.own_state_came(self.view, now, retained=event.retained)
         return [*actions, *self.requester.handle(event, now)]
 
     # --- models ------------------------------------------------------------------------------------------
