@@ -45,7 +45,7 @@ TOPICS: Final[dict[str, TopicRow]] = {
     "failure": TopicRow("failure/{model}/{origin}", "decision node", "json", 1, True),
     "outcome": TopicRow("outcome/{model}/{origin}", "decision node", "json", 1, True),
     "policy": TopicRow("policy/{model}", "operator or decision node", "json", 1, True),
-    "meter": TopicRow("meter/{device}", "operator", "json", 1, True),
+    "meter": TopicRow("meter/{device}", "operator or device", "json", 1, True),
     "decision": TopicRow("decision/state", "decision node", "json", 1, True),
     "gateway": TopicRow("gateway/{slot}/state", "gateway", "json", 1, True),
     "answered": TopicRow("gateway/{slot}/answered", "gateway", "json", 1, True),

@@ -139,7 +139,7 @@ class Device:
         self._ended: list[tuple[RunUnits, float]] = []
         """Runs that have ended and are still to be noted, with their seconds."""
         self._own_work = OwnWork()
-        self._memory = BrokerMemory(topics, self.content)
+        self._memory = BrokerMemory(topics, self.content, self.power.plug)
         self._own_topics = frozenset(
             {topics.build("work", device=settings.device), topics.build("reply", requester=settings.device)}
         )
@@ -237,7 +237,8 @@ class Device:
         ]
         return [
             *(Subscribe(f, 1) for f in filters),
-            Publish(self._topic("state"), b"online", qos=1, retain=True),
+            *self.power.handle(event, now),  # before our state, which comes back behind all that is retained
+            self._online(),
             self._about(),
             *self._memory.connected(),
             *self.requester.handle(event, now),
@@ -247,7 +248,6 @@ class Device:
             *self.meter.handle(event, now),
             self._heartbeat(now),
             SetTimer("heartbeat", now + HEARTBEAT_SECONDS),
-            *self.power.handle(event, now),
             ReadResources(),
             SetTimer("resources", now + self._news.look_seconds),
         ]
@@ -268,7 +268,7 @@ class Device:
         if kind == "state" and names["device"] == self.settings.device and event.payload == b"offline":
             # The Will of a connection that died after we were back: say that we are here.
             self._memory.will_came()
-            return [Publish(self._topic("state"), b"online", qos=1, retain=True)]
+            return [self._online()]
         before = self.view.manifests.get(names["model"]) if kind == "model" else None
         try:
             if kind == "model" and (newer := self._memory.older_manifest(event, self.view)) is not None:
@@ -286,7 +286,7 @@ class Device:
             if event.retained and names["device"] == self.settings.device:
                 self._memory.own_about_came(self.view.devices[self.settings.device].about)
         elif kind == "state" and names["device"] == self.settings.device:
-            actions += self._memory.own_state_came(self.view, retained=event.retained)
+            actions += self._memory.own_state_came(self.view, now, retained=event.retained)
         return [*actions, *self.requester.handle(event, now)]
 
     # --- models ------------------------------------------------------------------------------------------
@@ -381,6 +381,11 @@ class Device:
 
     def _topic(self, kind: str, **names: str) -> str:
         return self.topics.build(kind, device=self.settings.device, **names)
+
+    def _online(self) -> Publish:
+        # A broker that is stopped publishes our Will to us before it goes. Were our answer sent again, it
+        # would come to the next one before we have subscribed, and look like what that broker remembers.
+        return Publish(self._topic("state"), b"online", qos=1, retain=True, resend=False)
 
     def _about(self) -> Publish:
         s = self.settings

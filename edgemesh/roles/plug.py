@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemesh.errors import DecodeError
-from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.meter import MeterSetting, PlugKind, PlugState, PlugStatus
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, Log, Publish, Subscribe, Unsubscribe
@@ -18,7 +18,7 @@ _PROBLEM_CHARS = 1000
 _ASK_SECONDS = 60.0
 """Without a report for this long the plug is asked, where its kind can be."""
 _ABSENT_SECONDS = 10.0
-"""After connecting: no retained setting by then means that it was cleared while we were away."""
+"""After all that is retained should have come: without a setting it was cleared while we were away."""
 
 
 class Plug:
@@ -29,12 +29,14 @@ class Plug:
         self.setting: MeterSetting | None = None
         self.reports: list[PlugReport] = []
         """Fresh ones, not yet taken. A retained one is none: nobody knows how old it is."""
-        self._setting_filter = topics.filter("meter", device=device)
+        self._setting_topic = topics.build("meter", device=device)
         self._most_watts = most_watts
         self._kind: PlugKind = "auto"
         self._refusals = Refusals()
-        self._unconfirmed_since: float | None = None
-        """When we connected, until the retained setting has come."""
+        self._unconfirmed = False
+        """Whether this connection has brought no word of the setting yet."""
+        self._absent_since: float | None = None
+        """When all else that the broker retains had come, and the setting had not."""
         self._forget()
 
     def _forget(self) -> None:
@@ -49,19 +51,34 @@ class Plug:
     def handle(self, event: Event, now: float) -> list[Action]:
         """React to the setting, to reports, and to a new connection."""
         if isinstance(event, Connected):
-            self._unconfirmed_since = now
-            return [Subscribe(self._setting_filter, 1)]
+            self._unconfirmed, self._absent_since = True, None
+            return [Subscribe(self._setting_topic, 1)]
         if isinstance(event, MessageReceived) and event.topic.kind == "meter":
             return self._set(event, now)
         if isinstance(event, ForeignMessageReceived) and self.setting is not None:
             return self._reported(event, now)
         return []
 
+    def all_retained_came(self, now: float, *, forgotten: bool) -> list[Action]:
+        """What a new connection brings has come; ``forgotten``: the broker may have lost what it retained.
+
+        Then the setting is said again where the broker has none: nobody else knows it. One that came was made
+        since, and is the one.
+        """
+        if not self._unconfirmed or self.setting is None:
+            return []
+        if not forgotten:
+            self._absent_since = now if self._absent_since is None else self._absent_since
+            return []
+        self._confirmed()
+        said = Publish(self._setting_topic, encode_json(self.setting), qos=1, retain=True)
+        return [said, *self._changed(self.setting, (), now)]
+
     def looked(self, now: float) -> list[Action]:
         """At every look at the device: ask a plug that is silent, and drop a setting that is gone."""
-        since = self._unconfirmed_since
+        since = self._absent_since
         if since is not None and now - since >= _ABSENT_SECONDS:
-            self._unconfirmed_since = None
+            self._confirmed()
             return self._changed(None, (), now)
         return self._ask(now)
 
@@ -93,13 +110,16 @@ class Plug:
 
     def _set(self, event: MessageReceived, now: float) -> list[Action]:
         # The first one of a connection: the broker knows no subscription of ours.
-        subscribed = self._listened() if self._unconfirmed_since is None else ()
-        self._unconfirmed_since = None
+        subscribed = () if self._unconfirmed else self._listened()
+        self._confirmed()
         try:
             setting = decode_json(MeterSetting, event.payload) if event.payload else None
         except DecodeError as error:
             return self._refusals.log("meter", error, now)
         return self._changed(setting, subscribed, now)
+
+    def _confirmed(self) -> None:
+        self._unconfirmed, self._absent_since = False, None
 
     def _changed(self, setting: MeterSetting | None, subscribed: tuple[str, ...], now: float) -> list[Action]:
         same = setting == self.setting

@@ -6,12 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgemesh.protocol.jsontext import encode_json
+from edgemesh.protocol.meter import MeterSetting
+from edgemesh.transport.local_broker import start_broker
+from tests.integration.conftest import free_port
 from tests.integration.mesh import RunningMesh
 
 SENSOR, ASK, ANSWER, LWT = "tele/desk/SENSOR", "cmnd/desk/Status", "stat/desk/STATUS10", "tele/desk/LWT"
@@ -123,6 +128,24 @@ def test_a_setting_waits_for_a_device_that_is_away_and_survives_its_restart(
         assert listener.messages == []
 
     assert not away["online"] and away["setting"] == {"topic": SENSOR, "kind": "auto"}
+
+
+def test_a_broker_that_was_stopped_and_lost_its_store_hears_of_the_plug_again(tmp_path: Path) -> None:
+    """Its last words are the Wills of those connected: what a device answers must not pass for its memory."""
+    port = free_port()
+    mesh = RunningMesh(port, tmp_path)
+    topic, payload = mesh.topics.build("meter", device="one"), encode_json(MeterSetting(SENSOR))
+    try:
+        with start_broker(port) as running, mesh.listening(mesh.topics.filter("resources")) as listener:
+            assert running.kind == "mosquitto"
+            mesh.start_device("one")
+            listener.wait(bool, 30)
+            mesh.publish(topic, payload, retain=True)
+            listener.wait(lambda got: b'"plug":' in got[-1][1], 15)
+        with start_broker(port), mesh.listening(topic) as listener:
+            listener.wait(lambda got: got == [(topic, payload)], 30)
+    finally:
+        mesh.stop()
 
 
 @pytest.mark.parametrize(

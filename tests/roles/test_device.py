@@ -55,6 +55,7 @@ from tests.roles.driven import Driven, only, sent, works
 
 SETTINGS = DeviceSettings("one", "b-1", "edgemesh test", "pi-4b", {"tflite": "2.14"}, 4, 1 << 30)
 STATE = TOPICS.build("state", device="one")
+ONLINE = Publish(STATE, b"online", qos=1, retain=True, resend=False)
 
 
 class DrivenDevice(Driven):
@@ -111,7 +112,7 @@ def last_heartbeat(actions: list[Action]) -> Heartbeat:
 def test_says_that_it_is_online_after_it_subscribed(device: DrivenDevice) -> None:
     kinds = [a for a in device.done if isinstance(a, (Publish, Subscribe))]
     first = next(i for i, a in enumerate(kinds) if isinstance(a, Publish))
-    assert kinds[first] == Publish(STATE, b"online", qos=1, retain=True)
+    assert kinds[first] == ONLINE
     assert {f"edgemesh/v1/home/{rest}" for rest in ("device/one/work", "reply/one", "model/+")} <= {
         a.filter for a in only(Subscribe, kinds[:first])
     }
@@ -121,7 +122,7 @@ def test_says_that_it_is_online_after_it_subscribed(device: DrivenDevice) -> Non
 
 def test_says_again_that_it_is_online_when_its_own_late_will_appears(device: DrivenDevice) -> None:
     actions = device.take(message("state", b"offline", device="one"), at=5.0)
-    assert actions == [Publish(STATE, b"online", qos=1, retain=True)]
+    assert actions == [ONLINE]
     assert device.role.view.online("one", 5.0)
 
 

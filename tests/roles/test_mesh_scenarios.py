@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from edgemesh.protocol.activation import Hop
-from edgemesh.protocol.jsontext import decode_json
+from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.meter import MeterSetting
 from edgemesh.roles.actions import Publish, RunUnits
+from edgemesh.roles.events import MessageReceived
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import Mesh
@@ -461,3 +463,65 @@ def test_a_manifest_that_was_replaced_does_not_come_back_with_a_broker_that_forg
     retained = decode_json(Manifest, mesh.broker.retained["edgemesh/v1/home/model/face"].payload)
     assert retained.digest == new.digest
     assert all(set(node.role.content.held) == {new.digest} for node in mesh.devices.values())
+
+
+def retained(mesh: Mesh, *kinds: str) -> dict[str, bytes]:
+    """What the broker retains of these kinds, by topic."""
+    messages = mesh.broker.retained.items()
+    return {t: bytes(m.payload) for t, m in messages if mesh.topics.parse(t).kind in kinds}
+
+
+def set_plug(mesh: Mesh, payload: bytes) -> None:
+    """``edgemesh device power pi-4b --plug ...``, or ``--none``, from the machine of another device."""
+    topic = mesh.topics.build("meter", device="pi-4b")
+    mesh.devices["desktop"].shell.carry_out([Publish(topic, payload, qos=1, retain=True)])
+
+
+def test_a_broker_that_is_stopped_and_forgets_hears_of_models_and_plugs_again(mesh: Mesh) -> None:
+    """It publishes the Wills before it goes: what devices answer to theirs must not pass for its memory."""
+    home(mesh)
+    set_plug(mesh, encode_json(MeterSetting("zigbee2mqtt/desk")))
+    mesh.run(20.0)
+    before = retained(mesh, "model", "meter")
+
+    for name, node in mesh.devices.items():
+        node.shell.deliver(
+            MessageReceived(mesh.topics.parse(mesh.topics.build("state", device=name)), b"offline")
+        )
+    mesh.broker.restart(wiped=True, pause=1.0)
+    mesh.run(30.0)
+
+    assert len(before) == 2 and retained(mesh, "model", "meter") == before
+
+
+@pytest.mark.parametrize("wiped", [True, False])
+def test_the_plug_of_a_device_outlives_the_brokers_store(mesh: Mesh, wiped: bool) -> None:
+    home(mesh)
+    plug = MeterSetting("zigbee2mqtt/desk")
+    set_plug(mesh, encode_json(plug))
+    mesh.run(5.0)
+
+    for _ in range(2):  # also where a broker was told it by the device itself
+        mesh.broker.restart(wiped=wiped, pause=1.0)
+        mesh.run(30.0)
+
+        assert retained(mesh, "meter") == {mesh.topics.build("meter", device="pi-4b"): encode_json(plug)}
+        assert mesh.devices["pi-4b"].role.power.plug.setting == plug
+
+
+def test_a_plug_that_was_taken_away_while_its_device_was_cut_off_stays_so(mesh: Mesh) -> None:
+    home(mesh)
+    set_plug(mesh, encode_json(MeterSetting("zigbee2mqtt/desk")))
+    mesh.run(5.0)
+    away = mesh.devices["pi-4b"].shell.connection
+    assert away is not None
+    away.cut()
+    mesh.run(30.0)
+    set_plug(mesh, b"")
+    mesh.run(5.0)
+
+    away.mend()
+    mesh.run(60.0)
+
+    assert mesh.devices["pi-4b"].role.power.plug.setting is None
+    assert not retained(mesh, "meter")

@@ -16,7 +16,7 @@ from edgemesh.roles.device import Device, DeviceSettings
 from edgemesh.roles.events import Connected, Disconnected, ForeignMessageReceived, ResourcesRead
 from edgemesh.roles.plug import STALE_SECONDS
 from tests.roles.build import TOPICS, message
-from tests.roles.driven import Driven, only
+from tests.roles.driven import Driven, only, sent
 
 BOARD = PowerFigures(2.0, 6.0, 0.5, source="board pi-4b")
 SETTINGS = DeviceSettings(
@@ -53,6 +53,11 @@ class Metered(Driven):
     def published(self) -> list[Resources]:
         topic = TOPICS.build("resources", device="one")
         return [decode_json(Resources, a.payload) for a in only(Publish, self.done) if a.topic == topic]
+
+    @property
+    def mesh(self) -> list[Action]:
+        """What it said in the mesh, and not to its plug."""
+        return [a for a in only(Publish, self.done) if a.topic.startswith(TOPICS.root)]
 
     @property
     def last(self) -> Resources:
@@ -301,12 +306,101 @@ def test_a_setting_changed_while_it_was_away_is_followed(device: Metered) -> Non
     assert filters(Subscribe, actions) == ["desk/status/switch:1", "desk/events/rpc", "desk/online"]
 
 
+def comes_back(device: Metered, *, forgot: bool, answers: bool = True) -> list[Action]:
+    """The device is connected again: what it does when its own state comes behind all that is retained."""
+    device.take(Disconnected(), at=device.now + 1.0)
+    actions = device.take(Connected(), at=device.now + 1.0)
+    if not answers:
+        return actions
+    if not forgot:
+        device.take(message("state", b"offline", device="one", retained=True))
+    return device.take(message("state", b"online", device="one"), at=device.now + 0.1)
+
+
 def test_a_setting_cleared_while_it_was_away_is_dropped(device: Metered) -> None:
     device.hangs_on(ZIGBEE)
-    device.take(Disconnected(), at=3.0)
-    device.take(Connected(), at=4.0)
+
+    comes_back(device, forgot=False)
     device.pass_until(20.0)
 
+    assert device.last.plug is None
+    assert not sent("meter", device.mesh)
+
+
+def test_a_setting_that_the_broker_has_lost_is_said_again_and_followed(device: Metered) -> None:
+    device.hangs_on(ZIGBEE)
+
+    actions = comes_back(device, forgot=True)
+    echo = device.hangs_on(ZIGBEE)
+    device.says("zigbee2mqtt/desk", {"power": 4.5})
+    device.pass_until(30.0)
+
+    (said,) = sent("meter", device.mesh)
+    assert decode_json(MeterSetting, said.payload) == ZIGBEE and said.retain and said.qos == 1
+    assert said in actions and said.topic == TOPICS.build("meter", device="one")
+    # This connection knows no subscription of the one before; what it says itself comes back to it.
+    assert filters(Subscribe, actions) == ["zigbee2mqtt/desk", "zigbee2mqtt/desk/availability"]
+    assert not filters(Subscribe, echo)
+    assert device.last.watts == 4.5
+
+
+def test_the_setting_is_asked_for_before_the_device_can_tell_that_the_broker_forgot(device: Metered) -> None:
+    asked = Subscribe(TOPICS.filter("meter", device="one"), 1)
+
+    actions = comes_back(device, forgot=True, answers=False)
+
+    assert actions.index(asked) < actions.index(sent("state", actions)[0])
+
+
+def test_a_setting_that_was_made_since_the_broker_forgot_is_the_one(device: Metered) -> None:
+    device.hangs_on(ZIGBEE)
+    comes_back(device, forgot=True, answers=False)
+    device.hangs_on(SHELLY, retained=True)
+
+    device.take(message("state", b"online", device="one"))
+
+    assert not sent("meter", device.mesh)
+    assert device.role.power.plug.setting == SHELLY
+
+
+def test_a_device_without_a_plug_says_none_to_a_broker_that_forgot(device: Metered) -> None:
+    device.hangs_on(ZIGBEE)
+    device.hangs_on(None)
+
+    comes_back(device, forgot=True)
+
+    assert not sent("meter", device.mesh)
+
+
+def test_a_setting_outlives_a_broker_that_is_long_in_saying_what_it_retains(device: Metered) -> None:
+    device.hangs_on(ZIGBEE)
+    comes_back(device, forgot=True, answers=False)
+    device.pass_until(60.0)
+
+    assert sent("meter", device.take(message("state", b"online", device="one")))
+
+
+def test_connections_that_ended_too_soon_do_not_cover_up_a_lost_setting(device: Metered) -> None:
+    """What is retained of the device itself is of those connections then."""
+    device.hangs_on(ZIGBEE)
+    for _ in range(2):
+        comes_back(device, forgot=True, answers=False)
+        assert not sent("meter", device.mesh)  # somebody may have set another one since
+
+    assert sent("meter", comes_back(device, forgot=False))
+    device.hangs_on(None)  # by the operator, and then the device is away
+    assert not sent("meter", comes_back(device, forgot=False))
+
+
+def test_a_setting_that_was_said_again_can_be_cleared_while_the_device_is_away(device: Metered) -> None:
+    device.hangs_on(ZIGBEE)
+    comes_back(device, forgot=True)
+    said = len(sent("meter", device.mesh))
+
+    comes_back(device, forgot=False)
+    device.pass_until(device.now + 15.0)
+
+    assert said == 1 and len(sent("meter", device.mesh)) == 1
     assert device.last.plug is None
 
 
