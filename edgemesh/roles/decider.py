@@ -368,7 +368,7 @@ class Decider:
 
     def _answered(self, request: PlanRequest, now: float) -> list[Action]:
         key = request.model, request.origin
-        state = key in self.plans.in_force, self._failures.get(key)
+        state = key in self.plans.in_force, self._failures.get(key), self._policies.of(request.model)
         return [plan_response(request, *state, self._topics, self.view, self.estimates, now)]
 
     def _planned_together(self, now: float) -> list[Action]:

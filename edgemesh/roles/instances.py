@@ -137,12 +137,18 @@ def planning_instance(
     )
 
 
-def may_become_plannable(manifest: Manifest, view: MeshView, estimates: MeshEstimates, now: float) -> bool:
+def may_become_plannable(
+    manifest: Manifest, policy: Policy, view: MeshView, estimates: MeshEstimates, now: float
+) -> bool:
     """Whether a device that could run the model is about to come back, or has only to fetch or measure it.
 
     One that is offline, or silent before the broker says so, did not say goodbye. After a restart of the
-    broker all are that, until they have connected again.
+    broker all are that, until they have connected again; where it lost its store, a device that the policy
+    names may be on its way.
     """
+    named = {device for pin in policy.pins if not pin.never for device in policy.devices_of(pin)}
+    if any(device not in view.devices or view.devices[device].about is None for device in named):
+        return True
     for device, known in view.devices.items():
         about = known.about
         if about is None or manifest.format not in about.runtimes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgemesh.protocol.ids import APP_ORIGIN
 from edgemesh.protocol.jsontext import encode_json
-from edgemesh.protocol.requests import PlanRequest, PlanResponse
+from edgemesh.protocol.requests import PlanRequest, PlanResponse, Policy
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.estimates import MeshEstimates
@@ -18,6 +18,7 @@ def plan_response(
     request: PlanRequest,
     in_force: bool,
     failure: str | None,
+    policy: Policy,
     topics: Topics,
     view: MeshView,
     estimates: MeshEstimates,
@@ -37,7 +38,7 @@ def plan_response(
         reason, soon = f"no model {request.model} in this mesh", True
     elif failure is not None:
         reason = failure
-        soon = may_become_plannable(manifest, view, estimates, now)
+        soon = may_become_plannable(manifest, policy, view, estimates, now)
     elif request.origin != APP_ORIGIN and request.origin not in view.devices:
         reason = f"no device {request.origin} in this mesh"
     else:

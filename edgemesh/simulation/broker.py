@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from edgemesh.protocol.topics import topic_matches
@@ -27,6 +27,9 @@ MOST_IN_FLIGHT = 65_535
 
 MOST_SLASHES = 200
 """Mosquitto ends the connection of whoever publishes on a topic of more levels (measured)."""
+
+_GOODBYE_SECONDS = 0.02
+"""Between its last words and its end."""
 
 _matches = lru_cache(65_536)(topic_matches)
 """Clients come back with the same subscriptions, again and again."""
@@ -121,6 +124,7 @@ class Broker:
         self.restarts = 0
         self.wiped_at: list[float] = []
         """When it lost what it was to keep, or some of it."""
+        self._stopping = False
         self._saved = Stored({}, {})
         self._sessions: dict[str, Session] = {}
         self._turns: dict[str, int] = {}
@@ -131,7 +135,7 @@ class Broker:
 
     def connect(self, connection: ModelledConnection) -> bool:
         """CONNECT arrived; False when nobody listens."""
-        if not self.up:
+        if not self.up or self._stopping:
             return False
         client_id = connection.client_id
         known = self._sessions.get(client_id)
@@ -163,12 +167,23 @@ class Broker:
         lasting = {name: session.copy() for name, session in self._sessions.items() if session.lasts}
         self._saved = Stored(dict(self.retained), lasting)
 
+    def stop(self, *, wiped: bool, pause: float = 1.0) -> None:
+        """SIGTERM, and a restart: it publishes the Wills, reads nothing any more, and closes.
+
+        As Mosquitto does (measured); whoever is killed says nothing.
+        """
+        self._stopping = True
+        for session in list(self._sessions.values()):
+            if session.connection is not None and session.connection.will is not None:
+                self._route(session.connection.will)
+        self.clock.call_later(_GOODBYE_SECONDS, partial(self.restart, wiped=wiped, pause=pause))
+
     def restart(self, *, wiped: bool, older: bool = False, pause: float = 1.0) -> None:
         """Lose all connections, and with ``wiped`` everything that was kept, and be away for ``pause``.
 
         With ``older`` it comes back with what was written last: what it acknowledged since then is lost.
         """
-        self.up = False
+        self.up = self._stopping = False
         self.restarts += 1
         for session in list(self._sessions.values()):
             connection, session.connection = session.connection, None
@@ -195,6 +210,8 @@ class Broker:
         self.up = True
 
     def _session(self, connection: ModelledConnection) -> Session | None:
+        if self._stopping:
+            return None  # nothing is read any more
         session = self._sessions.get(connection.client_id)
         return session if session is not None and session.connection is connection else None
 

@@ -369,6 +369,17 @@ def test_devices_that_are_silent_may_be_back_soon(planned: DrivenDecider, second
     assert not answer.planned and answer.soon
 
 
+def test_a_device_that_a_policy_names_may_be_on_its_way(planned: DrivenDecider) -> None:
+    """A broker that has lost its store: who was paused meanwhile has not been seen since."""
+    planned.take(message("policy", Policy(pins=(Pin(0, 1, "unseen"),)), model="face"))
+    planned.pass_until(planned.now + 3.0)
+
+    planned.take(message("request", PlanRequest("me", "face", "app"), verb="plan"))
+    (answer,) = answers(planned.pass_until(planned.now + 3.0))
+
+    assert not answer.planned and answer.soon and "has not seen" in answer.reason
+
+
 def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> None:
     decider.take(manifest(), at=0.1)
     decider.take(state("fast"))

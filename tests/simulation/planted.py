@@ -430,6 +430,12 @@ def kept_whatever_the_job(patch: Patch) -> None:
     patch.setattr(kept_activations, "_key", lambda task: (task.header.digest, task.partition))
 
 
+def answers_its_will_again(patch: Patch) -> None:
+    """A device's answer to its own Will goes out on the next connection, before it has subscribed."""
+    online = Device._online
+    patch.setattr(Device, "_online", lambda self: replace(online(self), resend=True))
+
+
 def cancelled_goes_on(patch: Patch) -> None:
     """A job that nobody waits for any more is told of when it ends."""
     handle = Requester.handle
@@ -485,6 +491,7 @@ BUGS: dict[str, Bug] = {
         (frames_without_limit, 85),
         (cancelled_goes_on, 50),
         (kept_whatever_the_job, 2),
+        (answers_its_will_again, 80),
         (ends.first_error_is_final, 4),
         (ends.failed_run_is_final, 4),
         (ends.submissions_have_an_hour, 6),

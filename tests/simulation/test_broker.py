@@ -94,6 +94,21 @@ def test_a_shared_subscription_deals_in_turn_and_each_message_to_one() -> None:
     assert [member.payloads for member in members] == [[b"\0", b"\3"], [b"\1", b"\4"], [b"\2", b"\5"]]
 
 
+def test_a_broker_that_is_stopped_says_the_wills_and_hears_no_answer() -> None:
+    clock, broker = world()
+    leaving = Client(clock, broker, "leaving", will=Publish("will", b"gone", qos=1, retain=True))
+    here = Client(clock, broker, "here", "will")
+    clock.run_until(1.0)
+
+    broker.stop(wiped=False)
+    leaving.publish("a", b"too late", qos=1, retain=True, resend=False)
+    clock.run_until(5.0)
+
+    assert here.payloads == [b"gone", b"gone"]  # from the broker that goes, and as retained from the next
+    assert broker.restarts == 1 and broker.up
+    assert list(broker.retained) == ["will"]
+
+
 def test_a_restarted_broker_keeps_the_subscriptions_of_a_session_but_for_shared_ones() -> None:
     clock, broker = world()
     held: dict[str, Any] = {"clean_start": False, "session_lasts": True}

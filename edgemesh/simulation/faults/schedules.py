@@ -115,6 +115,7 @@ _TOGETHER: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
 """What one cause does to several at once: who is cut off or ended, and what the broker does."""
 _SHARE_OF_TOGETHER = 0.15
 _TOGETHER_SECONDS = (2.0, 25.0)
+_SHARE_OF_STOPPED = 0.5
 _SHARE_OF_STREAMS = 0.06
 _FRAMES_PER_SECOND = (2.0, 5.0, 15.0)
 _STREAM_SECONDS = (2.0, 15.0)
@@ -180,6 +181,7 @@ def schedule_of(seed: int) -> Schedule:
     if not calm:
         deeds += _together(Random(f"together {seed}"), length)
         deeds += _refusals(Random(f"refusals {seed}"), length)
+    deeds = _stopped(Random(f"stopped {seed}"), deeds)
     deeds += _streams(Random(f"streams {seed}"), length)
     deeds += _other_model(Random(f"other {seed}"), length)
     deeds += _policies(Random(f"policies {seed}"), length)
@@ -234,6 +236,16 @@ def _together(random: Random, length: float) -> list[Deed]:
             sooner = 1.0 if kind == "cut-link" else 0.7
             deeds += [Deed(at, kind, target, longest * random.uniform(sooner, 1.0)) for target in targets]
     return deeds
+
+
+def _stopped(random: Random, deeds: Sequence[Deed]) -> list[Deed]:
+    """Half of the brokers that go away are asked to, which is ``amount``; the others are killed."""
+    return [
+        replace(deed, amount=1.0)
+        if deed.kind in ("broker-restart", "broker-wiped") and random.random() < _SHARE_OF_STOPPED
+        else deed
+        for deed in deeds
+    ]
 
 
 def _streams(random: Random, length: float) -> list[Deed]:

@@ -336,8 +336,10 @@ class World:
     def restart_broker(self, deed: Deed) -> None:
         """The broker ends and comes back, with its store, an older one, or none."""
         broker = self.mesh.broker
-        if broker.up:
-            wiped, older = deed.kind == "broker-wiped", deed.kind == "broker-older"
+        wiped, older = deed.kind == "broker-wiped", deed.kind == "broker-older"
+        if broker.up and deed.amount and not older:
+            broker.stop(wiped=wiped, pause=deed.seconds)
+        elif broker.up:
             broker.restart(wiped=wiped, older=older, pause=deed.seconds)
 
     def old_assignment(self, deed: Deed) -> None:
