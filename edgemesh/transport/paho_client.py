@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
@@ -36,6 +37,10 @@ _HEADS, _HEAD_BYTES = 256, 512
 _LARGE_BYTES = 16 << 10
 """A smaller payload is copied: that takes less than what a view costs its readers."""
 PACKET_TOO_LARGE: Final = 0x95
+_BYTE_ORDER_MARK: Final = "\ufeff".encode()
+"""Where a property has this paho takes the message for malformed and ends the connection. MQTT 5 allows it
+(1.5.4-3) and brokers hand it on: what is retained or not acknowledged would come again with each connection.
+Such a message is taken without its properties."""
 _FAILURE = 0x80
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
@@ -117,7 +122,14 @@ class PahoClient(paho.Client):
         if known is None:
             self._aside = head, payload
             self._in_packet["packet"] = packet[:end]
-            return super()._handle_publish()
+            try:
+                return super()._handle_publish()
+            except MalformedPacket:
+                if _BYTE_ORDER_MARK not in head[2]:
+                    raise
+                self._aside = None
+                self._in_packet["packet"] = packet[:start] + b"\0" + packet[end:]
+                return super()._handle_publish()
         mid = packet[topic_end] << 8 | packet[topic_end + 1] if qos else 0
         self._received(known._replace(payload=payload, mid=mid))
         return paho.MQTT_ERR_SUCCESS

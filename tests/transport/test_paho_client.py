@@ -168,6 +168,38 @@ def test_a_cut_or_damaged_message_ends_as_with_paho_alone(flags: int) -> None:
             assert spared.messages == usual.messages, body
 
 
+@pytest.mark.parametrize("flags", [0, 2])
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"ContentType": "\ufeffimage/jpeg"},
+        {"ResponseTopic": "answers/\ufeff"},
+        {"UserProperty": ("\ufeff", "")},
+    ],
+)
+def test_a_message_that_paho_wrongly_refuses_arrives_without_its_properties(
+    properties: dict[str, Any], flags: int
+) -> None:
+    """U+FEFF is allowed (MQTT 5, 1.5.4-3), and paho ends the connection: where retained, for ever."""
+    with Reading(ours) as reading, Reading(plain) as usual:
+        packet = publish("topic", b"payload", packed(**properties), flags)
+        assert usual.reads(packet) == "closed"
+
+        assert reading.reads(packet) == ""
+        assert reading.reads(publish("topic", b"the next one")) == ""
+        (first, _) = reading.messages
+        assert (first.topic, first.payload, first.mid) == ("topic", b"payload", 1 if flags else 0)
+        assert first.content_type is first.response_topic is None
+
+
+def test_bytes_that_look_like_that_are_no_reason_to_refuse_or_to_drop_properties() -> None:
+    correlation = "\ufeff".encode()
+    with Reading(ours) as reading:
+        assert reading.reads(publish("topic", b"", packed(CorrelationData=correlation))) == ""
+
+        assert [message.correlation for message in reading.messages] == [correlation]
+
+
 def test_a_message_at_qos_2_is_left_to_paho() -> None:
     with Reading(ours) as reading:
         reading.reads(publish("topic", b"twice", flags=4, mid=7))
