@@ -64,9 +64,6 @@ _GRACE_SECONDS = 1.0
 """Our own state comes back right after what is retained, or before it: across topics no order is promised
 (MQTT 5, 4.6). So long after it a manifest may still come, or the record of who held the role before us.
 Without it we wait on: what the session kept for us, some seconds of photographs, comes before both."""
-_RECALL_SECONDS = 10.0
-"""At most so long after our own state, while photographs of the session keep coming: a broker that hands on
-our state ahead of them may have the record behind them."""
 STATE_SECONDS = 5.0
 """Between repetitions of the gateway's state: a standby distrusts one that is older than three of them."""
 _UNHEARD_SECONDS = 2 * STATE_SECONDS
@@ -315,9 +312,9 @@ class Gateway:
     def _recall_overdue(self, now: float) -> list[Action]:
         if self._heard_at is None:
             return []
-        # Where something came again the session is older than we are, and so is its record.
-        until = min(self._quiet_since + _GRACE_SECONDS, self._heard_at + _RECALL_SECONDS)
-        if self._held_back and now < until:
+        # A broker that hands on our state ahead of what the session kept may have the record behind that.
+        until = self._held_back[-1][1] + _GRACE_SECONDS if self._held_back else now
+        if now < until:
             return [SetTimer("gateway-recall", until)]
         return self._recalled(now)
 
