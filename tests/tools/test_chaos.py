@@ -22,7 +22,7 @@ import psutil
 import pytest
 from benchmarks.report import Report
 from outages.answers import Question
-from outages.faults import KILLED, KINDS, PAUSED, WIPED
+from outages.faults import DECISION_REPLACED, KILLED, KINDS, PAUSED, WIPED
 from outages.findings import APP, LANE, Findings, quantile, report_on, told
 from outages.mesh import ORIGIN
 from outages.records import FaultRecord, Job, Records
@@ -110,6 +110,20 @@ def test_an_answer_that_differs_is_wrong_and_a_second_one_is_a_duplicate() -> No
     assert claims["client library: wrong"].value == 1
     assert claims["plain app: duplicated"].value == 1
     assert claims["plain app: wrong"].value == 1
+
+
+def test_a_paused_holder_that_takes_its_role_back_is_told() -> None:
+    paused = [
+        FaultRecord(DECISION_REPLACED, "a", 10.0, 30.0, 31.0, takeover=16.0, terms_after=after)
+        for after in (0, 1)
+    ]
+
+    claims = reported([job(40.0, 0.1)], paused)
+
+    assert not claims[
+        "decision node paused until replaced: terms that began once it went on, the most of 2"
+    ].holds
+    assert claims["gateway paused until replaced: terms that began once it went on"].value is None
 
 
 def test_a_submission_that_a_broker_forgot_is_counted_apart_and_one_of_the_client_library_is_not() -> None:

@@ -132,6 +132,7 @@ def _restart_broker(mesh: Mesh, name: str) -> None:
 
 KILLED, PAUSED = "device killed", "device paused"
 DECISION_KILLED, GATEWAY_KILLED = "decision node killed", "gateway killed"
+DECISION_REPLACED, GATEWAY_REPLACED = "decision node paused until replaced", "gateway paused until replaced"
 WIPED = "broker killed, store emptied"
 KINDS: dict[str, Kind] = {
     KILLED: Kind(_working, _kill, _restart, (0.3, 1.0), mid_job=True, weight=4, quick=2),
@@ -156,6 +157,10 @@ KINDS: dict[str, Kind] = {
     "gateway paused": Kind(_holder_of(GATEWAY_TOPIC), _pause, _go_on, (1.0, 3.0), lasts=True, quick=0),
     DECISION_KILLED: Kind(_holder_of(DECISION_TOPIC), _kill, _restart, (0.1, 0.5), DECISION_TOPIC, weight=2),
     "decision node paused": Kind(_holder_of(DECISION_TOPIC), _pause, _go_on, (1.0, 3.0), quick=0),
+    GATEWAY_REPLACED: Kind(
+        _holder_of(GATEWAY_TOPIC), _pause, _go_on, (0.5, 2.0), GATEWAY_TOPIC, lasts=True, quick=0
+    ),
+    DECISION_REPLACED: Kind(_holder_of(DECISION_TOPIC), _pause, _go_on, (0.5, 2.0), DECISION_TOPIC, quick=0),
     "broker restarted, store kept": Kind(
         _broker, _stop_broker, _restart_broker, (0.2, 1.0), lasts=True, weight=2
     ),

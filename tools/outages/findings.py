@@ -9,7 +9,16 @@ from statistics import median
 
 from benchmarks.report import Report
 
-from outages.faults import DECISION_KILLED, GATEWAY_KILLED, KILLED, KINDS, PAUSED, WIPED
+from outages.faults import (
+    DECISION_KILLED,
+    DECISION_REPLACED,
+    GATEWAY_KILLED,
+    GATEWAY_REPLACED,
+    KILLED,
+    KINDS,
+    PAUSED,
+    WIPED,
+)
 from outages.mesh import ORIGIN
 from outages.records import FaultRecord, Job, Records
 from outages.streams import PLAIN_DEADLINE, PlainApp
@@ -228,6 +237,13 @@ def _takeovers(found: Findings, report: Report) -> None:
             report.figure(f"{kind}: waited for a standby first, the longest s", max(waited, default=0.0))
         else:
             report.claim_nothing(f"{kind}: taken over", limit, "no such fault")
+    for kind in (DECISION_REPLACED, GATEWAY_REPLACED):
+        text = f"{kind}: terms that began once it went on"
+        if paused := found.faults(kind):
+            report.claim(f"{text}, the most of {len(paused)}", max(f.terms_after for f in paused), 0, "")
+            report.figure(f"{kind}: replaced after, the longest s", max(f.takeover or 0.0 for f in paused))
+        else:
+            report.claim_nothing(text, 0, "no such fault")
     healed = [f.whole - f.undone for f in found.faults(WIPED) if f.whole is not None and f.undone is not None]
     if healed:
         text = f"mesh whole after the broker came back empty, the longest of {len(healed)}"

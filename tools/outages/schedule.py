@@ -81,6 +81,7 @@ class Schedule:
         kind.strike(mesh, target)
         if kind.role is not None:
             record.takeover = self._takeover(kind.role, before, record.at)
+        taken_in = mesh.observer.holder(kind.role)[1] if kind.role else 0
         time.sleep(self._chance.uniform(*kind.hold))
         kind.undo(mesh, target)
         record.undone = time.monotonic()
@@ -90,6 +91,7 @@ class Schedule:
                 f"{', '.join(self._unanswered(record)) or 'no stream'}\n{mesh.log_ends()}"
             )
         record.whole = time.monotonic()
+        record.terms_after = mesh.observer.holder(kind.role)[1] - taken_in if kind.role else 0
         if kind.loses_store:
             mesh.observer.wait(lambda: not mesh.missing(), _MISSING_SECONDS - (record.whole - record.undone))
             record.missing = tuple(mesh.missing())
