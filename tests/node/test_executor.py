@@ -116,7 +116,10 @@ def test_a_job_of_the_wrong_shape_is_answered_and_the_next_one_runs(tmp_path: Pa
     _with_executor(story)
 
 
-def test_after_a_kill_a_new_process_runs_jobs_and_the_old_memory_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_after_a_crash_a_new_process_runs_jobs_and_the_old_memory_is_gone(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     path, manifest = _negating(tmp_path, 20_000)
     values = _values(20_000, 1)
     before = _shared_descriptors()
@@ -127,7 +130,7 @@ def test_after_a_kill_a_new_process_runs_jobs_and_the_old_memory_is_gone(tmp_pat
         assert isinstance(await events.get(), RunFinished)
         held = _shared_descriptors()
         assert executor.pid is not None
-        os.kill(executor.pid, signal.SIGKILL)
+        os.kill(executor.pid, number)
         assert isinstance(await events.get(), ExecutorLost)
         executor.submit(_run("second", manifest, values))
         second = await events.get()

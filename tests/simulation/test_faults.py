@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +25,7 @@ from edgemesh.simulation.faults.search import search
 from edgemesh.simulation.faults.trace import Trace
 from tests.simulation.planted import BUGS
 
+ROOT = Path(__file__).resolve().parents[2]
 SCHEDULES = 300
 CALM_SEEDS = [seed for seed in range(200) if schedule_of(seed).calm]
 
@@ -39,6 +43,34 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
 def test_a_schedule_that_broke_a_rule_once_breaks_none(seed: int) -> None:
     """The changelog says what each found."""
     assert played(schedule_of(seed)).broken is None
+
+
+def route_told(line: str) -> str:
+    """The route of an assignment in a line of a trace."""
+    return line.partition(") ")[2].partition(" (")[0]
+
+
+def time_of(line: str) -> float:
+    """Seconds since the mesh was ready."""
+    return float(line.split()[0])
+
+
+def test_a_seed_is_the_same_run_whatever_order_sets_have() -> None:
+    """Strings hash differently in each process, and workers of a search are processes of their own."""
+    command = [sys.executable, str(ROOT / "tools" / "simulate-faults"), "--seed", "40", "--trace"]
+    traces = [
+        subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": order},
+        ).stdout
+        for order in ("1", "2")
+    ]
+
+    assert traces[0] == traces[1] and traces[0].count("\n") > 50
 
 
 def test_the_same_seed_is_the_same_run_line_by_line() -> None:
@@ -192,6 +224,22 @@ def test_a_device_that_becomes_ten_times_slower_causes_no_storm_of_duplicates(de
     assert outcome.broken is None
     assert outcome.ended[None] == outcome.ended.total()
     assert outcome.hedged <= 0.05 * outcome.ended.total()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_that_becomes_ten_times_slower_and_quick_again_changes_each_plan_twice(device: str) -> None:
+    trace = Trace()
+    slow = Deed(15.0, "slow-device", device, 40.0, 10.0)
+    jobs = [Deed(0.3 * n, "job", "anywhere", 10.0, name=f"j-{n}") for n in range(300)]
+    schedule = Schedule(7, 91.0, tuple(sorted([*jobs, slow], key=lambda deed: deed.at)))
+
+    assert played(schedule, trace.watch).broken is None
+
+    routes = [
+        route_told(line) for line in trace.lines if "assignment face app:" in line and time_of(line) > 10.0
+    ]
+    changes = sum(one != other for one, other in itertools.pairwise(routes))
+    assert changes <= 2, routes
 
 
 def test_what_is_repaired_before_the_end_is_repaired_by_itself() -> None:

@@ -28,6 +28,8 @@ def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     found_by = next((seed for seed in seeds if played(schedule_of(seed)).broken is not None), None)
 
     assert found_by is not None
+    monkeypatch.undo()
+    assert played(schedule_of(found_by)).broken is None, "it breaks a rule without the bug"
 
 
 def test_there_are_at_least_a_dozen() -> None:
