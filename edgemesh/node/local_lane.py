@@ -237,8 +237,9 @@ class LaneServer:
         def closed() -> None:
             self._programs.discard(frames)
             for job in [job for job, owner in self._owners.items() if owner is frames]:
-                del self._owners[job]
-                self._cancel(job)
+                # Not there any more where cancelling the one before has ended it: a frame that is superseded.
+                if self._owners.pop(job, None) is not None:
+                    self._cancel(job)
 
         frames = Frames(received, closed)
         self._programs.add(frames)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgemesh.errors import BrokerError, BusyError
+from edgemesh.errors import BrokerError, BusyError, SupersededError
 from edgemesh.node import local_lane
 from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, pack_ended, pack_job
 from edgemesh.roles.actions import JobEnded
@@ -55,9 +55,16 @@ class _Agent:
             path,
             asyncio.get_running_loop(),
             submit=lambda job: self.jobs.append(job.job),
-            cancel=self.cancelled.append,
+            cancel=self.cancel,
             manifest=lambda model: None,
         )
+        self.end_by_cancelling: dict[str, str] = {}
+        """Jobs that end when another is cancelled."""
+
+    def cancel(self, job: str) -> None:
+        self.cancelled.append(job)
+        if job in self.end_by_cancelling:
+            self.lane.ended(JobEnded(self.end_by_cancelling[job], "face", 0.1, SupersededError.code, "newer"))
 
 
 async def _until(holds: Callable[[], object]) -> None:
@@ -205,3 +212,26 @@ def test_an_agent_that_ends_tells_the_programs_at_once_and_takes_no_job_any_more
         assert agent.jobs == ["answered", "under way"] and not agent.cancelled
 
     _tell(story())
+
+
+def test_a_program_that_goes_away_has_all_its_jobs_cancelled_though_one_ends_meanwhile(path: Path) -> None:
+    """Found by a reader: cancelling a frame sends the one that was held, and that supersedes another."""
+    failures: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        agent, program = _Agent(path), _Program()
+        agent.end_by_cancelling = {"runs": "waits"}
+        await agent.lane.start()
+        await program.connect(path)
+        for job in ("runs", "waits", "held"):
+            program.submit(job)
+        await _until(lambda: len(agent.jobs) == 3)
+
+        program.frames.close()
+        await _until(lambda: failures or len(agent.cancelled) == 2)
+        agent.lane.stop()
+        assert agent.cancelled == ["runs", "held"]
+
+    _tell(story())
+    assert not failures
