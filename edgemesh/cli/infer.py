@@ -167,7 +167,9 @@ def _ended(name: str, payload: bytes, pending: PendingResult | EdgemeshError) ->
     if isinstance(pending, EdgemeshError):
         return Outcome(name, payload, None, pending)
     try:
-        return Outcome(name, payload, pending.result(), None)
+        result = pending.result()
+        _ = result.outputs  # worked out now: where they are not what the manifest says, this input has failed
+        return Outcome(name, payload, result, None)
     except EdgemeshError as error:
         return Outcome(name, payload, None, error)
 

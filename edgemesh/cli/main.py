@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -158,6 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker is not reachable.
     """
+    # A name that the terminal cannot show must not end what is under way; JSON escapes it.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     sys.exit(run(arguments))
 
 

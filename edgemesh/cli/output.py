@@ -28,8 +28,17 @@ def json_option(function: _F) -> _F:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON; message dataclasses become maps."""
-    click.echo(json.dumps(to_plain(value), ensure_ascii=False))
+    """One line of JSON; message dataclasses become maps.
+
+    Escaped where standard output cannot take it as it is: a file's name need not be UTF-8, nor the terminal.
+    """
+    plain = to_plain(value)
+    text = json.dumps(plain, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain)
+    click.echo(text)
 
 
 def print_text(text: str) -> None:

@@ -116,18 +116,24 @@ class ResourceReader:
 
 def _counters(root: Path) -> _Counters:
     if _psutil is not None and root == Path("/"):
-        return _PsutilCounters(_psutil)
+        counters = _PsutilCounters(_psutil)
+        # It raises what it likes where files of /proc are masked, empty, or not for us, as on Android.
+        with contextlib.suppress(Exception):
+            counters.cpu_seconds()
+            counters.memory()
+            return counters
     return _KernelCounters(root)
 
 
 def _load(root: Path) -> float | None:
     if root == Path("/") and hasattr(os, "getloadavg"):
-        return os.getloadavg()[0]
+        with contextlib.suppress(OSError):
+            return os.getloadavg()[0]
     return procfs.load_average(root)
 
 
 class _KernelCounters:
-    """Without psutil: the files of Linux."""
+    """Without psutil: the files of Linux. Of time that cannot be read none passes, so no load is told."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

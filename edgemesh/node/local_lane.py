@@ -1,19 +1,18 @@
 """The way into a device's agent for programs on the same machine: jobs in, results out, no broker hop.
 
 A Unix socket in the device's directory, by default in the cache, with the frames of ``runtime/channel.py``.
-The file's mode lets only the agent's own user connect.
+The file's mode lets only the agent's own user connect, and programs send to no socket of another user.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import errno
 import logging
 import os
 import socket
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,9 @@ from edgemesh.roles.actions import JobEnded
 from edgemesh.roles.events import JobSubmitted
 from edgemesh.runtime.channel import PREFIX, pack_message
 
-_LONGEST_PATH = 100
-"""Unix sockets take 107 characters."""
+_LONGEST_NAME = 100
+"""Bytes; Unix sockets take 107."""
+_DESCRIPTORS = Path("/proc/self/fd")
 _LOOK_SECONDS = 3.0
 """Between two looks whether the socket that another agent has is free."""
 _log = logging.getLogger("edgemesh")
@@ -39,12 +39,26 @@ _log = logging.getLogger("edgemesh")
 
 def lane_path(directory: Path) -> Path:
     """Where the agent that keeps its files in ``directory`` listens."""
-    path = directory.absolute() / "jobs.sock"
-    if len(str(path)) < _LONGEST_PATH:
-        return path
-    name = hashlib.sha256(str(path).encode()).hexdigest()[:20]
-    # The user's own run-time folder where there is one: in a shared one others could be there first.
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"edgemesh-{name}.sock"
+    return directory.absolute() / "jobs.sock"
+
+
+@contextlib.contextmanager
+def _socket_name(path: Path) -> Iterator[str]:
+    """What a socket at ``path`` is called as long as this is open; raises OSError.
+
+    A path that is too long is named by way of its open folder. So agent and program need no second place to
+    agree on, where another user might be first.
+    """
+    if len(os.fsencode(path)) < _LONGEST_NAME:
+        yield str(path)
+        return
+    if not _DESCRIPTORS.is_dir():
+        raise OSError(errno.ENAMETOOLONG, f"too long without {_DESCRIPTORS}: shorten --directory")
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"{_DESCRIPTORS}/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def pack_job(job: JobSubmitted) -> list[Any]:
@@ -180,6 +194,8 @@ class LaneServer:
         self._owners: dict[str, Frames] = {}
         self._programs: set[Frames] = set()
         self._server: asyncio.Server | None = None
+        self._named = contextlib.ExitStack()
+        """Open as long as the socket is: from Python 3.13 on its end looks for the file by its name."""
         self._bound: os.stat_result | None = None
         self._stopped = False
 
@@ -194,9 +210,10 @@ class LaneServer:
             return
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
+        name = self._named.enter_context(_socket_name(self._path))
         before = os.umask(0o177)
         try:
-            self._server = await self._loop.create_unix_server(self._client, str(self._path))
+            self._server = await self._loop.create_unix_server(self._client, name)
         finally:
             os.umask(before)
         self._bound = self._path.stat()
@@ -219,6 +236,7 @@ class LaneServer:
                 if self._bound is not None and os.path.samestat(self._path.stat(), self._bound):
                     self._path.unlink()
             self._server.close()
+        self._named.close()
 
     def _client(self) -> Frames:
         def received(header: dict[str, Any], body: memoryview) -> None:
@@ -237,8 +255,9 @@ class LaneServer:
         def closed() -> None:
             self._programs.discard(frames)
             for job in [job for job, owner in self._owners.items() if owner is frames]:
-                del self._owners[job]
-                self._cancel(job)
+                # Not there any more where cancelling the one before has ended it: a frame that is superseded.
+                if self._owners.pop(job, None) is not None:
+                    self._cancel(job)
 
         frames = Frames(received, closed)
         self._programs.add(frames)
@@ -250,7 +269,8 @@ def _is_served(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as caller:
         caller.setblocking(False)
         try:
-            caller.connect(str(path))
+            with _socket_name(path) as name:
+                caller.connect(name)
         except BlockingIOError:
             return True  # more programs wait than its queue takes
         except OSError:
@@ -265,7 +285,7 @@ async def connect_lane(
     on_manifest: Callable[[str, Manifest | None], None],
     on_closed: Callable[[], None],
 ) -> Frames:
-    """The client's side; raises BrokerError when no agent listens."""
+    """The client's side; raises BrokerError when no agent listens, or one of another user."""
 
     def received(header: dict[str, Any], body: memoryview) -> None:
         if "manifest" in header:
@@ -275,7 +295,14 @@ async def connect_lane(
 
     frames = Frames(received, on_closed)
     try:
-        await loop.create_unix_connection(lambda: frames, str(path))
+        owner, user = path.stat().st_uid, os.geteuid()
+        if owner != user:  # it would get our inputs, and could answer what it likes
+            raise BrokerError(
+                f"the socket {path} belongs to user {owner}, and this program runs as user {user}: run it as "
+                "the user of  edgemesh device run,  or give that a --directory where nobody else writes"
+            )
+        with _socket_name(path) as name:
+            await loop.create_unix_connection(lambda: frames, name)
     except (OSError, FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BrokerError(
             f"no agent of that device listens at {path} ({error.strerror or error}): "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from edgemesh.transport.last_words import LastWords
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_PROBE_SECONDS = 5.0
+_DEATH_SIGNAL = ("--pdeathsig", "TERM", "--")
 
 
 class ChildBroker:
@@ -96,6 +99,23 @@ def _ends_with_its_parent() -> list[str]:
     The signal comes when the *thread* that started the child ends, so start brokers from one that stays.
     """
     setpriv = shutil.which("setpriv")
-    if setpriv is None or os.name != "posix":
+    if setpriv is None or os.name != "posix" or not _knows_death_signal(setpriv):
         return []
-    return [setpriv, "--pdeathsig", "TERM", "--"]
+    return [setpriv, *_DEATH_SIGNAL]
+
+
+@functools.cache
+def _knows_death_signal(setpriv: str) -> bool:
+    """Whether this is the one of util-linux: BusyBox has another of that name."""
+    try:
+        probe = subprocess.run(
+            [setpriv, *_DEATH_SIGNAL, "true"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgemesh.cli.infer import _line, _outcomes, _plain
-from edgemesh.errors import UnknownModelError
+from edgemesh.errors import DecodeError, UnknownModelError
 from edgemesh.node.prepared_job import Result
 from edgemesh.protocol.activation import Hop
 
@@ -25,8 +25,8 @@ class Removed:
             raise UnknownModelError("no model face")
         return self
 
-    def result(self) -> None:
-        return None
+    def result(self) -> Result:
+        return Result("face", 0.05, (Hop("pi-4b", 58),), (), 1, 0.05)
 
 
 def test_a_model_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
@@ -49,3 +49,25 @@ def test_a_result_that_a_device_made_without_the_broker_says_so(alone: bool) -> 
 
     assert ("without the broker: all of it ran on pi-4b" in line) is alone
     assert plain["alone"] is alone
+
+
+def test_outputs_of_another_shape_fail_their_input_alone(tmp_path: Path) -> None:
+    """Found by a reader: they are worked out when they are printed, and that ended the program."""
+    (tmp_path / "a.png").touch()
+
+    def rendered(section: Any) -> dict[str, Any]:
+        raise DecodeError("outputs are (1,), the manifest says (2,)")
+
+    class Strange:
+        def begin(self, model: str, payload: bytes, stream: str | None) -> Any:
+            return self
+
+        def result(self) -> Result:
+            return Result("face", 0.05, (Hop("pi-4b", 58),), (), 1, 0.05, _render=rendered)
+
+    client: Any = Strange()
+
+    ended = list(_outcomes(client, "face", [str(tmp_path / "a.png")] * 2, latest=False))
+
+    assert [str(outcome.error) for outcome in ended] == ["outputs are (1,), the manifest says (2,)"] * 2
+    assert [outcome.result for outcome in ended] == [None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,39 @@ def test_a_kernel_without_power_supplies_is_read_all_the_same(monkeypatch: pytes
     read = ResourceReader().read()
 
     assert read.memory_total > 0 and read.battery is None and read.on_battery is None
+
+
+@pytest.mark.parametrize("function", ["cpu_times", "virtual_memory"])
+@pytest.mark.parametrize("error", [PermissionError("/proc/stat"), FileNotFoundError("/proc"), TypeError()])
+def test_a_machine_whose_counters_psutil_cannot_read_is_read_without_it(
+    monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
+) -> None:
+    """Found by a reader: where /proc is masked the agent ended, and asked for room on the disk."""
+    psutil = pytest.importorskip("psutil")
+
+    def masked() -> None:
+        raise error
+
+    monkeypatch.setattr(psutil, function, masked)
+    monkeypatch.setattr(procfs, "cpu_ticks", lambda root: None)
+
+    read = ResourceReader().read()
+
+    assert read.memory_total > 0 and read.cpu == 0.0
+
+
+def test_a_machine_that_does_not_tell_its_load_average_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def masked() -> None:
+        raise OSError("Load averages are unobtainable")
+
+    monkeypatch.setattr(os, "getloadavg", masked)
+    monkeypatch.setattr(procfs, "load_average", lambda root: None)
+
+    read = ResourceReader().read()
+
+    assert read.memory_total > 0 and read.load is None
 
 
 def test_a_laptop_on_its_battery_tells_its_watts(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from edgemesh.errors import BrokerError, BusyError
+from edgemesh.errors import BrokerError, BusyError, SupersededError
 from edgemesh.node import local_lane
-from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, pack_ended, pack_job
+from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, lane_path, pack_ended, pack_job
 from edgemesh.roles.actions import JobEnded
 from edgemesh.roles.events import JobSubmitted
 
@@ -55,9 +56,16 @@ class _Agent:
             path,
             asyncio.get_running_loop(),
             submit=lambda job: self.jobs.append(job.job),
-            cancel=self.cancelled.append,
+            cancel=self.cancel,
             manifest=lambda model: None,
         )
+        self.end_by_cancelling: dict[str, str] = {}
+        """Jobs that end when another is cancelled."""
+
+    def cancel(self, job: str) -> None:
+        self.cancelled.append(job)
+        if job in self.end_by_cancelling:
+            self.lane.ended(JobEnded(self.end_by_cancelling[job], "face", 0.1, SupersededError.code, "newer"))
 
 
 async def _until(holds: Callable[[], object]) -> None:
@@ -203,5 +211,93 @@ def test_an_agent_that_ends_tells_the_programs_at_once_and_takes_no_job_any_more
         late.submit("too late as well")
         await late.told.wait()
         assert agent.jobs == ["answered", "under way"] and not agent.cancelled
+
+    _tell(story())
+
+
+def test_a_program_that_goes_away_has_all_its_jobs_cancelled_though_one_ends_meanwhile(path: Path) -> None:
+    """Found by a reader: cancelling a frame sends the one that was held, and that supersedes another."""
+    failures: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        agent, program = _Agent(path), _Program()
+        agent.end_by_cancelling = {"runs": "waits"}
+        await agent.lane.start()
+        await program.connect(path)
+        for job in ("runs", "waits", "held"):
+            program.submit(job)
+        await _until(lambda: len(agent.jobs) == 3)
+
+        program.frames.close()
+        await _until(lambda: failures or len(agent.cancelled) == 2)
+        agent.lane.stop()
+        assert agent.cancelled == ["runs", "held"]
+
+    _tell(story())
+    assert not failures
+
+
+def test_in_a_long_folder_agent_and_program_meet_whatever_their_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: each looked where XDG_RUNTIME_DIR or TMPDIR said, where others could be first."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    descriptors = Path("/proc/self/fd")
+
+    async def story() -> None:
+        before = len(list(descriptors.iterdir()))
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        agent, late = _Agent(lane_path(folder)), _Agent(lane_path(folder))
+        await agent.lane.start()
+        assert [each.name for each in tmp_path.iterdir()] == [folder.name]
+
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        monkeypatch.setenv("TMPDIR", "/")
+        await _submit(lane_path(folder), "one")
+        await _until(lambda: agent.jobs == ["one"])
+        assert local_lane._is_served(lane_path(folder))
+
+        agent.lane.stop()
+        await late.lane.start()
+        await _submit(lane_path(folder), "two")
+        await _until(lambda: late.jobs == ["two"])
+        late.lane.stop()
+        assert not list(folder.iterdir())
+        with pytest.raises(BrokerError, match="no agent"):
+            await _submit(lane_path(folder), "three")
+        await asyncio.sleep(0)
+        assert len(list(descriptors.iterdir())) == before
+
+    _tell(story())
+
+
+def test_a_folder_too_long_where_descriptors_have_no_names_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_lane, "_DESCRIPTORS", tmp_path / "none")
+
+    async def story() -> None:
+        with pytest.raises(OSError, match="shorten --directory"):
+            await _Agent(lane_path(tmp_path / ("long" * 30))).lane.start()
+
+    _tell(story())
+
+
+def test_a_socket_of_another_user_gets_no_input(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a reader: in a folder where others write, one of them may listen there."""
+
+    async def story() -> None:
+        agent = _Agent(path)
+        await agent.lane.start()
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        with pytest.raises(BrokerError, match=f"belongs to user {me}, and .* runs as user {me + 1}"):
+            await _submit(path, "one")
+        monkeypatch.undo()
+        await _submit(path, "two")
+        await _until(lambda: agent.jobs == ["two"])
+        agent.lane.stop()
 
     _tell(story())
