@@ -120,7 +120,10 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
         _say(f"{member.name} ended with status {code}; starting it again")
         if over.wait(wait):
             return  # Ctrl-C: nothing is started any more
-        fleet.restart(member)
+        try:
+            fleet.restart(member)
+        except OSError as error:  # short of processes or memory now: the next look tries again
+            _say(f"{member.name} cannot be started: {error.strerror or error}")
 
 
 def _explain(mesh: str, address: BrokerAddress, sources: tuple[str, ...]) -> None:

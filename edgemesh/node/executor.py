@@ -39,6 +39,10 @@ from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
 _log = logging.getLogger("edgemesh")
 _RESTART_SECONDS = 1.0
+_HEADER_BYTES = 1 << 20
+"""Of an answer, with some numbers or a sentence in it. A library's text, read as a length, is gigabytes."""
+_NONSENSE = (ValueError, KeyError, TypeError, OverflowError, MemoryError, msgpack.UnpackException)
+"""What reading raises where a process writes anything but answers."""
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
 
 
@@ -210,25 +214,24 @@ class ExecutorProcess:
             self._writing = False
 
     def _readable(self) -> None:
-        assert self._socket is not None
+        assert self._socket is not None and self._process is not None
         try:
             message = self._incoming.read(self._socket)
+            if message is None or not self._sent:
+                return
+            header, sent = message
+            body = sent if self._shared is None else self._shared.body_of(header, sent)
+            event = _event_of(self._sent[0].action, header, body)
         except BlockingIOError:
             return
         except (EOFError, OSError):
             self._lost()
             return
-        if message is None or not self._sent:
-            return
-        header, sent = message
-        try:
-            body = sent if self._shared is None else self._shared.body_of(header, sent)
-        except ValueError:
-            assert self._process is not None
-            self._process.kill()  # it writes nonsense, and would with the next answer
+        except _NONSENSE:
+            self._process.kill()  # it would with the next answer, too
             self._lost()
             return
-        event = _event_of(self._sent.popleft().action, header, body)
+        self._sent.popleft()
         if not self._sent:
             self._next()  # before this answer is handled: the executor has nothing to do
         if event is not None:
@@ -314,7 +317,10 @@ class _Incoming:
         self._header_length = 0
 
     def read(self, sock: socket.socket) -> tuple[dict[str, Any], memoryview] | None:
-        """The message once it is whole; raises BlockingIOError before, EOFError at the end."""
+        """The message once it is whole; raises BlockingIOError before, EOFError at the end.
+
+        What is no message raises one of ``_NONSENSE``.
+        """
         while True:
             while len(self._view):
                 received = sock.recv_into(self._view)
@@ -323,11 +329,15 @@ class _Incoming:
                 self._view = self._view[received:]
             if self._body is None:
                 self._header_length, body_length = PREFIX.unpack(self._prefix)
+                if self._header_length > _HEADER_BYTES:
+                    raise ValueError(f"a header of {self._header_length} bytes")
                 self._body = bytearray(self._header_length + body_length)
                 self._view = memoryview(self._body)
                 continue
             whole = memoryview(self._body)
             header = msgpack.unpackb(whole[: self._header_length], strict_map_key=True)
+            if not isinstance(header, dict):
+                raise ValueError("the header is no map")
             body = whole[self._header_length :]
             self._body = None
             self._view = memoryview(self._prefix)
@@ -343,13 +353,14 @@ def _event_of(action: Action | None, answer: dict[str, Any], body: memoryview) -
     if isinstance(action, RunUnits):
         if code is not None:
             return RunFailed(action.run, code, text)
-        return RunFinished(action.run, body, answer["run_seconds"], answer["code_seconds"])
+        return RunFinished(action.run, body, float(answer["run_seconds"]), float(answer["code_seconds"]))
     if isinstance(action, LoadUnits):
         if code is not None:
             return RangeRefused(action.digest, action.start, action.stop, text)
-        return RangeLoaded(action.digest, action.start, action.stop, answer["memory"])
+        return RangeLoaded(action.digest, action.start, action.stop, int(answer["memory"]))
     if isinstance(action, MeasureUnits):
         if code is not None:
             return RangeRefused(action.digest, action.start, action.stop, text)
-        return RunMeasured(action.digest, action.start, action.stop, answer["seconds"], answer["spread"])
+        seconds, spread = float(answer["seconds"]), float(answer["spread"])
+        return RunMeasured(action.digest, action.start, action.stop, seconds, spread)
     return None

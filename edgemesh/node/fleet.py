@@ -64,9 +64,9 @@ class Fleet:
         return [member for member in self.members if member.process.poll() is not None]
 
     def restart(self, member: Member) -> None:
-        """Start an ended member again."""
-        member.process = self._spawn(member.name, member.arguments)
+        """Start an ended member again; raises OSError where that fails, and counts it all the same."""
         member.restarts.begun(time.monotonic())
+        member.process = self._spawn(member.name, member.arguments)
 
     def kill(self, name: str) -> None:
         """SIGKILL a member and all that it started, as a loss of power ends them; ``stop`` reaps it."""

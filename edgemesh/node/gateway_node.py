@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from edgemesh.errors import DecodeError, EdgemeshError, InputError, SettingsError
+from edgemesh.errors import BusyError, DecodeError, EdgemeshError, InputError, SettingsError
 from edgemesh.node.rendering import rendered
 from edgemesh.node.role_holder import RoleHolder, RoleSpec
 from edgemesh.node.shell import Shell
@@ -19,6 +18,7 @@ from edgemesh.roles.actions import DecodeInput, JobEnded, RenderResult
 from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
 from edgemesh.roles.gateway import Gateway
 from edgemesh.transport.broker_search import Whereabouts
+from edgemesh.transport.forgetful_pool import ForgetfulPool
 
 _SESSION_SECONDS = 3600
 _RECEIVE_MAXIMUM = 200
@@ -35,7 +35,7 @@ class GatewayNode:
         topics = Topics(mesh)
         _check_slot(slot)
         self._loop = loop
-        self._pool = ThreadPoolExecutor(2, "edgemesh-image")
+        self._pool = ForgetfulPool(2, "edgemesh-image")
         self._placements: OrderedDict[str, Any] = OrderedDict()
         self._shell: Shell | None = None
         spec = RoleSpec(
@@ -66,7 +66,12 @@ class GatewayNode:
 
     def _decode(self, action: DecodeInput) -> None:
         # A 12-megapixel photograph takes 0.1 s to decode: not on the loop.
-        future = self._loop.run_in_executor(self._pool, self._decoded, action)
+        try:
+            future = self._loop.run_in_executor(self._pool, self._decoded, action)
+        except RuntimeError as error:  # a small board has few threads to give
+            text = f"the gateway has no thread to read it in ({error}): submit it again"
+            self._loop.call_soon(self._deliver, InputRefused(action.job, BusyError.code, text))
+            return
         # Cancelled is what still waits when we stop.
         future.add_done_callback(lambda done: None if done.cancelled() else self._deliver(done.result()))
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryReques
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import AnswerHistory, Publish, Remember
+from edgemesh.transport.forgetful_pool import ForgetfulPool
 
 _WAITING = 10_000
 """Records that wait for a disk that is slow or hangs; older ones are dropped."""
@@ -46,7 +47,7 @@ class HistoryActions:
     ) -> None:
         """``clock`` is the time of day: history is read by people, and outlives every monotonic clock."""
         self._store, self._topics, self._loop, self._clock = store, topics, loop, clock
-        self._pool = ThreadPoolExecutor(1, "edgemesh-history")
+        self._pool = ForgetfulPool(1, "edgemesh-history")
         self._waiting: deque[tuple[float, HistoryRecord]] = deque(maxlen=_WAITING)
         self._writing = False
         self._questions = 0
@@ -63,9 +64,14 @@ class HistoryActions:
 
     def _remember(self, action: Remember) -> None:
         self._waiting.append((self._clock(), action.record))
-        if not self._writing:
-            self._writing = True
+        if self._writing:
+            return
+        self._writing = True
+        try:
             self._pool.submit(self._write).add_done_callback(_tell_of_a_bug)
+        except RuntimeError as error:  # a small board has few threads to give
+            self._writing = False  # the next record tries again
+            _log.warning("the history is written later: %s", error)
 
     def _write(self) -> None:
         # Cleared first: whoever appends from now on asks for another turn, so that nothing is left over.
@@ -89,8 +95,13 @@ class HistoryActions:
             why = f"{_QUESTIONS} questions about the history wait already: ask again in a minute"
             tell(HistoryResponse(action.request.requester, error=why))
             return
+        try:
+            future = self._loop.run_in_executor(self._pool, self._response, action.request)
+        except RuntimeError as error:
+            why = f"the decision node has no thread to read it in ({error}): ask again in a minute"
+            tell(HistoryResponse(action.request.requester, error=why))
+            return
         self._questions += 1
-        future = self._loop.run_in_executor(self._pool, self._response, action.request)
         future.add_done_callback(answered)
 
     def _response(self, request: HistoryRequest) -> HistoryResponse:

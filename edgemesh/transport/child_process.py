@@ -25,18 +25,31 @@ class ChildBroker:
     def __init__(
         self, command: Sequence[str], host: str, port: int, environment: Mapping[str, str] | None = None
     ) -> None:
-        """``environment`` is our own where it is None."""
+        """``environment`` is our own where it is None; raises BrokerError where nothing can be started."""
         self._host, self._port = host, port
         self._command, self._environment = command, environment
         self._start()
 
     def _start(self) -> None:
-        self._words = LastWords()
-        self._process = subprocess.Popen(
+        try:
+            words = LastWords()
+            try:
+                self._process = self._spawn(words)
+            except OSError:
+                words.close()
+                raise
+        except OSError as error:  # short of processes, files or disk, or the program is being replaced
+            raise BrokerError(
+                f"the broker on port {self._port} cannot be started: {error.strerror or error}"
+            ) from None
+        self._words = words
+
+    def _spawn(self, words: LastWords) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [*_ends_with_its_parent(), *self._command],
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._words.fileno(),
+            stdout=words.fileno(),
             stderr=subprocess.STDOUT,
             # Ctrl-C goes to a terminal's whole foreground group: the broker must outlive the last words of
             # those who use it, and is stopped after them.

@@ -116,13 +116,16 @@ def reachable(bind: str) -> str:
 def listen(bind: str, port: int) -> socket.socket:
     """A listening socket; raises BrokerError when the port is taken, forbidden or no port of this machine."""
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((bind, port))
-        sock.listen(128)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((bind, port))
+            sock.listen(128)
+        except OSError:
+            sock.close()
+            raise
     except OSError as error:
-        sock.close()
         raise BrokerError(
             f"cannot listen on port {port} of {bind or 'all interfaces'}: {error.strerror or error}; "
             "stop what uses it or choose another port"

@@ -10,12 +10,15 @@ import contextlib
 import os
 import socket
 import threading
+import time
 
 _CONNECT = 0x10
 _LONGEST_HEAD = 32
 _HEAD_SECONDS = 10.0
 _CHUNK = 1 << 18
 _GRACE = 0.05
+_PAUSE_SECONDS = 0.1
+"""Before the next try of a machine that has no files or memory left for another client."""
 _VANISHED_MS = 30_000
 """A client whose cable was pulled while bytes were on their way to it."""
 _MQTT_5 = 5
@@ -56,15 +59,23 @@ class ProtocolFront:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return
+                if self._listener.fileno() < 0:
+                    return
+                time.sleep(_PAUSE_SECONDS)
+                continue
             if not self._places.acquire(blocking=False):
                 client.close()
                 continue
-            threading.Thread(target=self._join, args=(client,), daemon=True).start()
+            try:
+                threading.Thread(target=self._join, args=(client,), daemon=True).start()
+            except RuntimeError:
+                client.close()
+                self._places.release()
 
     def _join(self, client: socket.socket) -> None:
         try:
-            with contextlib.suppress(OSError, ValueError), client:
+            # What we have no files or threads for ends, and the client comes again.
+            with contextlib.suppress(OSError, ValueError, RuntimeError), client:
                 head, level = _read_head(client)
                 port = self._port_5 if level == _MQTT_5 else self._port_3
                 with socket.create_connection(("127.0.0.1", port), _HEAD_SECONDS) as broker:
@@ -111,7 +122,10 @@ def _answer(broker: socket.socket, client: socket.socket) -> None:
 
 def _move(source: socket.socket, sink: socket.socket) -> None:
     """Move bytes until one side ends."""
-    reader, writer = os.pipe()
+    try:
+        reader, writer = os.pipe()
+    except OSError:
+        return  # no files left: who called ends the connection
     try:
         while count := os.splice(source.fileno(), writer, _CHUNK):
             # Neither rumqttd nor most clients set TCP_NODELAY: their second small packet would wait 40 ms for

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,6 +94,57 @@ def test_a_member_that_lived_for_a_minute_begins_anew(clock: Clock) -> None:
 
     assert over.waited == [0.5] * 30
     assert fleet.members == [member]
+
+
+class ShortOfProcesses(DyingFleet):
+    """The machine has no process to give the next ``refused`` times."""
+
+    refused = 0
+
+    def _spawn(self, name: str, arguments: Any) -> Any:
+        if self.refused:
+            self.refused -= 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return super()._spawn(name, arguments)
+
+
+def test_a_member_that_gets_no_process_is_tried_again_and_the_others_stay(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a reader: a member killed for want of memory took all healthy ones with it."""
+    fleet, over = ShortOfProcesses("home", "mqtt://localhost"), NoWait(clock)
+    dead = fleet.start("gateway", "gateway", "run")
+    healthy = fleet.start("pi-4b", "device", "run")
+    healthy.process.poll = lambda: None  # type: ignore[method-assign]
+    fleet.refused = 2
+
+    for _ in range(2):
+        _look_after(fleet, over)
+    assert (
+        capsys.readouterr().err.splitlines()
+        == [
+            "gateway ended with status -9; starting it again",
+            "gateway cannot be started: Cannot allocate memory",
+        ]
+        * 2
+    )
+    _look_after(fleet, over)
+
+    assert capsys.readouterr().err == "gateway ended with status -9; starting it again\n"
+    assert over.waited == [0.5, 1.0, 2.0]
+    assert fleet.members == [dead, healthy]
+
+
+def test_a_member_that_never_gets_a_process_is_given_up(clock: Clock) -> None:
+    fleet, over = ShortOfProcesses("home", "mqtt://localhost"), NoWait(clock)
+    fleet.start("gateway", "gateway", "run")
+    fleet.refused = 99
+
+    for _ in range(6):
+        _look_after(fleet, over)
+
+    assert over.waited == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert fleet.members == []
 
 
 class DeadBroker:

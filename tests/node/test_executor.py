@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -237,6 +238,57 @@ def test_a_load_has_its_turn_although_jobs_never_end(tmp_path: Path) -> None:
             executor.submit(_run(str(finished + 1), manifest, values))
         assert isinstance(event, RangeLoaded)
         assert finished <= 3
+
+    _with_executor(story)
+
+
+_NONSENSE = {
+    "no message": b"\x01\0\0\0\0\0\0\0\xc1",
+    "a message that ends too soon": b"\x01\0\0\0\0\0\0\0\x81",
+    "bytes after the message": b"\x02\0\0\0\0\0\0\0\x80\x80",
+    "no map": b"\x01\0\0\0\0\0\0\0\x05",
+    "no text": b"\x03\0\0\0\0\0\0\0\x81\xa1\xff",
+    "an empty answer": b"\x01\0\0\0\0\0\0\0\x80",
+    "an answer of nothing": b"\x09\0\0\0\0\0\0\0\x81\xa6memory\xc0",
+    "an answer of too much": b"\x11\0\0\0\0\0\0\0\x81\xa6memory\xcb\x7f\xf0\0\0\0\0\0\0",
+    "a body that is nowhere": b"\x09\0\0\0\0\0\0\0\x81\xa6shared\xc3",
+    "a line of text": b"Segmentation fault\n",
+}
+_WRITES = """
+import socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+sock.recv(1)
+sock.sendall(bytes.fromhex(sys.argv[2]))
+while sock.recv(4096):
+    pass
+"""
+
+
+@pytest.mark.parametrize("nonsense", _NONSENSE.values(), ids=list(_NONSENSE))
+def test_a_process_that_writes_nonsense_is_killed_and_the_next_one_runs_jobs(
+    nonsense: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: the agent read the same nonsense for ever, with all of its core."""
+    path, manifest = _negating(tmp_path, 64)
+    begin = ExecutorProcess._started
+    monkeypatch.setattr(executor_module, "_RESTART_SECONDS", 0.02)
+
+    def writes_nonsense(executor: ExecutorProcess, channel: int, shared: int | None) -> Any:
+        monkeypatch.setattr(ExecutorProcess, "_started", begin)
+        return subprocess.Popen(
+            [sys.executable, "-S", "-c", _WRITES, str(channel), nonsense.hex()], pass_fds=[channel]
+        )
+
+    monkeypatch.setattr(ExecutorProcess, "_started", writes_nonsense)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        first = executor.pid
+        executor.submit(LoadUnits(manifest.digest, 0, 1))
+        assert await events.get() == ExecutorLost("the executor process ended by signal 9", manifest.digest)
+        executor.open(path, manifest)
+        executor.submit(_run("again", manifest, _values(64, 1)))
+        assert isinstance(await events.get(), RunFinished)
+        assert executor.pid != first
 
     _with_executor(story)
 

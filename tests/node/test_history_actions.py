@@ -156,3 +156,53 @@ def test_a_disk_that_hangs_has_few_questions_waiting_and_the_others_are_refused(
     refused = [decode_json(HistoryResponse, message.payload) for message in asyncio.run(ask())]
     assert 50 <= len(refused) < 100
     assert all("wait already" in (response.error or "") for response in refused)
+
+
+def none_left(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_record_that_gets_no_thread_is_written_with_the_next_one(
+    store: HistoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: no record was written any more."""
+
+    async def story() -> None:
+        actions = HistoryActions(store, TOPICS, asyncio.get_running_loop(), Clock())
+        published: asyncio.Queue[Publish] = asyncio.Queue()
+        handlers = actions.handlers(published.put_nowait)
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", none_left)
+            handlers[Remember](Remember(record("a")))
+        handlers[Remember](Remember(record("b")))
+        handlers[AnswerHistory](AnswerHistory(HistoryRequest("r")))
+        message = await asyncio.wait_for(published.get(), 20)
+        await actions.close()
+        entries = decode_json(HistoryResponse, message.payload).entries
+        assert [entry.record.text for entry in entries] == ["b", "a"]
+
+    asyncio.run(story())
+    (said,) = caplog.records
+    assert said.getMessage() == "the history is written later: can't start new thread"
+
+
+def test_questions_that_get_no_thread_are_refused_and_do_not_count(
+    store: HistoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        actions = HistoryActions(store, TOPICS, asyncio.get_running_loop(), Clock())
+        published: asyncio.Queue[Publish] = asyncio.Queue()
+        answer = actions.handlers(published.put_nowait)[AnswerHistory]
+        with monkeypatch.context() as short_of_threads:
+            short_of_threads.setattr(threading.Thread, "start", none_left)
+            for _ in range(40):
+                answer(AnswerHistory(HistoryRequest("r")))
+        for _ in range(40):
+            refused = decode_json(HistoryResponse, published.get_nowait().payload)
+            assert (refused.error or "").endswith("(can't start new thread): ask again in a minute")
+        answer(AnswerHistory(HistoryRequest("r")))
+        message = await asyncio.wait_for(published.get(), 20)
+        await actions.close()
+        assert decode_json(HistoryResponse, message.payload) == HistoryResponse("r")
+
+    asyncio.run(story())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,53 @@ def test_the_embedded_broker_is_started_again_where_it_was() -> None:
 
         assert broker.ended() is None
         assert greeting("127.0.0.1", broker.address.port) == ACCEPTED
+
+
+def no_process(*command: object, **options: object) -> None:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def no_file(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "embedded"])
+@pytest.mark.parametrize(
+    ("owner", "name", "refusing"),
+    [(subprocess, "Popen", no_process), (tempfile, "TemporaryFile", no_file)],
+    ids=["no process", "no file"],
+)
+def test_a_broker_that_the_machine_has_no_room_for_can_be_started_again_later(
+    kind: str, owner: Any, name: str, refusing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: what was raised was no BrokerError, and ended all that used the broker."""
+    if kind == "embedded":
+        monkeypatch.setattr(module, "installed_mosquitto", lambda: None)
+    with start_broker(free_port()) as broker:
+        killed(broker, signal.SIGKILL)
+        held = []
+        with monkeypatch.context() as short:
+            short.setattr(owner, name, refusing)
+            for _ in range(2):
+                with pytest.raises(BrokerError, match=r"cannot be started: (Resource|No space left)"):
+                    broker.start_again()
+                held.append(len(os.listdir("/proc/self/fd")))
+        assert held[0] == held[1]
+
+        broker.start_again()
+
+        assert broker.ended() is None
+        assert greeting("127.0.0.1", broker.address.port) == ACCEPTED
+
+
+def test_a_machine_without_a_socket_to_give_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as short:
+        short.setattr(socket, "socket", none_left)
+        with pytest.raises(BrokerError, match=r"cannot listen on port 1883 .*Too many open files"):
+            listen("127.0.0.1", 1883)
 
 
 def test_a_broker_that_ran_before_is_looked_after_by_somebody_else() -> None:
