@@ -22,6 +22,7 @@ import msgpack
 
 from edgemesh.device.procfs import process_look
 from edgemesh.node.stall_watch import StallWatch
+from edgemesh.protocol import limits
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.roles.actions import Action, LoadUnits, MeasureUnits, RunUnits, UnloadUnits
@@ -41,6 +42,8 @@ _log = logging.getLogger("edgemesh")
 _RESTART_SECONDS = 1.0
 _HEADER_BYTES = 1 << 20
 """Of an answer, with some numbers or a sentence in it. A library's text, read as a length, is gigabytes."""
+_BODY_BYTES = limits.TENSOR_BYTES + (1 << 20)
+"""No reader of a section takes more tensors; the rest is their headers."""
 _NONSENSE = (ValueError, KeyError, TypeError, OverflowError, MemoryError, msgpack.UnpackException)
 """What reading raises where a process writes anything but answers."""
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
@@ -329,8 +332,8 @@ class _Incoming:
                 self._view = self._view[received:]
             if self._body is None:
                 self._header_length, body_length = PREFIX.unpack(self._prefix)
-                if self._header_length > _HEADER_BYTES:
-                    raise ValueError(f"a header of {self._header_length} bytes")
+                if self._header_length > _HEADER_BYTES or body_length > _BODY_BYTES:
+                    raise ValueError(f"a message of {self._header_length} and {body_length} bytes")
                 self._body = bytearray(self._header_length + body_length)
                 self._view = memoryview(self._body)
                 continue

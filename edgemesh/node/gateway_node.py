@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgemesh.errors import BusyError, DecodeError, EdgemeshError, InputError, SettingsError
+from edgemesh.node.forgetful_pool import ForgetfulPool
 from edgemesh.node.rendering import rendered
 from edgemesh.node.role_holder import RoleHolder, RoleSpec
 from edgemesh.node.shell import Shell
@@ -18,7 +19,6 @@ from edgemesh.roles.actions import DecodeInput, JobEnded, RenderResult
 from edgemesh.roles.events import Event, InputDecoded, InputRefused, ResultRendered
 from edgemesh.roles.gateway import Gateway
 from edgemesh.transport.broker_search import Whereabouts
-from edgemesh.transport.forgetful_pool import ForgetfulPool
 
 _SESSION_SECONDS = 3600
 _RECEIVE_MAXIMUM = 200

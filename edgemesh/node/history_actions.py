@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemesh.device.identity import data_directory
+from edgemesh.node.forgetful_pool import ForgetfulPool
 from edgemesh.node.history import HistoryStore
 from edgemesh.observe.printable import printable
 from edgemesh.protocol import limits
@@ -19,7 +20,6 @@ from edgemesh.protocol.history import HistoryEntry, HistoryRecord, HistoryReques
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.topics import TOPICS, Topics
 from edgemesh.roles.actions import AnswerHistory, Publish, Remember
-from edgemesh.transport.forgetful_pool import ForgetfulPool
 
 _WAITING = 10_000
 """Records that wait for a disk that is slow or hangs; older ones are dropped."""
@@ -58,8 +58,12 @@ class HistoryActions:
 
     async def close(self) -> None:
         """Write what waits, and close the file."""
-        await self._loop.run_in_executor(self._pool, self._write)
-        await self._loop.run_in_executor(self._pool, self._store.close)
+        try:
+            await self._loop.run_in_executor(self._pool, self._write)
+            await self._loop.run_in_executor(self._pool, self._store.close)
+        except RuntimeError:  # no thread, as in _remember; nothing else is done on the loop any more
+            self._write()
+            self._store.close()
         self._pool.shutdown(wait=False)
 
     def _remember(self, action: Remember) -> None:

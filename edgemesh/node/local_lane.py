@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from edgemesh.runtime.channel import PREFIX, pack_message
 _LONGEST_NAME = 100
 """Bytes; Unix sockets take 107."""
 _DESCRIPTORS = Path("/proc/self/fd")
+_CREDENTIALS = struct.Struct("=iII")
+"""Process, user and group."""
 _LOOK_SECONDS = 3.0
 """Between two looks whether the socket that another agent has is free."""
 _log = logging.getLogger("edgemesh")
@@ -278,6 +281,27 @@ def _is_served(path: Path) -> bool:
     return True
 
 
+async def _connected(path: Path, loop: asyncio.AbstractEventLoop) -> socket.socket:
+    """A connection to who listens at ``path`` as our user; raises OSError, and BrokerError for another."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        with _socket_name(path) as name:
+            await loop.sock_connect(sock, name)
+        # Of who listens, whatever has become of the file meanwhile (unix(7)).
+        peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, owner, _ = _CREDENTIALS.unpack(peer)
+        if owner != (user := os.geteuid()):  # it would get our inputs, and could answer what it likes
+            raise BrokerError(
+                f"who listens at {path} is user {owner}, and this program runs as user {user}: run it as the "
+                "user of  edgemesh device run,  or give that a --directory where nobody else writes"
+            )
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def connect_lane(
     path: Path,
     loop: asyncio.AbstractEventLoop,
@@ -295,14 +319,8 @@ async def connect_lane(
 
     frames = Frames(received, on_closed)
     try:
-        owner, user = path.stat().st_uid, os.geteuid()
-        if owner != user:  # it would get our inputs, and could answer what it likes
-            raise BrokerError(
-                f"the socket {path} belongs to user {owner}, and this program runs as user {user}: run it as "
-                "the user of  edgemesh device run,  or give that a --directory where nobody else writes"
-            )
-        with _socket_name(path) as name:
-            await loop.create_unix_connection(lambda: frames, name)
+        sock = await _connected(path, loop)
+        await loop.create_unix_connection(lambda: frames, sock=sock)
     except (OSError, FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BrokerError(
             f"no agent of that device listens at {path} ({error.strerror or error}): "

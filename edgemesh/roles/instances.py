@@ -143,11 +143,12 @@ def may_become_plannable(
     """Whether a device that could run the model is about to come back, or has only to fetch or measure it.
 
     One that is offline, or silent before the broker says so, did not say goodbye. After a restart of the
-    broker all are that, until they have connected again; where it lost its store, a device that the policy
-    names may be on its way.
+    broker all are that, until they have connected again; where it lost its store, all that a policy names for
+    some units may be on their way.
     """
-    named = {device for pin in policy.pins if not pin.never for device in policy.devices_of(pin)}
-    if any(device not in view.devices or view.devices[device].about is None for device in named):
+    seen = {device for device, known in view.devices.items() if known.about is not None}
+    pinned = (policy.devices_of(pin) for pin in policy.pins if not pin.never)
+    if any(named and seen.isdisjoint(named) for named in pinned):
         return True
     for device, known in view.devices.items():
         about = known.about

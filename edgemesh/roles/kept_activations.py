@@ -43,7 +43,7 @@ class KeptActivations:
             self._drop(next(iter(self._kept)))
 
     def find(self, task: Task) -> tuple[Timing, memoryview] | None:
-        """What the partition took for the same job, and the tensor section that came of it."""
+        """What the partition took for the same job when it ran, and the tensor section that came of it."""
         if not task.header.attempt or task.is_last or (kept := self._kept.get(_key(task))) is None:
             return None
         header, section = decode_activation(kept[0])

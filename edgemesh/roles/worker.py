@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import inf
 
 from edgemesh.errors import (
@@ -200,7 +199,7 @@ class Worker:
         if kept is None:
             return None
         timing, section = kept
-        timings = (*task.header.timings[1 - limits.TIMINGS :], replace(timing, queue=0.0))
+        timings = (*task.header.timings[1 - limits.TIMINGS :], timing)
         return self._onward(task, timings, section, now)
 
     def _run_id(self, job: str) -> str:

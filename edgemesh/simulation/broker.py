@@ -124,7 +124,8 @@ class Broker:
         self.restarts = 0
         self.wiped_at: list[float] = []
         """When it lost what it was to keep, or some of it."""
-        self._stopping = False
+        self.stopping = False
+        """Whether it has said its last words, and reads nothing any more."""
         self._saved = Stored({}, {})
         self._sessions: dict[str, Session] = {}
         self._turns: dict[str, int] = {}
@@ -135,7 +136,7 @@ class Broker:
 
     def connect(self, connection: ModelledConnection) -> bool:
         """CONNECT arrived; False when nobody listens."""
-        if not self.up or self._stopping:
+        if not self.up or self.stopping:
             return False
         client_id = connection.client_id
         known = self._sessions.get(client_id)
@@ -172,7 +173,7 @@ class Broker:
 
         As Mosquitto does (measured); whoever is killed says nothing.
         """
-        self._stopping = True
+        self.stopping = True
         for session in list(self._sessions.values()):
             if session.connection is not None and session.connection.will is not None:
                 self._route(session.connection.will)
@@ -183,7 +184,7 @@ class Broker:
 
         With ``older`` it comes back with what was written last: what it acknowledged since then is lost.
         """
-        self.up = self._stopping = False
+        self.up = self.stopping = False
         self.restarts += 1
         for session in list(self._sessions.values()):
             connection, session.connection = session.connection, None
@@ -210,7 +211,7 @@ class Broker:
         self.up = True
 
     def _session(self, connection: ModelledConnection) -> Session | None:
-        if self._stopping:
+        if self.stopping:
             return None  # nothing is read any more
         session = self._sessions.get(connection.client_id)
         return session if session is not None and session.connection is connection else None

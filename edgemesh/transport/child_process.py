@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -112,23 +113,25 @@ def _ends_with_its_parent() -> list[str]:
     The signal comes when the *thread* that started the child ends, so start brokers from one that stays.
     """
     setpriv = shutil.which("setpriv")
-    if setpriv is None or os.name != "posix" or not _knows_death_signal(setpriv):
+    if setpriv is None or os.name != "posix":
         return []
-    return [setpriv, *_DEATH_SIGNAL]
+    with contextlib.suppress(subprocess.TimeoutExpired, FileNotFoundError, PermissionError):
+        return [setpriv, *_DEATH_SIGNAL] if _knows_death_signal(setpriv) else []
+    return []
 
 
 @functools.cache
 def _knows_death_signal(setpriv: str) -> bool:
-    """Whether this is the one of util-linux: BusyBox has another of that name."""
-    try:
-        probe = subprocess.run(
-            [setpriv, *_DEATH_SIGNAL, "true"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    """Whether this is the one of util-linux: BusyBox has another of that name.
+
+    What raises is not remembered: a machine that is short of processes now says nothing of setpriv.
+    """
+    probe = subprocess.run(
+        [setpriv, *_DEATH_SIGNAL, "true"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=_PROBE_SECONDS,
+        check=False,
+    )
     return probe.returncode == 0

@@ -252,6 +252,7 @@ _NONSENSE = {
     "an answer of nothing": b"\x09\0\0\0\0\0\0\0\x81\xa6memory\xc0",
     "an answer of too much": b"\x11\0\0\0\0\0\0\0\x81\xa6memory\xcb\x7f\xf0\0\0\0\0\0\0",
     "a body that is nowhere": b"\x09\0\0\0\0\0\0\0\x81\xa6shared\xc3",
+    "four gigabytes to come": b"\0\0\0\0\xff\xff\xff\xff",
     "a line of text": b"Segmentation fault\n",
 }
 _WRITES = """

@@ -50,11 +50,6 @@ def route_told(line: str) -> str:
     return line.partition(") ")[2].partition(" (")[0]
 
 
-def time_of(line: str) -> float:
-    """Seconds since the mesh was ready."""
-    return float(line.split()[0])
-
-
 def test_a_seed_is_the_same_run_whatever_order_sets_have() -> None:
     """Strings hash differently in each process, and workers of a search are processes of their own."""
     command = [sys.executable, str(ROOT / "tools" / "simulate-faults"), "--seed", "40", "--trace"]
@@ -227,7 +222,7 @@ def test_a_device_that_becomes_ten_times_slower_causes_no_storm_of_duplicates(de
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_device_that_becomes_ten_times_slower_and_quick_again_changes_each_plan_twice(device: str) -> None:
+def test_a_device_that_becomes_ten_times_slower_and_quick_again_makes_no_plan_flap(device: str) -> None:
     trace = Trace()
     slow = Deed(15.0, "slow-device", device, 40.0, 10.0)
     jobs = [Deed(0.3 * n, "job", "anywhere", 10.0, name=f"j-{n}") for n in range(300)]
@@ -235,11 +230,10 @@ def test_a_device_that_becomes_ten_times_slower_and_quick_again_changes_each_pla
 
     assert played(schedule, trace.watch).broken is None
 
-    routes = [
-        route_told(line) for line in trace.lines if "assignment face app:" in line and time_of(line) > 10.0
-    ]
+    routes = [route_told(line) for line in trace.lines if "assignment face app:" in line]
+    assert routes[0] == routes[-1] == "desktop 4"
     changes = sum(one != other for one, other in itertools.pairwise(routes))
-    assert changes <= 2, routes
+    assert changes == (2 if device == "desktop" else 0), routes  # away from it, and back
 
 
 def test_what_is_repaired_before_the_end_is_repaired_by_itself() -> None:

@@ -114,16 +114,17 @@ def test_an_answer_that_differs_is_wrong_and_a_second_one_is_a_duplicate() -> No
 
 def test_a_paused_holder_that_takes_its_role_back_is_told() -> None:
     paused = [
-        FaultRecord(DECISION_REPLACED, "a", 10.0, 30.0, 31.0, takeover=16.0, terms_after=after)
-        for after in (0, 1)
+        FaultRecord(DECISION_REPLACED, "a", 10.0, 30.0, 31.0, takeover=16.0, changed_hands=changed)
+        for changed in (False, True)
     ]
 
     claims = reported([job(40.0, 0.1)], paused)
 
-    assert not claims[
-        "decision node paused until replaced: terms that began once it went on, the most of 2"
-    ].holds
-    assert claims["gateway paused until replaced: terms that began once it went on"].value is None
+    assert (
+        claims["decision node paused until replaced: roles that changed hands once it went on, of 2"].value
+        == 1
+    )
+    assert claims["gateway paused until replaced: roles that changed hands once it went on"].value is None
 
 
 def test_a_submission_that_a_broker_forgot_is_counted_apart_and_one_of_the_client_library_is_not() -> None:

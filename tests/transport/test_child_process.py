@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +54,28 @@ def test_whether_setpriv_can_do_it_is_looked_at_once(setpriv: Path) -> None:
 
     calls = Path(f"{setpriv}.calls").read_text().splitlines()
     assert [call.split(" -- ")[1][:4] for call in calls] == ["true", "sh -", "sh -"]
+
+
+def test_a_moment_without_processes_says_nothing_of_setpriv(
+    setpriv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _written(setpriv, KNOWS_IT)
+    run = subprocess.run
+    short = [BlockingIOError(errno.EAGAIN, "short of processes"), subprocess.TimeoutExpired("setpriv", 5.0)]
+
+    def tried(*arguments: Any, **options: Any) -> Any:
+        if short:
+            raise short.pop(0)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "run", tried)
+    with pytest.raises(BrokerError, match="short of processes"):
+        _words(7)
+    assert "status 7: it runs" in _words(7)  # without it
+
+    assert "status 8: it runs" in _words(8)
+
+    assert len(Path(f"{setpriv}.calls").read_text().splitlines()) == 2  # looked at, and used
 
 
 def test_a_setpriv_that_does_not_run_is_done_without(setpriv: Path) -> None:

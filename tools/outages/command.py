@@ -75,7 +75,6 @@ def _measure_custody(report: Report, mesh: Mesh, model: BenchModel, picture: byt
     """
     device = custody.DEVICE
     arguments = ["device", "run", "--id", device, "--threads", "1"]
-    mesh.leave_no_socket(device, custody.NAME)
     for each in (mesh.model, model):
         mesh.give(device, each, custody.NAME)
         custody.publish_plan(mesh.port, each)

@@ -13,6 +13,8 @@ from outages.mesh import DECISION_TOPIC, GATEWAY_TOPIC, SECONDS_OF_MODEL, Mesh
 
 _RECENT_SECONDS = 1.0
 _OFTEN = 12
+_WATCHED = 18.0
+"""A standby takes a role from a holder whose state is 16 s old (``roles/standby.py``)."""
 _Step = Callable[[Mesh, str], None]
 
 
@@ -27,6 +29,8 @@ class Kind:
     """Seconds between the two, least and most."""
     role: str | None = None
     """The state of the role whose standby has to take over before the fault is taken back."""
+    watched: float = 0.0
+    """Seconds after it is taken back in which the role may not change hands."""
     mid_job: bool = False
     """Strike just after a job has come to the target."""
     lasts: bool = False
@@ -158,9 +162,11 @@ KINDS: dict[str, Kind] = {
     DECISION_KILLED: Kind(_holder_of(DECISION_TOPIC), _kill, _restart, (0.1, 0.5), DECISION_TOPIC, weight=2),
     "decision node paused": Kind(_holder_of(DECISION_TOPIC), _pause, _go_on, (1.0, 3.0), quick=0),
     GATEWAY_REPLACED: Kind(
-        _holder_of(GATEWAY_TOPIC), _pause, _go_on, (0.5, 2.0), GATEWAY_TOPIC, lasts=True, quick=0
+        _holder_of(GATEWAY_TOPIC), _pause, _go_on, (0.5, 2.0), GATEWAY_TOPIC, _WATCHED, lasts=True, quick=0
     ),
-    DECISION_REPLACED: Kind(_holder_of(DECISION_TOPIC), _pause, _go_on, (0.5, 2.0), DECISION_TOPIC, quick=0),
+    DECISION_REPLACED: Kind(
+        _holder_of(DECISION_TOPIC), _pause, _go_on, (0.5, 2.0), DECISION_TOPIC, _WATCHED, quick=0
+    ),
     "broker restarted, store kept": Kind(
         _broker, _stop_broker, _restart_broker, (0.2, 1.0), lasts=True, weight=2
     ),

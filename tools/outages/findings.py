@@ -238,9 +238,9 @@ def _takeovers(found: Findings, report: Report) -> None:
         else:
             report.claim_nothing(f"{kind}: taken over", limit, "no such fault")
     for kind in (DECISION_REPLACED, GATEWAY_REPLACED):
-        text = f"{kind}: terms that began once it went on"
+        text = f"{kind}: roles that changed hands once it went on"
         if paused := found.faults(kind):
-            report.claim(f"{text}, the most of {len(paused)}", max(f.terms_after for f in paused), 0, "")
+            report.claim(f"{text}, of {len(paused)}", sum(f.changed_hands for f in paused), 0, "")
             report.figure(f"{kind}: replaced after, the longest s", max(f.takeover or 0.0 for f in paused))
         else:
             report.claim_nothing(text, 0, "no such fault")

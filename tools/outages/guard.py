@@ -46,10 +46,6 @@ class Guard:
         """This group has ended: its number may soon be somebody else's."""
         self._say(f"-{group}")
 
-    def remove(self, file: Path) -> None:
-        """Remove this file, too, which lies outside of the folder."""
-        self._say(f"={file}")
-
     def __enter__(self) -> Guard:
         return self
 
@@ -70,17 +66,11 @@ def main(prefix: str) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), os.fsencode(f"{folder}\n"))
     groups: set[int] = set()
-    files: set[str] = set()
     for line in sys.stdin:
-        if line[0] == "=":
-            files.add(line[1:].rstrip("\n"))
-        else:
-            (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-    for file in files:
-        Path(file).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,7 +13,6 @@ from benchmarks.programs import free_port
 from benchmarks.report import NotMeasurableError
 
 from edgemesh.node.content_store import ContentStore
-from edgemesh.node.local_lane import lane_path
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.presence import MeasuredRun, Profile
 from edgemesh.protocol.requests import Policy
@@ -114,7 +113,6 @@ class Mesh:
         for name, seconds in SECONDS_OF_MODEL.items():
             self._make_board(boards, name, seconds)
             self.give(name, self.model)
-            self.leave_no_socket(name)
             arguments = ["device", "run", "--id", name, "--threads", "1", "--emulate", f"{name}-board"]
             self.members.edgemesh(name, arguments, self.environment(self.relays[name].port))
         for name in DECISIONS:
@@ -129,10 +127,6 @@ class Mesh:
         )
         if not there:
             raise NotMeasurableError(f"the mesh did not start:\n{self.log_ends()}")
-
-    def leave_no_socket(self, device: str, mesh: str = NAME) -> None:
-        """Where the path of the device's files is long, its socket lies elsewhere and must go, too."""
-        self._guard.remove(lane_path(self._folder / "cache" / mesh / device))
 
     def environment(self, port: int, mesh: str = NAME) -> dict[str, str]:
         """Of the members that find their broker on ``port``."""

@@ -56,8 +56,8 @@ class FaultRecord:
     """Seconds before it, in which the role had a holder and nobody who could take it over."""
     takeover: float | None = None
     """Seconds until the standby held the role."""
-    terms_after: int = 0
-    """Terms that the role began between the takeover and the moment when the mesh was whole again."""
+    changed_hands: bool = False
+    """Whether the role had another holder or term some time after the one that was replaced went on."""
     lost_store: bool = False
     """Whether the broker forgot what it had acknowledged."""
     missing: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class Schedule:
         kind.strike(mesh, target)
         if kind.role is not None:
             record.takeover = self._takeover(kind.role, before, record.at)
-        taken_in = mesh.observer.holder(kind.role)[1] if kind.role else 0
+        heir = mesh.observer.holder(kind.role) if kind.role else None
         time.sleep(self._chance.uniform(*kind.hold))
         kind.undo(mesh, target)
         record.undone = time.monotonic()
@@ -91,12 +91,15 @@ class Schedule:
                 f"{', '.join(self._unanswered(record)) or 'no stream'}\n{mesh.log_ends()}"
             )
         record.whole = time.monotonic()
-        record.terms_after = mesh.observer.holder(kind.role)[1] - taken_in if kind.role else 0
         if kind.loses_store:
             mesh.observer.wait(lambda: not mesh.missing(), _MISSING_SECONDS - (record.whole - record.undone))
             record.missing = tuple(mesh.missing())
             self._say(f"{name}: retained again {_healed(record.missing)}")
             mesh.publish_policy()
+        if (role := kind.role) and kind.watched:
+            record.changed_hands = mesh.observer.wait(
+                lambda: mesh.observer.holder(role) != heir, kind.watched
+            )
         taken = "" if record.takeover is None else f", taken over after {record.takeover:.2f} s"
         self._say(f"{name} ({target}): whole after {record.whole - record.undone:.2f} s{taken}")
 

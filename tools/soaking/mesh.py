@@ -50,7 +50,6 @@ class LoadedMesh(Mesh):
                 self._make_board(boards, name, SECONDS_OF_MODEL[name])
                 arguments += ["--emulate", f"{name}-board"]
             self.give(name, self.model)
-            self.leave_no_socket(name)
             self.members.edgemesh(name, arguments, environment)
         self.members.edgemesh(_DECISION, ["decision", "run", "--id", _DECISION], environment)
         self.members.edgemesh(_GATEWAY, ["gateway", "run", "--id", _GATEWAY], environment)

@@ -337,9 +337,11 @@ class World:
         """The broker ends and comes back, with its store, an older one, or none."""
         broker = self.mesh.broker
         wiped, older = deed.kind == "broker-wiped", deed.kind == "broker-older"
-        if broker.up and deed.amount and not older:
+        if not broker.up or broker.stopping:
+            return
+        if deed.amount and not older:
             broker.stop(wiped=wiped, pause=deed.seconds)
-        elif broker.up:
+        else:
             broker.restart(wiped=wiped, older=older, pause=deed.seconds)
 
     def old_assignment(self, deed: Deed) -> None:

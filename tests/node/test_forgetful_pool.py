@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from edgemesh.transport.forgetful_pool import ForgetfulPool
+from edgemesh.node.forgetful_pool import ForgetfulPool
 
 WAIT = 10.0
 
