@@ -6,17 +6,37 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
+import stat
 import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgemesh.errors import DecodeError
+from edgemesh.node.content_age import RENEWED_SECONDS
 from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.limits import CHUNK_BYTES
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.runtime.file_digest import file_digest
 
+_NAME = re.compile(r"([0-9a-f]{64})(\.part)?")
+_BLOCK_BYTES = 512  # what stat(2) counts in, whatever the disk's own blocks are
 _log = logging.getLogger("edgemesh")
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """Content on disk, or what was begun of it."""
+
+    name: str
+    digest: str
+    at: float
+    """When it was last written, named or used."""
+    size: int
+    """Bytes of the disk that it takes: of what was begun there may be holes."""
 
 
 class ContentStore:
@@ -47,6 +67,8 @@ class ContentStore:
         with contextlib.suppress(FileNotFoundError):
             if file_digest(path) == digest:
                 self._verified.add(digest)
+                if time.time() - path.lstat().st_mtime > RENEWED_SECONDS:
+                    self.renew([digest])
                 return True
             _log.warning(
                 "the content %s on disk is damaged: what is wrong of it is fetched again", digest[:20]
@@ -125,11 +147,61 @@ class ContentStore:
         with self._naming:
             self._verified.discard(digest)
             for path in (self.path(digest), self._part(digest)):
-                try:
-                    if os.path.lexists(path):  # a read-only disk refuses to delete even what is not there
-                        path.unlink(missing_ok=True)
-                except OSError as error:
-                    _log.warning("cannot delete %s from the disk: %s", path.name[:20], error.strerror)
+                self._delete(path)
+
+    def kept(self) -> list[KeptFile]:
+        """All content that is there, whole or begun, and nothing else of the folder; raises OSError."""
+        found = []
+        with os.scandir(self._models) as entries:
+            for entry in entries:
+                name = _NAME.fullmatch(entry.name)
+                if name is None:
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # it may be dropped meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+                        size = min(status.st_size, status.st_blocks * _BLOCK_BYTES)
+                        found.append(KeptFile(entry.name, name[1], status.st_mtime, size))
+        return found
+
+    def renew(self, names: Iterable[str]) -> None:
+        """Say of files that they are named or used now; a disk that takes no time gives up no file either."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.utime(self._models / name, follow_symlinks=False)
+
+    def let_go(self, file: KeptFile) -> Callable[[], None] | None:
+        """Delete a file at once; its bytes are free after the call that comes back. None where it stays.
+
+        To free gigabytes takes a card seconds, while a name is gone in a moment: who asks for the content
+        next finds none of it, and begins a new file.
+        """
+        path = self._models / file.name
+        # Where it cannot be held open, as a link, its bytes go with its name.
+        held = -1
+        with contextlib.suppress(OSError):
+            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with self._naming:
+            if not self._delete(path):
+                if held >= 0:
+                    os.close(held)
+                return None
+            if file.name == file.digest:
+                self._verified.discard(file.digest)
+        return lambda: os.close(held) if held >= 0 else None
+
+    def _delete(self, path: Path) -> bool:
+        """Whether there was such a file and is none any more."""
+        try:
+            if not os.path.lexists(path):  # a read-only disk refuses to delete even what is not there
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            _log.warning("cannot delete %s from the disk: %s", path.name[:20], error.strerror)
+            return False
+        return True
 
     def profile(self, digest: str, runtime_version: str, threads: int) -> Profile | None:
         """The cached profile, if it was measured with this version and these threads."""

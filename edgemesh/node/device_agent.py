@@ -26,6 +26,7 @@ from edgemesh.device.resources import Readings, ResourceReader
 from edgemesh.errors import SettingsError
 from edgemesh.node.content_actions import ContentActions
 from edgemesh.node.content_store import ContentStore
+from edgemesh.node.content_sweep import ContentSweep, Overheard
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
 from edgemesh.node.shell import Shell
@@ -159,7 +160,10 @@ class DeviceAgent:
             turns = cache_directory() / "measuring.turns"
             turns.parent.mkdir(parents=True, exist_ok=True)
         self.executor = ExecutorProcess(loop, settings.threads, self._deliver, turns)
-        self.shell = Shell(self.role, self._topics, loop)
+        self._sweep = ContentSweep(
+            self._store, loop, lambda digest: self.role.content.manifest_of(digest) is not None
+        )
+        self.shell = Shell(Overheard(self.role, self._sweep), self._topics, loop)
         self.lane = LaneServer(
             lane_path(directory),
             loop,
@@ -194,6 +198,7 @@ class DeviceAgent:
             self._reading.cancel()
         self._reader.close()
         await self.shell.close(self.role.farewell())
+        self._sweep.stop()
         self.executor.stop()
 
     # --- wiring ------------------------------------------------------------------------------------------
