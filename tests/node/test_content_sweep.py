@@ -135,9 +135,11 @@ def test_content_that_is_let_go_is_no_longer_there_for_whoever_looks_for_it(tmp_
     give_back = store.let_go(file)
     assert give_back is not None
     assert not store.has(MODEL.digest) and not store.verify(MODEL.digest)
+    store.path(MODEL.digest).write_bytes(b"by somebody else")
+    assert not store.has(MODEL.digest)
     store.put(CONTENT, MODEL.digest)
     give_back()
-    assert store.has(MODEL.digest)
+    assert store.has(MODEL.digest) and store.path(MODEL.digest).read_bytes() == CONTENT
 
 
 def test_content_that_is_looked_for_counts_as_used(tmp_path: Path) -> None:
