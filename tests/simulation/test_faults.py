@@ -39,7 +39,9 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
     assert [entry for found in founds for entry in found.broken] == []
 
 
-@pytest.mark.parametrize("seed", [1156, 60010741, 60011213, 60021770, 60029506, 70001213, 70002214, 80000442])
+@pytest.mark.parametrize(
+    "seed", [1156, 60010741, 60011213, 60021770, 60029506, 70001213, 70002214, 70009370, 70011015, 80000442]
+)
 def test_a_schedule_that_broke_a_rule_once_breaks_none(seed: int) -> None:
     """The changelog says what each found."""
     assert played(schedule_of(seed)).broken is None

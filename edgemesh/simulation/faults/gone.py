@@ -20,6 +20,7 @@ class _UnderWay:
 
     shell: ModelledShell
     devices: frozenset[str]
+    model: str
     digest: str
     gone_since: float | None = None
     """Since when the client has known that one of the devices is gone, and another way for the job."""
@@ -37,7 +38,7 @@ class Gone:
         """A client has a job's input published for a device."""
         if self._under_way.pop(header.job, None) is None and header.attempt == 0:
             devices = frozenset(hop.device for hop in header.route)
-            self._under_way[header.job] = _UnderWay(shell, devices, header.digest)
+            self._under_way[header.job] = _UnderWay(shell, devices, header.model, header.digest)
 
     def over(self, job: str) -> None:
         """It has ended, nobody waits for it, or a device answered: the next attempt may wait."""
@@ -70,6 +71,6 @@ class Gone:
             return False
         ways: list[tuple[Hop, ...]] = []
         for assignment in role.requester.routes.obeyed.values():
-            if assignment.digest == job.digest:
+            if (assignment.model, assignment.digest) == (job.model, job.digest):
                 ways += [assignment.route, *(fallback.route for fallback in assignment.fallbacks)]
         return any(role.requester.routes.alive({hop.device for hop in way}, now) for way in ways)
