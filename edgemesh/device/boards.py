@@ -197,7 +197,8 @@ def parse_board(text: str, name: str, where: str) -> Board:
     """The board of the TOML ``text`` of file ``where``; raises SettingsError naming file and key."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # Also a number of more digits than Python reads, and tables in tables without end.
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"board file {where} is not TOML: {error}") from None
     try:
         return _board(content, name)
