@@ -166,6 +166,8 @@ _WHOLE = frozenset({"hardware.cores", "hardware.memory_bytes"})
 _SPEED_MINIMUM = 1.0
 _LARGEST = 1e18
 _MEMORY_SHARE = 0.6
+_SENTENCE = 500
+"""Characters: a key that is not known may be as long as its file."""
 _TEXT_PATTERNS = ("device_tree", "dmi_product", "dmi_vendor", "processor")
 
 
@@ -203,7 +205,7 @@ def parse_board(text: str, name: str, where: str) -> Board:
     try:
         return _board(content, name)
     except _WrongKeyError as error:
-        raise SettingsError(f"board file {where}: {error}") from None
+        raise SettingsError(f"board file {where}: {str(error)[:_SENTENCE]}") from None
 
 
 def _files(environ: Mapping[str, str]) -> dict[str, Traversable]:

@@ -14,6 +14,9 @@ from edgemesh.protocol.manifest import Boundary, ClassesOutput, DetectionsOutput
 from edgemesh.protocol.unknown_keys import unknown_field
 from edgemesh.zoo.catalogue import ZooEntry
 
+_SENTENCE = 500
+"""Characters: a key that is not known may be as long as its file."""
+
 
 @dataclass(frozen=True)
 class Treatment:
@@ -89,7 +92,7 @@ def parse_treatment(text: str, path: Path) -> Treatment:
         plain = tomllib.loads(text)
         # An entry of the zoo is a treatment file, too: it says more.
         if (unknown := unknown_field(ZooEntry, plain)) is not None:
-            raise SettingsError(f"{path}: {unknown}")
+            raise SettingsError(f"{path}: {unknown[:_SENTENCE]}")
         treatment = from_plain(Treatment, plain)
     except (ValueError, RecursionError, DecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None

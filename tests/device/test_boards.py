@@ -165,3 +165,12 @@ def test_toml_that_python_does_not_read_is_said_to_be_none(value: str) -> None:
     """Found by a reader: neither is an error of the TOML reader's own kind."""
     with pytest.raises(SettingsError, match=r"mine\.toml is not TOML"):
         parse_board(f"a = {value}", "mine", "mine.toml")
+
+
+def test_a_key_as_long_as_the_file_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_board(
+            board_text() + f'\n[{"k" * 3000}]\nvalue = 1\nsource = "me"\nmethod = "me"', "mine", "mine.toml"
+        )
+
+    assert len(str(refused.value)) < 600

@@ -181,3 +181,13 @@ def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"deep\.toml"):
         read_treatment(file)
+
+
+def test_a_key_as_long_as_the_file_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "long.toml"
+    file.write_text("k" * 3000 + " = 1")
+
+    with pytest.raises(SettingsError) as refused:
+        read_treatment(file)
+
+    assert len(str(refused.value)) < 600 + len(str(file))
