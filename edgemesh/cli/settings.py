@@ -100,5 +100,5 @@ def config_defaults(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"configuration file {path} is not TOML: {error}") from None

@@ -166,6 +166,8 @@ _WHOLE = frozenset({"hardware.cores", "hardware.memory_bytes"})
 _SPEED_MINIMUM = 1.0
 _LARGEST = 1e18
 _MEMORY_SHARE = 0.6
+_SENTENCE = 500
+"""Characters: a key that is not known may be as long as its file."""
 _TEXT_PATTERNS = ("device_tree", "dmi_product", "dmi_vendor", "processor")
 
 
@@ -197,12 +199,13 @@ def parse_board(text: str, name: str, where: str) -> Board:
     """The board of the TOML ``text`` of file ``where``; raises SettingsError naming file and key."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # Also a number of more digits than Python reads, and tables in tables without end.
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"board file {where} is not TOML: {error}") from None
     try:
         return _board(content, name)
     except _WrongKeyError as error:
-        raise SettingsError(f"board file {where}: {error}") from None
+        raise SettingsError(f"board file {where}: {str(error)[:_SENTENCE]}") from None
 
 
 def _files(environ: Mapping[str, str]) -> dict[str, Traversable]:

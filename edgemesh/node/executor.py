@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,15 @@ _HEADER_BYTES = 1 << 20
 """Of an answer, with some numbers or a sentence in it. A library's text, read as a length, is gigabytes."""
 _BODY_BYTES = limits.TENSOR_BYTES + (1 << 20)
 """No reader of a section takes more tensors; the rest is their headers."""
-_NONSENSE = (ValueError, KeyError, TypeError, OverflowError, MemoryError, msgpack.UnpackException)
+_NONSENSE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    msgpack.UnpackException,
+)
 """What reading raises where a process writes anything but answers."""
 ExecutorAction = RunUnits | LoadUnits | UnloadUnits | MeasureUnits
 
@@ -353,17 +361,27 @@ def _open_request(path: Path, manifest: Manifest) -> _Request:
 
 def _event_of(action: Action | None, answer: dict[str, Any], body: memoryview) -> Event | None:
     code, text = answer.get("code"), str(answer.get("text", ""))
+    if code is not None and not isinstance(code, str):
+        raise ValueError("the code of an error is no text")
     if isinstance(action, RunUnits):
         if code is not None:
             return RunFailed(action.run, code, text)
-        return RunFinished(action.run, body, float(answer["run_seconds"]), float(answer["code_seconds"]))
+        return RunFinished(action.run, body, _amount(answer["run_seconds"]), _amount(answer["code_seconds"]))
     if isinstance(action, LoadUnits):
         if code is not None:
             return RangeRefused(action.digest, action.start, action.stop, text)
-        return RangeLoaded(action.digest, action.start, action.stop, int(answer["memory"]))
+        return RangeLoaded(action.digest, action.start, action.stop, int(_amount(answer["memory"])))
     if isinstance(action, MeasureUnits):
         if code is not None:
             return RangeRefused(action.digest, action.start, action.stop, text)
-        seconds, spread = float(answer["seconds"]), float(answer["spread"])
+        seconds, spread = _amount(answer["seconds"]), _amount(answer["spread"])
         return RunMeasured(action.digest, action.start, action.stop, seconds, spread)
     return None
+
+
+def _amount(value: Any) -> float:
+    """Something measured; raises ValueError for what would spoil each figure that it went into."""
+    amount = float(value)
+    if not (isfinite(amount) and amount >= 0.0):
+        raise ValueError(f"{amount} was measured")
+    return amount

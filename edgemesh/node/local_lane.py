@@ -81,6 +81,8 @@ def unpack_job(header: dict[str, Any], body: memoryview) -> JobSubmitted:
     left, stream, digest = header.get("left"), header.get("stream"), header.get("digest")
     if not all(isinstance(text, str) for text in texts) or not isinstance(left, float):
         raise DecodeError("a job on the local lane lacks its id, model or deadline")
+    if stream is not None and not isinstance(stream, str):
+        raise DecodeError("a job on the local lane is of a stream that has no name")
     if digest is not None and not is_digest(digest):
         raise DecodeError("a job on the local lane names content by what is no digest")
     hops = None if route is None else tuple(from_plain(Hop, hop) for hop in route)
@@ -161,7 +163,7 @@ class Frames(asyncio.Protocol):
             try:
                 header = msgpack.unpackb(whole[:header_length], strict_map_key=True)
                 self._on_message(header, memoryview(whole)[header_length:])
-            except (ValueError, TypeError, KeyError, AttributeError, DecodeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError, DecodeError):
                 self.close()
                 return
 

@@ -14,6 +14,9 @@ from edgemesh.protocol.manifest import Boundary, ClassesOutput, DetectionsOutput
 from edgemesh.protocol.unknown_keys import unknown_field
 from edgemesh.zoo.catalogue import ZooEntry
 
+_SENTENCE = 500
+"""Characters: a key that is not known may be as long as its file."""
+
 
 @dataclass(frozen=True)
 class Treatment:
@@ -71,19 +74,27 @@ class Treatment:
 
 def read_treatment(path: Path) -> Treatment:
     """The tables ``[image]``, ``[classes]`` and ``[detections]`` of a TOML file; raises SettingsError."""
+    try:
+        return parse_treatment(path.read_text("utf-8"), path)
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def parse_treatment(text: str, path: Path) -> Treatment:
+    """The treatment in the TOML ``text`` of a file; raises SettingsError naming the file."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     try:
-        plain = tomllib.loads(path.read_text("utf-8"))
+        plain = tomllib.loads(text)
         # An entry of the zoo is a treatment file, too: it says more.
         if (unknown := unknown_field(ZooEntry, plain)) is not None:
-            raise SettingsError(f"{path}: {unknown}")
+            raise SettingsError(f"{path}: {unknown[:_SENTENCE]}")
         treatment = from_plain(Treatment, plain)
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, DecodeError) as error:
+    except (ValueError, RecursionError, DecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     if treatment.image is None:
         return treatment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ SERVICES = {"_secure-mqtt._tcp.local.": True, "_mqtt._tcp.local.": False}
 """Service type to whether it speaks TLS."""
 _LOOK_SECONDS, _ABSENT_SECONDS = 30.0, 3.0
 """Between looks at the machine's address, and while it has none: a broker may begin before the network."""
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*")
 _log = logging.getLogger("edgemesh")
 
 
@@ -36,8 +38,7 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
     first = threading.Event()
 
     def changed(zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-        info = zeroconf.get_service_info(service_type, name, timeout=int(timeout * 1000))
-        address = _address(info, tls=SERVICES[service_type])
+        address = announced(zeroconf, service_type, name, timeout)
         if address is not None:
             found.setdefault(address.tls, address)
             first.set()
@@ -145,14 +146,32 @@ def _open(zeroconf: Any, interfaces: Sequence[str] | None) -> Any:
     return zeroconf.Zeroconf(interfaces=chosen, ip_version=zeroconf.IPVersion.V4Only)
 
 
+def announced(responder: Any, service_type: str, name: str, timeout: float) -> BrokerAddress | None:
+    """Where the broker is that announces itself as ``name``; None where what is said of it is no use."""
+    try:
+        info = responder.get_service_info(service_type, name, timeout=int(timeout * 1000))
+    except _zeroconf().Error:
+        return None  # a name that no service has: the thread that looks must go on
+    return _address(info, tls=SERVICES[service_type])
+
+
 def _address(info: ServiceInfo | None, *, tls: bool) -> BrokerAddress | None:
-    if info is None or info.port is None:
+    if info is None or not info.port:
         return None
     # A certificate names a host, not an address.
     if tls and info.server:
-        return BrokerAddress(info.server.rstrip("."), info.port, tls=True)
+        host = info.server.rstrip(".")
+        return BrokerAddress(host, info.port, tls=True) if _is_host(host) else None
     addresses = info.parsed_addresses()
     return BrokerAddress(addresses[0], info.port) if addresses else None
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up, and shown: a name of the network's may hold anything."""
+    try:
+        return _HOST.fullmatch(name) is not None and bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _own_address() -> str | None:

@@ -26,7 +26,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path)
     assert settings_from({}, None, None, None, 0).mesh == "home"
 
 
-@pytest.mark.parametrize("text", ["mesh =", "[", "\0"])
+@pytest.mark.parametrize("text", ["mesh =", "[", "\0", "a = " + "[" * 2000])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text)

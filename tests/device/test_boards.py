@@ -156,3 +156,21 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"mine\.toml cannot be read"):
         load_board("mine", {"EDGEMESH_BOARDS": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 2000 + "]" * 2000, "1" * 5000], ids=["lists in lists", "long number"]
+)
+def test_toml_that_python_does_not_read_is_said_to_be_none(value: str) -> None:
+    """Found by a reader: neither is an error of the TOML reader's own kind."""
+    with pytest.raises(SettingsError, match=r"mine\.toml is not TOML"):
+        parse_board(f"a = {value}", "mine", "mine.toml")
+
+
+def test_a_key_as_long_as_the_file_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse_board(
+            board_text() + f'\n[{"k" * 3000}]\nvalue = 1\nsource = "me"\nmethod = "me"', "mine", "mine.toml"
+        )
+
+    assert len(str(refused.value)) < 600

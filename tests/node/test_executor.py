@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from edgemesh.node import executor as executor_module
-from edgemesh.node.executor import ExecutorProcess
+from edgemesh.node.executor import ExecutorProcess, _event_of
 from edgemesh.node.stall_watch import StallWatch
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.tensors import decode_tensors, encode_tensors
-from edgemesh.roles.actions import LoadUnits, RunUnits
+from edgemesh.roles.actions import LoadUnits, MeasureUnits, RunUnits
 from edgemesh.roles.events import Event, ExecutorLost, RangeLoaded, RunFailed, RunFinished
 from edgemesh.runtime.shared_bodies import AREA_BYTES
 from tests.runtime.tflite_range import manifest_of
@@ -251,6 +251,9 @@ _NONSENSE = {
     "an empty answer": b"\x01\0\0\0\0\0\0\0\x80",
     "an answer of nothing": b"\x09\0\0\0\0\0\0\0\x81\xa6memory\xc0",
     "an answer of too much": b"\x11\0\0\0\0\0\0\0\x81\xa6memory\xcb\x7f\xf0\0\0\0\0\0\0",
+    "an answer of less than nothing": b"\x09\0\0\0\0\0\0\0\x81\xa6memory\xff",
+    "an error that is no word": b"\x07\0\0\0\0\0\0\0\x81\xa4code\x90",
+    "lists in lists": b"\xf9\x03\0\0\0\0\0\0\x81\xa4text" + b"\x91" * 1010 + b"\x90",
     "a body that is nowhere": b"\x09\0\0\0\0\0\0\0\x81\xa6shared\xc3",
     "four gigabytes to come": b"\0\0\0\0\xff\xff\xff\xff",
     "a line of text": b"Segmentation fault\n",
@@ -385,3 +388,16 @@ def _shared_descriptors() -> int:
         except FileNotFoundError:  # the one that lists the folder
             continue
     return sum("edgemesh-bodies" in link for link in links)
+
+
+@pytest.mark.parametrize("measured", [-0.25, float("nan"), float("inf"), "soon"])
+def test_what_is_no_measurement_is_nonsense(measured: object) -> None:
+    """Found by the fuzzer: one such number would be in each figure that is made of it."""
+    run, measure = RunUnits("run", "0" * 64, 0, 1, b"", "raw"), MeasureUnits("0" * 64, 0, 1)
+    nothing = memoryview(b"")
+    for name in ("run_seconds", "code_seconds"):
+        with pytest.raises(ValueError):
+            _event_of(run, {"run_seconds": 0.5, "code_seconds": 0.0, name: measured}, nothing)
+    for name in ("seconds", "spread"):
+        with pytest.raises(ValueError):
+            _event_of(measure, {"seconds": 0.5, "spread": 0.0, name: measured}, nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,6 +17,7 @@ from edgemesh.node import local_lane
 from edgemesh.node.local_lane import Frames, LaneServer, connect_lane, lane_path, pack_ended, pack_job
 from edgemesh.roles.actions import JobEnded
 from edgemesh.roles.events import JobSubmitted
+from edgemesh.runtime.channel import pack_message
 
 WAIT = 10.0
 """Until a story that does not end counts as stuck."""
@@ -304,3 +306,38 @@ def test_a_socket_of_another_user_gets_no_input(path: Path, monkeypatch: pytest.
         agent.lane.stop()
 
     _tell(story())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"stream": ["camera"]},
+        {"stream": {}},
+        {"route": [{"device": "pi", "stop": functools.reduce(lambda inner, _: [inner], range(1010), [])}]},
+    ],
+    ids=["a list", "a map", "lists in lists"],
+)
+def test_a_job_that_no_requester_could_keep_closes_the_connection(
+    odd: dict[str, Any], tmp_path: Path
+) -> None:
+    """Found by the fuzzer: the requester had the job before it found that no table takes its stream."""
+    taken: list[JobSubmitted] = []
+    loop: Any = None
+    lane = LaneServer(
+        tmp_path / "socket", loop, submit=taken.append, cancel=lambda job: None, manifest=lambda model: None
+    )
+    frames, transport = lane._client(), _Closing()
+    frames.connection_made(transport)
+
+    frames.data_received(b"".join(pack_message({"job": "j", "model": "face", "left": 5.0, **odd})))
+
+    assert transport.closed and not taken
+
+
+class _Closing(_Written):
+    """Knows that it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True

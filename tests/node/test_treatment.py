@@ -172,3 +172,22 @@ def test_an_entry_of_the_zoo_is_a_treatment_file() -> None:
     """As the README says."""
     with resources.as_file(resources.files("edgemesh.zoo") / "face.toml") as file:
         assert read_treatment(file).detections is not None
+
+
+def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
+    """Found by a reader: Python's TOML reader has no error of its own for them."""
+    file = tmp_path / "deep.toml"
+    file.write_text("a = " + "[" * 2000 + "]" * 2000)
+
+    with pytest.raises(SettingsError, match=r"deep\.toml"):
+        read_treatment(file)
+
+
+def test_a_key_as_long_as_the_file_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "long.toml"
+    file.write_text("k" * 3000 + " = 1")
+
+    with pytest.raises(SettingsError) as refused:
+        read_treatment(file)
+
+    assert len(str(refused.value)) < 600 + len(str(file))

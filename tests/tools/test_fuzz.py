@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from fuzzing.run import read_report
-from fuzzing.targets import Target, targets
+from fuzzing.target import Target
+from fuzzing.targets import targets
 
 from edgemesh.errors import DecodeError
 

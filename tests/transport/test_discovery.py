@@ -121,3 +121,40 @@ def test_without_zeroconf_looking_names_the_extra_and_announcing_goes_on(
         pass
 
     assert "not announced" in caplog.text
+
+
+class Answering:
+    """Has heard one announcement."""
+
+    def __init__(self, **said: object) -> None:
+        self._said = said
+
+    def get_service_info(self, service_type: str, name: str, timeout: int) -> ServiceInfo:
+        given = {"port": 8883, "server": "broker.local.", **self._said}
+        return ServiceInfo(service_type, name, **given)  # type: ignore[arg-type]
+
+
+SECURE = "_secure-mqtt._tcp.local."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"server": "."},
+        {"server": "a..local."},
+        {"server": "a" * 64 + ".local."},
+        {"server": "\x1b[2J.local."},
+        {"server": "me@elsewhere."},
+        {"port": 0},
+    ],
+    ids=str,
+)
+def test_a_host_that_nobody_could_look_up_is_not_found(said: dict[str, object]) -> None:
+    """Found by a reader: whoever connects would end with an error of the name's encoding."""
+    assert module.announced(Answering(), SECURE, f"broker.{SECURE}", 0.1) is not None
+    assert module.announced(Answering(**said), SECURE, f"broker.{SECURE}", 0.1) is None
+
+
+def test_a_name_that_no_service_has_does_not_end_the_search() -> None:
+    """Found by the fuzzer: zeroconf raises in the thread that looks, which then looked no more."""
+    assert module.announced(Answering(), SECURE, "anything", 0.1) is None

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzzing.targets import Target
+from fuzzing.target import Target
 
 _HANG_SECONDS = 1
 _MEGABYTES = 1024

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgemesh.errors import DecodeError, EdgemeshError, InputError, ModelError, SettingsError, VersionError
+from edgemesh.errors import DecodeError, InputError, ModelError
 from edgemesh.model.tflite_graph import read_graph
 from edgemesh.model.tflite_slice import slice_model
 from edgemesh.model.tflite_structure import graph_structure
@@ -17,47 +17,44 @@ from edgemesh.model.torch_file import graph_of
 from edgemesh.model.torch_graph import decode_graph, encode_graph
 from edgemesh.model.torch_structure import structure_of
 from edgemesh.protocol.activation import decode_activation, decode_reply
+from edgemesh.protocol.codecs import CODECS
 from edgemesh.protocol.content import decode_chunk
 from edgemesh.protocol.frame import sender_of
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.manifest import Manifest
+from edgemesh.protocol.meter import PlugKind
 from edgemesh.protocol.presence import decode_state
-from edgemesh.protocol.tensors import decode_tensors
+from edgemesh.protocol.tensors import decode_tensors, section_bytes
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.plug_payloads import plug_report
 from edgemesh.runtime.payloads import input_tensors
-from edgemesh.simulation.scenario_file import parse_scenario
+from fuzzing.network import network_targets
+from fuzzing.outputs import output_targets
+from fuzzing.programs import program_targets
+from fuzzing.target import Target
+from fuzzing.texts import text_targets
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "protocol" / "golden"
-_PLUG_TOPICS = (
-    "tele/plug/SENSOR",
-    "shellies/plug/relay/0/power",
-    "shelly/status/switch:0",
-    "zigbee2mqtt/plug",
+_TASMOTA, _ZIGBEE, _RELAY = "tele/plug/SENSOR", "zigbee2mqtt/plug", "shellies/plug/relay/0"
+_PLUGS: tuple[tuple[PlugKind, str, str, bytes], ...] = (
+    ("auto", _TASMOTA, _TASMOTA, b'{"ENERGY":{"Total":1.5,"Power":7}}'),
+    ("auto", f"{_RELAY}/power", f"{_RELAY}/power", b"7.25"),
+    ("auto", "shelly/status/switch:0", "shelly/status/switch:0", b'{"apower":7.2,"aenergy":{"total":12.5}}'),
+    ("auto", _ZIGBEE, _ZIGBEE, b'{"power":7,"energy":1.5,"linkquality":90}'),
+    ("tasmota", _TASMOTA, "stat/plug/STATUS10", b'{"StatusSNS":{"ENERGY":{"Total":1.5,"Power":7}}}'),
+    ("tasmota", _TASMOTA, "tele/plug/LWT", b"Online"),
+    ("shelly-gen1", f"{_RELAY}/power", f"{_RELAY}/energy", b"90"),
+    ("shelly-gen1", f"{_RELAY}/power", "shellies/plug/online", b"true"),
+    (
+        "shelly",
+        "shelly/events/rpc",
+        "shelly/events/rpc",
+        b'{"method":"NotifyStatus","params":{"switch:0":{"apower":7}}}',
+    ),
+    ("zigbee2mqtt", _ZIGBEE, f"{_ZIGBEE}/availability", b'{"state":"online"}'),
 )
+"""Kind that was set, topic that was set, topic of the report, and a report."""
 _SHAPE = (1, 4, 4, 3)
-_SCENARIOS = ("calm.toml", "wifi-swings.toml")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One reader. It may refuse what it reads, with one of ``refusals`` and with nothing else."""
-
-    name: str
-    read: Callable[[bytes], object]
-    seeds: Callable[[], Iterable[bytes]]
-    refusals: tuple[type[EdgemeshError], ...] = (DecodeError, VersionError)
-    most_bytes: int = 4096
-    """Of an input: small ones are tried more often, and what is wrong with a reader shows in them."""
-
-    def outcome(self, payload: bytes) -> object:
-        """What ``read`` says, or the refusal; whatever else is raised is a finding."""
-        try:
-            return self.read(payload)
-        except self.refusals as refusal:
-            assert str(refusal), "a refusal must say why"
-            assert len(str(refusal)) < 2000, "a refusal must not repeat what it was sent"
-            return refusal
 
 
 def targets() -> dict[str, Target]:
@@ -75,9 +72,9 @@ def targets() -> dict[str, Target]:
         Target("tflite", _sliced, _tflite, (ModelError, DecodeError), 1 << 15),
         Target("safetensors", _captured, _torch, (ModelError, DecodeError), 1 << 15),
         Target("graph", _graph, _graphs, (ModelError, DecodeError), 1 << 14),
-        Target("scenario", _scenario, _scenarios, (SettingsError,)),
     ]
-    return {target.name: target for target in [*own, *_json_targets()]}
+    others = [*program_targets(), *network_targets(), *text_targets(), *output_targets()]
+    return {target.name: target for target in [*own, *others, *_json_targets()]}
 
 
 # --- messages --------------------------------------------------------------------------------------------
@@ -115,8 +112,12 @@ def _frame(decode: Callable[[bytes], tuple[Any, memoryview]]) -> Callable[[bytes
 
 
 def _sections() -> list[bytes]:
-    """The tensors of the golden activations."""
-    return [bytes(decode_activation(payload)[1]) for payload in _golden("activation-")()]
+    """The tensors of the golden activations, and some under each codec."""
+    import numpy as np
+
+    arrays = [np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4), np.zeros((0, 3), np.int32)]
+    golden = [bytes(decode_activation(payload)[1]) for payload in _golden("activation-")()]
+    return golden + [section_bytes(arrays, codec) for codec in CODECS]
 
 
 def _topic(payload: bytes) -> object:
@@ -136,21 +137,15 @@ def _topics() -> list[bytes]:
 
 
 def _plug(payload: bytes) -> object:
-    """The first byte chooses the kind of plug."""
+    """The first byte chooses what was set and where the report came."""
     if not payload:
         return None
-    topic = _PLUG_TOPICS[payload[0] % len(_PLUG_TOPICS)]
-    return plug_report("auto", topic, topic, payload[1:])
+    kind, given, topic, _ = _PLUGS[payload[0] % len(_PLUGS)]
+    return plug_report(kind, given, topic, payload[1:])
 
 
 def _plugs() -> list[bytes]:
-    bodies = (
-        b'{"ENERGY":{"Total":1.5,"Power":7}}',
-        b"7.25",
-        b'{"apower":7.2,"aenergy":{"total":12.5}}',
-        b'{"power":7,"energy":1.5,"linkquality":90}',
-    )
-    return [bytes([number]) + body for number, body in enumerate(bodies)]
+    return [bytes([number]) + report for number, (_, _, _, report) in enumerate(_PLUGS)]
 
 
 def _input(payload: bytes) -> object:
@@ -232,17 +227,3 @@ def _torch() -> list[bytes]:
     from tests.model.torch_graphs import content
 
     return [content()]
-
-
-# --- files that people write -----------------------------------------------------------------------------
-
-
-def _scenario(payload: bytes) -> object:
-    return parse_scenario(payload.decode("utf-8", "replace"), "fuzzed", "the scenario")
-
-
-def _scenarios() -> list[bytes]:
-    from importlib.resources import files
-
-    folder = files("edgemesh.simulation") / "scenarios"
-    return [(folder / name).read_bytes() for name in _SCENARIOS]
