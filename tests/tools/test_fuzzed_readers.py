@@ -136,6 +136,7 @@ _ELSEWHERE = {
     "node/prepared_job.py Result.tensors": "a section",
     "runtime/worker_process.py ExecutorCore._run": "a section, compared with the boundary",
     # What is done with it cannot fail, and nothing of it is believed.
+    "node/content_sweep.py ContentSweep.hear": "64 digits by a pattern, compared as a whole",
     "roles/meter.py Meter._probe_returned": "a token, decoded with replacements and compared as a whole",
     "transport/last_words.py LastWords.text": "shown as text, decoded with replacements",
     # No bytes from outside at all, for all their names.
