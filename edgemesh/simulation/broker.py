@@ -301,9 +301,10 @@ class Broker:
             return None
         return list(session.unacknowledged.values())
 
-    def knows(self, client_id: str) -> bool:
-        """Whether the client is here, or has a session that outlived its connection."""
-        return client_id in self._sessions
+    def listens(self, client_id: str, topic: str) -> bool:
+        """Whether the client, here or absent with a session, has subscribed to a topic."""
+        session = self._sessions.get(client_id)
+        return session is not None and any(_matches(_without_share(f), topic) for f in session.filters)
 
     def waiting(self, client_id: str) -> list[Message]:
         """What is kept for a client id until it comes back."""

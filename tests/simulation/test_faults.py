@@ -40,7 +40,20 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [1156, 60010741, 60011213, 60021770, 60029506, 70001213, 70002214, 70009370, 70011015, 80000442]
+    "seed",
+    [
+        1156,
+        60010741,
+        60011213,
+        60021770,
+        60029506,
+        70001213,
+        70002214,
+        70009370,
+        70011015,
+        70016521,
+        80000442,
+    ],
 )
 def test_a_schedule_that_broke_a_rule_once_breaks_none(seed: int) -> None:
     """The changelog says what each found."""

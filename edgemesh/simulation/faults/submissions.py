@@ -54,7 +54,7 @@ class Submissions:
         self._prompt = prompt
         self._excused: set[str] = set()
         self._unheard: set[str] = set()
-        """Taken last when the broker had forgotten the gateway, and none had been back since."""
+        """Taken last when the broker had forgotten the gateway, and none had subscribed since."""
 
     def submitted(self, deed: Deed) -> None:
         """An app wants a result within ``deed.seconds``."""
@@ -68,7 +68,7 @@ class Submissions:
         self._accepted_at.setdefault(name, clock.now)
         assert message.expires_at is not None
         broker = self._world.mesh.broker
-        forgotten = bool(broker.wiped_at) and not broker.knows(GATEWAY)
+        forgotten = bool(broker.wiped_at) and not broker.listens(GATEWAY, message.topic)
         (self._unheard.add if forgotten else self._unheard.discard)(name)
         self._expires_at[name] = max(message.expires_at, self._expires_at.get(name, 0.0))
         clock.call_at(message.expires_at - 1e-6, self._expires, name)
