@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemesh.device.identity import config_directory
+from edgemesh.device.toml_text import parse_toml
 from edgemesh.errors import SettingsError
 from edgemesh.protocol.ids import is_id
 from edgemesh.protocol.presence import PowerFigures
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
@@ -198,9 +194,8 @@ def load_boards(environ: Mapping[str, str] = os.environ) -> tuple[Board, ...]:
 def parse_board(text: str, name: str, where: str) -> Board:
     """The board of the TOML ``text`` of file ``where``; raises SettingsError naming file and key."""
     try:
-        content = tomllib.loads(text)
-    # Also a number of more digits than Python reads, and tables in tables without end.
-    except (ValueError, RecursionError) as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise SettingsError(f"board file {where} is not TOML: {error}") from None
     try:
         return _board(content, name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgemesh.device.toml_text import parse_toml
 from edgemesh.errors import DecodeError, SettingsError
 from edgemesh.model.quantization import pixel_values
 from edgemesh.protocol.fields import from_plain
@@ -84,17 +84,13 @@ def read_treatment(path: Path) -> Treatment:
 
 def parse_treatment(text: str, path: Path) -> Treatment:
     """The treatment in the TOML ``text`` of a file; raises SettingsError naming the file."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        plain = tomllib.loads(text)
+        plain = parse_toml(text)
         # An entry of the zoo is a treatment file, too: it says more.
         if (unknown := unknown_field(ZooEntry, plain)) is not None:
             raise SettingsError(f"{path}: {unknown[:_SENTENCE]}")
         treatment = from_plain(Treatment, plain)
-    except (ValueError, RecursionError, DecodeError) as error:
+    except (ValueError, DecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     if treatment.image is None:
         return treatment

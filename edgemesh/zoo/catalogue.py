@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from importlib import resources
 
+from edgemesh.device.toml_text import parse_toml
 from edgemesh.errors import UnknownModelError
 from edgemesh.protocol.fields import Digest, Id, from_plain
 from edgemesh.protocol.manifest import ClassesOutput, DetectionsOutput, ImageInput
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _SUFFIX = ".toml"
 
@@ -55,4 +50,4 @@ def zoo_entry(name: str) -> ZooEntry:
     if name not in names:
         raise UnknownModelError(f"the zoo has no pinned model {name[:80]!r}; it has: {', '.join(names)}")
     text = resources.files(__package__).joinpath(name + _SUFFIX).read_text("utf-8")
-    return from_plain(ZooEntry, tomllib.loads(text))
+    return from_plain(ZooEntry, parse_toml(text))

@@ -128,7 +128,6 @@ def _missed_by(names: Iterable[str]) -> set[str]:
 
 _ELSEWHERE = {
     # Not from outside.
-    "cli/settings.py config_defaults": "the person's own file",
     "device/procfs.py text_of": "the kernel's, decoded with replacements",
     "device/power/ina.py I2cDevice.read": "two bytes of a chip",
     "device/power/ina.py chip_watts": "a number of 16 bits",
