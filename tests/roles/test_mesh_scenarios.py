@@ -12,7 +12,6 @@ from edgemesh.protocol.jsontext import decode_json, encode_json
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.meter import MeterSetting
 from edgemesh.roles.actions import Publish, RunUnits
-from edgemesh.roles.events import MessageReceived
 from edgemesh.simulation.links import Link
 from edgemesh.simulation.machine import Speed
 from edgemesh.simulation.mesh import Mesh
@@ -484,11 +483,7 @@ def test_a_broker_that_is_stopped_and_forgets_hears_of_models_and_plugs_again(me
     mesh.run(20.0)
     before = retained(mesh, "model", "meter")
 
-    for name, node in mesh.devices.items():
-        node.shell.deliver(
-            MessageReceived(mesh.topics.parse(mesh.topics.build("state", device=name)), b"offline")
-        )
-    mesh.broker.restart(wiped=True, pause=1.0)
+    mesh.broker.stop(wiped=True, pause=1.0)
     mesh.run(30.0)
 
     assert len(before) == 2 and retained(mesh, "model", "meter") == before

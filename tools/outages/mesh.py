@@ -44,7 +44,6 @@ class Mesh:
         self.model = model
         self._folder = folder = guard.folder
         self._stack = ExitStack()
-        self._guard = guard
         self.members = Members(guard)
         self._stack.callback(self.members.stop)
         self.port = free_port()
