@@ -52,6 +52,7 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70009370,
         70011015,
         70016521,
+        70025461,
         80000442,
     ],
 )

@@ -27,7 +27,7 @@ from edgemesh.simulation.faults.broken import RuleBrokenError
 from edgemesh.simulation.faults.epochs import Epochs
 from edgemesh.simulation.faults.gone import Gone
 from edgemesh.simulation.faults.people import ANSWERS, is_deadly
-from edgemesh.simulation.faults.schedules import APP, FACE, Deed, Schedule
+from edgemesh.simulation.faults.schedules import APP, FACE, OTHER, Deed, Schedule
 from edgemesh.simulation.faults.streams import Streams
 from edgemesh.simulation.faults.submissions import Submissions
 from edgemesh.simulation.faults.words import Words
@@ -39,6 +39,8 @@ _LONGEST_TASK = 6.0
 """Predicted seconds of the last job that a queue takes: all units of the slowest device at its slowest."""
 _CALM_HEDGES = 0.05
 _HEDGES_PER_JOB = 3
+_FIRST_SECONDS = 3.0
+"""What waited for the first plan of a model is sent at once, and jobs of another one wait behind it."""
 _MANY_ATTEMPTS = 10
 """A job with an hour that was sent so often in the time of the faults has time before it is sent again."""
 _ROUNDING = 1e-6
@@ -86,6 +88,8 @@ class Rules:
         self.hedged = 0
         self._world = world
         self._calm = schedule.calm
+        self._first_other: dict[str, float] = {}
+        """When each requester sent its first job of a model that was added."""
         kinds = {deed.kind for deed in schedule.deeds}
         self._prompt = not kinds & _DELAYS
         self._never_stopped = "pause" not in kinds
@@ -338,16 +342,20 @@ class Rules:
             header, _ = decode_activation(message.payload)
         except EdgemeshError:
             return
+        now = self._world.mesh.clock.now
+        if header.model == OTHER:
+            self._first_other.setdefault(header.requester, now)
         job = self._jobs.get(header.job)
         if job is not None:
-            job.stale = max(job.stale, self._world.mesh.clock.now + header.left - job.deadline)
+            job.stale = max(job.stale, now + header.left - job.deadline)
         if job is None or header.position or connection is not job.shell.connection:
             return
         job.sent += 1
         if header.attempt >= MAX_ATTEMPTS:
             self.broken("bounded attempts", f"{header.job} is sent for attempt {header.attempt}", header.job)
         # A model that was just added is measured and loaded beside its first jobs.
-        self.hedged += job.sent > 1 and job.deed.model == FACE
+        first = any(now - at <= _FIRST_SECONDS for at in self._first_other.values())
+        self.hedged += job.sent > 1 and job.deed.model == FACE and not first
         if self._calm and job.sent > _HEDGES_PER_JOB:
             self.broken("few hedges in calm", f"{header.job} was sent {job.sent} times", header.job)
 
