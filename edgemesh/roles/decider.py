@@ -343,7 +343,7 @@ class Decider:
         if not self._todo:
             for model in self.view.manifests if self._plans_app else ():
                 self._keep_planned(model, APP_ORIGIN)
-            if now - self._connected_at >= _GRACE_SECONDS:
+            if self._has_settled(now):
                 actions += self._cleared_orphans()
             self._todo = sorted(self._origins, reverse=True)
         self._crowd.begin()
@@ -369,7 +369,13 @@ class Decider:
     def _answered(self, request: PlanRequest, now: float) -> list[Action]:
         key = request.model, request.origin
         state = key in self.plans.in_force, self._failures.get(key), self._policies.of(request.model)
-        return [plan_response(request, *state, self._topics, self.view, self.estimates, now)]
+        settled = self._has_settled(now)
+        return [plan_response(request, *state, settled, self._topics, self.view, self.estimates, now)]
+
+    def _has_settled(self, now: float) -> bool:
+        """Whether all that is retained, and devices that connect as we do, have had the time to come."""
+        # The same sum as for the timer, or rounding never ends.
+        return self._connected_at is not None and now >= self._connected_at + _GRACE_SECONDS
 
     def _planned_together(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -422,7 +428,7 @@ class Decider:
     def _failed(self, key: Key, why: Infeasible, now: float) -> list[Action]:
         # The last good assignment stays: it may be right again before anybody acts.
         assert self._connected_at is not None
-        settled = now >= self._connected_at + _GRACE_SECONDS  # the same sum as below, or rounding never ends
+        settled = self._has_settled(now)
         entry = self.plans.in_force.get(key)
         told = self._news.failure(key, why, entry, now) if settled else []
         if not settled:

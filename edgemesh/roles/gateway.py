@@ -111,6 +111,8 @@ class Gateway:
         """When our own state came back on this connection."""
         self._quiet_since = 0.0
         """When the last submission came, or else the connection began."""
+        self._again_at = 0.0
+        """When the last submission came that the broker had sent before, or else the connection began."""
         self._other_slots: set[str] = set()
         """Slots that somebody holds or held; the session of one that is away is dealt submissions, too."""
         self._held_back: list[tuple[MessageReceived, float]] = []
@@ -176,7 +178,7 @@ class Gateway:
 
     def _connect(self, event: Connected, now: float) -> list[Action]:
         topics = self._topics
-        self._quiet_since = now
+        self._quiet_since = self._again_at = now
         filters = [
             topics.filter("model"),
             topics.filter("state"),
@@ -306,7 +308,9 @@ class Gateway:
         """Say that we are here; what has not come again before our state does not come any more."""
         unheard = self._heard_at is None and now - self._quiet_since >= _UNHEARD_SECONDS
         known = self._back_to_us(now) if unheard else []
-        settled = [] if self._answered.recalling else self._answered.settled()
+        # A broker may hand our state on ahead of what the session kept, some seconds of photographs.
+        comes_again = self._answered.recalling or now - self._again_at < STATE_SECONDS
+        settled = [] if comes_again else self._answered.settled()
         return [self._state("online"), SetTimer("gateway-state", now + STATE_SECONDS), *known, *settled]
 
     def _recall_overdue(self, now: float) -> list[Action]:
@@ -335,6 +339,8 @@ class Gateway:
     def _submitted(self, event: MessageReceived, now: float) -> list[Action]:
         packet = event.acknowledgement
         self._quiet_since = now
+        if event.duplicate:
+            self._again_at = now
         if packet is None:
             return self._begin(event, 0, now)
         record = self._answered.arrived(packet, again=event.duplicate)

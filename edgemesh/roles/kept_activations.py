@@ -32,12 +32,13 @@ class KeptActivations:
 
     def keep(self, task: Task, message: bytes | memoryview, now: float) -> None:
         """``message`` passes on what ``task`` came to."""
-        self._drop(_key(task))
+        key = _key(task)
+        self._drop(key)
         while self._kept and next(iter(self._kept.values()))[1] <= now:
             self._drop(next(iter(self._kept)))
         if len(message) > KEPT_BYTES:
             return
-        self._kept[_key(task)] = message, task.deadline
+        self._kept[key] = message, task.deadline
         self._nbytes += len(message)
         while self._nbytes > KEPT_BYTES:
             self._drop(next(iter(self._kept)))

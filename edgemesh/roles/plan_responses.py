@@ -19,6 +19,7 @@ def plan_response(
     in_force: bool,
     failure: str | None,
     policy: Policy,
+    settled: bool,
     topics: Topics,
     view: MeshView,
     estimates: MeshEstimates,
@@ -26,7 +27,8 @@ def plan_response(
 ) -> Publish:
     """Whether there is an assignment, why not, and whether there may be one soon.
 
-    ``failure`` is why the last planning of it gave none.
+    ``failure`` is why the last planning of it gave none. Until the view has ``settled`` any device may be
+    about to come: of those that a broker without its store had, nobody knows.
     """
     manifest = view.manifests.get(request.model)
     planned = manifest is not None and failure is None and in_force
@@ -38,9 +40,9 @@ def plan_response(
         reason, soon = f"no model {request.model} in this mesh", True
     elif failure is not None:
         reason = failure
-        soon = may_become_plannable(manifest, policy, view, estimates, now)
+        soon = not settled or may_become_plannable(manifest, policy, view, estimates, now)
     elif request.origin != APP_ORIGIN and request.origin not in view.devices:
-        reason = f"no device {request.origin} in this mesh"
+        reason, soon = f"no device {request.origin} in this mesh", not settled
     else:
         reason, soon = "not planned yet", True
     response = PlanResponse(request.requester, request.model, request.origin, planned, reason, soon)

@@ -124,6 +124,8 @@ class Broker:
         self.restarts = 0
         self.wiped_at: list[float] = []
         """When it lost what it was to keep, or some of it."""
+        self.back_at = clock.now
+        """When it came back last, or will."""
         self.stopping = False
         """Whether it has said its last words, and reads nothing any more."""
         self._saved = Stored({}, {})
@@ -205,6 +207,7 @@ class Broker:
             self._saved = Stored({}, {})
             self.wiped_at.append(self.clock.now)
         self._matching.clear()
+        self.back_at = self.clock.now + pause
         self.clock.call_later(pause, self._come_back)
 
     def _come_back(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemesh.device.boards import board_names
+from edgemesh.device.toml_text import parse_toml
 from edgemesh.errors import DecodeError, SettingsError
 from edgemesh.protocol.fields import from_plain
 from edgemesh.protocol.ids import is_id
@@ -18,11 +18,6 @@ from edgemesh.protocol.requests import Policy
 from edgemesh.protocol.unknown_keys import unknown_field, unknown_key
 from edgemesh.simulation.scenario import Change, Scenario, SimulatedDevice, Stream
 from edgemesh.simulation.unit_tables import MODELS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _SECONDS = (0.0, 1e6)
 _SHARE = (0.0, 0.99)
@@ -53,8 +48,8 @@ def load_scenario(name: str) -> Scenario:
 def parse_scenario(text: str, name: str, where: str) -> Scenario:
     """The scenario in the TOML ``text`` of file ``where``; raises SettingsError naming file and key."""
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise SettingsError(f"scenario file {where} is not TOML: {error}") from None
     try:
         return _scenario(_Table(content, ""), name)

@@ -336,12 +336,27 @@ def test_a_requester_that_knows_what_is_in_force_changes_nothing(planned: Driven
 
 
 def test_a_request_for_an_unknown_model_or_origin_is_answered_with_the_reason(planned: DrivenDecider) -> None:
-    planned.take(message("request", PlanRequest("asker", "ghost", "app"), verb="plan"), at=1.5)
+    beat(planned, 3.1)
+    planned.take(message("request", PlanRequest("asker", "ghost", "app"), verb="plan"))
     planned.take(message("request", PlanRequest("asker", "face", "nowhere"), verb="plan"))
-    unknown, nowhere = answers(beat(planned, 4.0))
+    unknown, nowhere = answers(beat(planned, 6.0))
     # Only who has heard of a model asks: news of it is on its way.
     assert not unknown.planned and unknown.soon and "no model ghost" in unknown.reason
     assert not nowhere.planned and not nowhere.soon and nowhere.reason == "no device nowhere in this mesh"
+
+
+def test_any_device_may_come_while_those_connect_that_were_there_before(planned: DrivenDecider) -> None:
+    """Seed 70028410 of the fault simulator: a broker without its store, and a policy for the others."""
+    planned.take(message("policy", Policy(exclude=("fast", "slow")), model="face"), at=1.5)
+    planned.take(message("request", PlanRequest("asker", "face", "app"), verb="plan"))
+    planned.take(message("request", PlanRequest("asker", "face", "nowhere"), verb="plan"))
+    excluded, unknown = answers(beat(planned, 2.9))
+    assert not excluded.planned and excluded.soon and "excluded" in excluded.reason
+    assert not unknown.planned and unknown.soon
+
+    planned.take(message("request", PlanRequest("asker", "face", "app"), verb="plan"), at=3.1)
+    (later,) = answers(beat(planned, 6.0))
+    assert not later.planned and not later.soon and later.reason == excluded.reason
 
 
 @pytest.mark.parametrize(("text", "soon"), [("offline", True), ("stopped", False)])

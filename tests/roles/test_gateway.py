@@ -735,3 +735,16 @@ def test_what_did_not_come_again_leaves_the_record(gateway: DrivenGateway) -> No
 
     (record,) = [a for a in only(Publish, actions) if a.topic == ANSWERED]
     assert decode_json(Answered, record.payload) == Answered(())
+
+
+def test_the_record_is_kept_while_photographs_come_again(gateway: DrivenGateway) -> None:
+    """Seed 70030755 of the fault simulator: a result came twice, seven seconds of photographs behind."""
+    successor = heir(behind_a_slow_one(gateway))
+    successor.take(own_state("b-8"), at=0.2)
+    successor.submit(1, at=4.0, duplicate=True)
+    successor.follow(successor.pass_until(5.1))
+
+    actions = successor.submit(2, at=5.2, duplicate=True)
+
+    assert not only(DecodeInput, actions)
+    assert [a.job for a in only(DecodeInput, successor.done)] == ["b-8-1"]

@@ -53,6 +53,10 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70011015,
         70016521,
         70025461,
+        70028410,
+        70030458,
+        70030755,
+        70031091,
         80000442,
     ],
 )

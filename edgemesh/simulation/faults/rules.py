@@ -222,6 +222,7 @@ class Rules:
         if late > _ROUNDING and not shell.paused and self._keeps_time(job):
             self.broken("by its deadline", f"{ended.job} ended {late:.3f} s after its deadline", ended.job)
         self._words.gave_up(job.deed, ended)
+        self._words.open_jobs = len(self._jobs) - len(self._over)
         cut_short = self._output_is_cut_short(job, ended)
         self._words.ended(job.deed, ended.code, ended.attempts)
         if ended.code is None and job.deed.target in self._world.mesh.clients:

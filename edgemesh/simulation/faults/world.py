@@ -159,7 +159,7 @@ class World:
         linked = [self._connection(target) for target in self._links]
         # What a slow link took on is under way for as long as that said it would take.
         under_way = (connection.clear_at for connection in linked if connection.connected)
-        self.repaired_at = max((mesh.clock.now, *under_way))
+        self.repaired_at = max((mesh.clock.now, mesh.broker.back_at, *under_way))
         self.disturbed_until = self.repaired_at
         self._spoilers.end()
         self._order.end()
