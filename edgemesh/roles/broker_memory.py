@@ -1,7 +1,8 @@
 """Broker's memory: models and plugs are said again where the broker lost them, or brings back older models.
 
 Manifests were published once by a person, and a broker may lose its store, or come back with what it had
-written last: then devices say them again, for whoever holds the content knows what it is called. And what
+written last: then devices say them again, for whoever holds the content knows what it is called; of a broker
+without its store also those who were to fetch it, as its only holder may not even know its name. And what
 somebody added while cut off may come after what another one added later, and take its place: then decision
 nodes and gateways say it again, too. The plug that a device hangs on was named once by a person as well, and
 only that device knows it.
@@ -109,4 +110,4 @@ class BrokerMemory:
         return newer_said_again(event, view, self._topics, self._content.models)
 
     def _all_said(self) -> list[Action]:
-        return [_said(self._topics, manifest) for manifest in self._content.models]
+        return [_said(self._topics, manifest) for manifest in self._content.named]

@@ -93,6 +93,11 @@ class ContentKeeper:
         """Every name of what is held, each with its own manifest."""
         return [manifest for manifest in self._named.values() if manifest.digest in self.held]
 
+    @property
+    def named(self) -> list[Manifest]:
+        """Every name of what is held or on its way."""
+        return list(self._named.values())
+
     def progress(self) -> dict[str, float]:
         """Fraction on disk of what is being fetched, by digest."""
         return {

@@ -386,6 +386,13 @@ def forgotten(device: DrivenDevice) -> list[str]:
     return sorted(decode_json(Manifest, said.payload).name for said in sent("model", actions))
 
 
+def test_says_a_manifest_again_whose_content_is_on_its_way(device: DrivenDevice) -> None:
+    """Seed 70042336 of the fault simulator: the only holder was off, and came back without the name."""
+    device.take(message("model", FACE, model="face"))
+
+    assert forgotten(device) == ["face"]
+
+
 def test_says_every_name_of_one_content_again(holding: DrivenDevice) -> None:
     holding.take(message("model", replace(FACE, name="beta"), model="beta"))
 

@@ -57,6 +57,8 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70030458,
         70030755,
         70031091,
+        70042219,
+        70042336,
         80000442,
     ],
 )

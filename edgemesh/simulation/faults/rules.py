@@ -411,7 +411,7 @@ class Rules:
 
     def check_calm(self) -> None:
         """Slow is not dead: where nothing is broken few jobs are sent twice."""
-        jobs = len(self._jobs)
+        jobs = len(self._jobs) + len(self._submissions.results)
         if self._calm and self.hedged > max(1.0, _CALM_HEDGES * jobs):
             text = f"{self.hedged} of {jobs} jobs were sent again although nothing was broken"
             self.broken("few hedges in calm", text)
