@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from edgemesh.node.content_store import ContentStore
+from edgemesh.node.content_store import ContentStore, free_in_a_thread
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
 from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, ContentUnwritable, Event
@@ -34,7 +34,7 @@ class ContentActions:
             FindContent: self._find,
             StoreChunk: self._store_chunk,
             SendChunk: self._send_chunk,
-            DropContent: lambda action: self._store.drop(action.digest),
+            DropContent: lambda action: free_in_a_thread(self._store.drop(action.digest)),
         }
 
     def _find(self, action: FindContent) -> None:

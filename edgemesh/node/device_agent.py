@@ -25,7 +25,7 @@ from edgemesh.device.recognition import recognise_board
 from edgemesh.device.resources import Readings, ResourceReader
 from edgemesh.errors import SettingsError
 from edgemesh.node.content_actions import ContentActions
-from edgemesh.node.content_store import ContentStore
+from edgemesh.node.content_store import ContentStore, free_in_a_thread
 from edgemesh.node.content_sweep import ContentSweep, Overheard
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
@@ -251,7 +251,7 @@ class DeviceAgent:
 
     def _drop(self, action: DropContent) -> None:
         self.executor.close_model(action.digest)
-        self._store.drop(action.digest)
+        free_in_a_thread(self._store.drop(action.digest))
 
     def _find_profile(self, action: FindProfile) -> None:
         manifest = action.manifest
