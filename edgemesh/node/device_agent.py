@@ -278,8 +278,9 @@ class DeviceAgent:
             return
         try:
             r = reading.result()
-        except (OSError, ValueError) as error:  # a loose sensor; the next look is another try
-            _log.warning(_UNREADABLE, error)
+        # The edge to the machine: a loose sensor, or what psutil makes of one. The next look is another try.
+        except Exception as error:
+            _log.warning(_UNREADABLE, str(error) or type(error).__name__)
             return
         emulated = self._settings.emulated
         # An emulated board's own load is what its jobs take; the host's figures are not its own.

@@ -68,11 +68,24 @@ def test_resources_are_read_again_after_a_time_without_a_thread_for_it(
     assert said.exc_info is None
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError("hwmon3/temp1_input: Input/output error"), "hwmon3/temp1_input: Input/output error"),
+        (RuntimeError("cannot find the sensor's file"), "cannot find the sensor's file"),
+        (IndexError(), "IndexError"),
+    ],
+    ids=repr,
+)
 def test_a_sensor_that_fails_once_is_named_in_one_line_and_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(reader: ResourceReader) -> Readings:
-        raise OSError("hwmon3/temp1_input: Input/output error")
+        raise error
 
     async def story() -> None:
         agent, role = _agent("loose-sensor", tmp_path)
@@ -87,8 +100,7 @@ def test_a_sensor_that_fails_once_is_named_in_one_line_and_read_again(
     monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
     asyncio.run(asyncio.wait_for(story(), WAIT))
     (said,) = [record for record in caplog.records if "resources" in record.getMessage()]
-    wanted = "cannot read this machine's resources now: hwmon3/temp1_input: Input/output error"
-    assert said.getMessage() == wanted and said.exc_info is None
+    assert said.getMessage() == f"cannot read this machine's resources now: {told}" and said.exc_info is None
 
 
 @pytest.mark.parametrize("name", ["app", "decision", "gateway-0"])
