@@ -91,13 +91,16 @@ class ContentActions:
             if finished.cancelled():
                 return
             error = finished.exception()
-            if isinstance(error, OSError):
-                self._deliver(_unwritable(digest, error))  # a full disk, or removed meanwhile
-            else:
+            if error is None:
                 then(finished.result())
+                return
+            self._deliver(_unwritable(digest, error))  # a full disk, or removed meanwhile; or no memory left
+            if not isinstance(error, (OSError, MemoryError)):
+                raise error  # a mistake of ours, for the log: who fetches looks again all the same
 
         future.add_done_callback(done)
 
 
-def _unwritable(digest: str, error: OSError) -> ContentUnwritable:
-    return ContentUnwritable(digest, error.strerror or str(error))
+def _unwritable(digest: str, error: BaseException) -> ContentUnwritable:
+    told = error.strerror if isinstance(error, OSError) else None
+    return ContentUnwritable(digest, told or str(error) or type(error).__name__)

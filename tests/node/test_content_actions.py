@@ -249,6 +249,27 @@ def test_a_look_that_gets_no_thread_is_said_and_can_be_repeated(
     _tell(store, story)
 
 
+def test_a_look_that_there_is_no_memory_for_is_said_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: who fetches waited for the answer for ever."""
+    store = ContentStore(tmp_path)
+
+    def none_left(path: Path) -> str:
+        raise MemoryError
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        store.path(MODEL.digest).write_bytes(CONTENT)
+        with monkeypatch.context() as short_of_memory:
+            short_of_memory.setattr(content_store_module, "file_digest", none_left)
+            actions.handlers()[FindContent](FindContent(MODEL))
+            assert await events.get() == ContentUnwritable(MODEL.digest, "MemoryError")
+        actions.handlers()[FindContent](FindContent(MODEL))
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+
+
 def test_what_this_process_wrote_is_not_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = ContentStore(tmp_path / "put"), ContentStore(tmp_path / "fetched")
     store.put(CONTENT, MODEL.digest)
