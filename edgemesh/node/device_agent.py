@@ -61,7 +61,6 @@ from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.session import SessionSettings
 
-_UNREADABLE = "cannot read this machine's resources now: %s"
 _log = logging.getLogger("edgemesh")
 
 
@@ -148,6 +147,8 @@ class DeviceAgent:
         # An emulated board draws what its profile says, whatever this machine draws.
         self._reader = ResourceReader(meters=None if settings.emulated else _power_meters(settings.ina))
         self._reading: asyncio.Future[Readings] | None = None
+        self._unread = ""
+        """What the log was told of the last reading, where it failed."""
         installed = installed_runtimes()
         offered = settings.runtimes if settings.runtimes is not None else tuple(installed)
         self._runtimes = {name: installed[name] for name in offered if name in installed}
@@ -268,7 +269,7 @@ class DeviceAgent:
         try:
             self._reading = self._loop.run_in_executor(DAEMON_THREADS, self._reader.read)
         except RuntimeError as error:  # a small board has few threads to give; the next look is another try
-            _log.warning(_UNREADABLE, error)
+            self._not_read(error)
             return
         self._reading.add_done_callback(self._resources_read)
 
@@ -280,8 +281,9 @@ class DeviceAgent:
             r = reading.result()
         # The edge to the machine: a loose sensor, or what psutil makes of one. The next look is another try.
         except Exception as error:
-            _log.warning(_UNREADABLE, str(error) or type(error).__name__)
+            self._not_read(error)
             return
+        self._unread = ""
         emulated = self._settings.emulated
         # An emulated board's own load is what its jobs take; the host's figures are not its own.
         resources = Resources(
@@ -297,6 +299,13 @@ class DeviceAgent:
             power_notes=r.power_notes,
         )
         self._deliver(ResourcesRead(resources))
+
+    def _not_read(self, error: Exception) -> None:
+        # Once: it is looked at twice a second, and what is broken stays so for days.
+        text = str(error) or type(error).__name__
+        if text != self._unread:
+            self._unread = text
+            _log.warning("cannot read this machine's resources for now: %s", text)
 
     def _emulate(self, manifest: Manifest, measured: Sequence[float], whole: float) -> Sequence[float]:
         dtype = arithmetic_dtype(manifest.boundaries)
