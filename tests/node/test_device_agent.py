@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgemesh.device.resources import Readings, ResourceReader
-from edgemesh.errors import SettingsError
+from edgemesh.errors import SettingsError, TransientError
 from edgemesh.node.device_agent import DeviceAgent, agent_settings
 from edgemesh.roles.actions import Action, ReadResources
 from edgemesh.roles.events import Event, ResourcesRead
@@ -132,6 +132,32 @@ def test_a_sensor_that_stays_broken_has_one_line_until_it_is_read_or_fails_other
     asyncio.run(asyncio.wait_for(story(), WAIT))
     said = [record.getMessage()[-1] for record in caplog.records if "resources" in record.getMessage()]
     assert said == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("short", ["edgemesh.node.device_agent.PowerMeters", "subprocess.Popen"])
+def test_a_device_on_a_machine_without_files_to_give_says_so_in_one_sentence(
+    short: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: a traceback, or the advice to choose another folder."""
+
+    def refused(*given: object, **named: object) -> None:
+        raise OSError(24, "Too many open files", "/dev/null")
+
+    async def story() -> None:
+        agent, _ = _agent("short-of-files", tmp_path)
+        try:
+            agent.start()
+        finally:
+            await agent.stop()
+
+    monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
+    monkeypatch.setattr(short, refused)
+    with pytest.raises(TransientError) as told:
+        asyncio.run(asyncio.wait_for(story(), WAIT))
+    assert str(told.value) == (
+        "device short-of-files cannot start (Too many open files: /dev/null): see what this machine is "
+        "short of, and start it again"
+    )
 
 
 @pytest.mark.parametrize("name", ["app", "decision", "gateway-0"])
