@@ -390,7 +390,10 @@ class Connection:
 
     def _tick(self) -> None:
         self._timer = None
-        self._client.loop_misc()
+        # paho counts its keep-alive from before the look-up of the broker's name, which may take longer.
+        # Who does not answer CONNECT is given up by ``_no_answer``.
+        if self.connected:
+            self._client.loop_misc()
         self._flush()
         if self._client.socket() is not None and not self._closing:
             self._timer = self._loop.call_later(1.0, self._tick)

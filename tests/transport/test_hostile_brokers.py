@@ -11,6 +11,7 @@ from edgemesh.device.boards import Link
 from edgemesh.device.emulation import LinkShaper
 from edgemesh.transport import connection
 from edgemesh.transport.buffered_socket import BufferedSocket
+from edgemesh.transport.paho_client import KEEPALIVE
 from edgemesh.transport.session import SessionSettings
 from tests.transport.agent import Agent, Serve, run, served
 
@@ -58,6 +59,31 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.1)
 
     assert "does not answer as a broker" in problem_with(scripted())
+
+
+def test_a_slow_answer_after_a_slow_look_up_of_the_name_is_waited_for() -> None:
+    """Found by a reader: with a first name server that is away no attempt ever came through."""
+    asked, looked = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        asked.set()
+        await looked.wait()
+        writer.write(CONNACK)
+        await reader.read()
+        writer.close()
+
+    async def story() -> None:
+        async with served(serve) as address, Agent(address, "patient") as agent:
+            await asked.wait()
+            while agent.connection._timer is None:
+                await asyncio.sleep(0)
+            agent.connection._client._last_bytes_received -= 2 * KEEPALIVE
+            agent.connection._tick()
+            looked.set()
+            assert await agent.next() == ("connected", None)
+
+    run(story())
 
 
 @pytest.mark.parametrize(
