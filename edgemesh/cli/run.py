@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
 from edgemesh.runtime.registry import RUNTIMES
-
-if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
 
 
 @click.group()
@@ -97,7 +93,6 @@ def run_device(
     from edgemesh.cli.foreground import run_forever
     from edgemesh.device.power.ina_address import parsed_ina
     from edgemesh.node.device_agent import DeviceAgent, agent_settings
-    from edgemesh.node.disk_errors import disk_errors
 
     chosen = agent_settings(
         settings.mesh,
@@ -113,14 +108,7 @@ def run_device(
     )
     broker = settings.whereabouts
     shaped = chosen.emulated and chosen.link_emulated
-
-    def make(loop: AbstractEventLoop) -> DeviceAgent:
-        with disk_errors(
-            f"device {chosen.device} cannot keep its files", "make room there or choose another --directory"
-        ):
-            return DeviceAgent(chosen, broker, loop)
-
-    run_forever(settings, make, fine_timers=shaped)
+    run_forever(settings, lambda loop: DeviceAgent(chosen, broker, loop), fine_timers=shaped)
 
 
 @device.command("forget")

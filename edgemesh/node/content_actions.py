@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from edgemesh.node.content_store import ContentStore
+from edgemesh.node.content_store import ContentStore, free_in_a_thread
 from edgemesh.protocol.content import ChunkHeader, encode_chunk
 from edgemesh.roles.actions import DropContent, FindContent, Publish, SendChunk, StoreChunk
 from edgemesh.roles.events import ContentDamaged, ContentFound, ContentStored, ContentUnwritable, Event
@@ -34,7 +34,7 @@ class ContentActions:
             FindContent: self._find,
             StoreChunk: self._store_chunk,
             SendChunk: self._send_chunk,
-            DropContent: lambda action: self._store.drop(action.digest),
+            DropContent: lambda action: free_in_a_thread(self._store.drop(action.digest)),
         }
 
     def _find(self, action: FindContent) -> None:
@@ -91,13 +91,16 @@ class ContentActions:
             if finished.cancelled():
                 return
             error = finished.exception()
-            if isinstance(error, OSError):
-                self._deliver(_unwritable(digest, error))  # a full disk, or removed meanwhile
-            else:
+            if error is None:
                 then(finished.result())
+                return
+            self._deliver(_unwritable(digest, error))  # a full disk, or removed meanwhile; or no memory left
+            if not isinstance(error, (OSError, MemoryError)):
+                raise error  # a mistake of ours, for the log: who fetches looks again all the same
 
         future.add_done_callback(done)
 
 
-def _unwritable(digest: str, error: OSError) -> ContentUnwritable:
-    return ContentUnwritable(digest, error.strerror or str(error))
+def _unwritable(digest: str, error: BaseException) -> ContentUnwritable:
+    told = error.strerror if isinstance(error, OSError) else None
+    return ContentUnwritable(digest, told or str(error) or type(error).__name__)

@@ -21,6 +21,7 @@ from edgemesh.protocol.limits import CHUNK_BYTES
 from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.presence import Profile
 from edgemesh.runtime.file_digest import file_digest
+from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 _NAME = re.compile(r"([0-9a-f]{64})(\.part)?")
 _BLOCK_BYTES = 512  # what stat(2) counts in, whatever the disk's own blocks are
@@ -142,12 +143,16 @@ class ContentStore:
         except FileNotFoundError:
             return None
 
-    def drop(self, digest: str) -> None:
-        """Delete content and what was begun of it; a disk that keeps them only costs their space."""
+    def drop(self, digest: str) -> Callable[[], None]:
+        """Delete content and what was begun of it at once; the bytes are free after the call that comes back.
+
+        A disk that keeps them only costs their space.
+        """
         with self._naming:
             self._verified.discard(digest)
-            for path in (self.path(digest), self._part(digest)):
-                self._delete(path)
+            paths = (self.path(digest), self._part(digest))
+            held = [descriptor for path in paths for descriptor in self._unlinked(path) or ()]
+        return lambda: _close(held)
 
     def kept(self) -> list[KeptFile]:
         """All content that is there, whole or begun, and nothing else of the folder; raises OSError."""
@@ -176,19 +181,24 @@ class ContentStore:
         To free gigabytes takes a card seconds, while a name is gone in a moment: who asks for the content
         next finds none of it, and begins a new file.
         """
-        path = self._models / file.name
-        # Where it cannot be held open, as a link, its bytes go with its name.
-        held = -1
-        with contextlib.suppress(OSError):
-            held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with self._naming:
-            if not self._delete(path):
-                if held >= 0:
-                    os.close(held)
+            held = self._unlinked(self._models / file.name)
+            if held is None:
                 return None
             if file.name == file.digest:
                 self._verified.discard(file.digest)
-        return lambda: os.close(held) if held >= 0 else None
+        return lambda: _close(held)
+
+    def _unlinked(self, path: Path) -> list[int] | None:
+        """What keeps the bytes of a file whose name is gone now; None where there is none, or it stays."""
+        held = []
+        # Where it cannot be held open, as a link, its bytes go with its name.
+        with contextlib.suppress(OSError):
+            held.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+        if self._delete(path):
+            return held
+        _close(held)
+        return None
 
     def _delete(self, path: Path) -> bool:
         """Whether there was such a file and is none any more."""
@@ -233,3 +243,16 @@ class ContentStore:
 
     def _profile_path(self, digest: str, threads: int) -> Path:
         return self._profiles / f"{digest}-{threads}.json"
+
+
+def free_in_a_thread(give_back: Callable[[], None]) -> None:
+    """Call what ``drop`` or ``let_go`` came back with, where a thread is to be had not on the caller's."""
+    try:
+        DAEMON_THREADS.submit(give_back)
+    except RuntimeError:  # a small board has few threads to give
+        give_back()
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

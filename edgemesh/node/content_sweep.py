@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from edgemesh.node.content_age import KEPT_SECONDS, sort_by_age
-from edgemesh.node.content_store import ContentStore, KeptFile
+from edgemesh.node.content_store import ContentStore, KeptFile, free_in_a_thread
 from edgemesh.roles.actions import Action
 from edgemesh.roles.events import Connected, Disconnected, Event, MessageReceived
 from edgemesh.roles.role import Role
@@ -103,10 +103,7 @@ class ContentSweep:
             file.size,
             KEPT_SECONDS // 86400,
         )
-        try:
-            DAEMON_THREADS.submit(give_back)
-        except RuntimeError:  # a small board has few threads to give
-            give_back()
+        free_in_a_thread(give_back)
 
 
 class Overheard:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from edgemesh.device.power.meter import Place
 from edgemesh.device.power.meters import PowerMeters
 from edgemesh.device.recognition import recognise_board
 from edgemesh.device.resources import Readings, ResourceReader
-from edgemesh.errors import SettingsError
+from edgemesh.errors import SettingsError, TransientError
 from edgemesh.node.content_actions import ContentActions
-from edgemesh.node.content_store import ContentStore
+from edgemesh.node.content_store import ContentStore, free_in_a_thread
 from edgemesh.node.content_sweep import ContentSweep, Overheard
+from edgemesh.node.disk_errors import disk_errors
 from edgemesh.node.executor import ExecutorProcess
 from edgemesh.node.local_lane import LaneServer, lane_path
 from edgemesh.node.shell import Shell
@@ -61,7 +63,6 @@ from edgemesh.transport.broker_search import Whereabouts
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 from edgemesh.transport.session import SessionSettings
 
-_UNREADABLE = "cannot read this machine's resources now: %s"
 _log = logging.getLogger("edgemesh")
 
 
@@ -134,31 +135,38 @@ class DeviceAgent:
     """Start it on a running loop; ``stop`` ends it cleanly."""
 
     def __init__(self, settings: AgentSettings, broker: Whereabouts, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises OperatorError where it cannot keep its files, TransientError where the system forbids it."""
         self._settings = settings
         self._broker = broker
         self._loop = loop
         self._boot = secrets.token_hex(4)
         self._topics = Topics(settings.mesh)
         directory = settings.directory or device_directory(settings.mesh, settings.device)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._store = ContentStore(directory)
+        turns = None
+        with disk_errors(
+            f"device {settings.device} cannot keep its files", "make room there or choose another --directory"
+        ):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._store = ContentStore(directory)
+            mark_emulated(directory, emulated=settings.emulated)
+            if settings.emulated:
+                # Not in /tmp, where another user could hold the lock for ever.
+                turns = cache_directory() / "measuring.turns"
+                turns.parent.mkdir(parents=True, exist_ok=True)
         self._emulated: dict[str, EmulatedBoard] = {}
         self._load = EmulatedLoad(directory)
-        mark_emulated(directory, emulated=settings.emulated)
-        # An emulated board draws what its profile says, whatever this machine draws.
-        self._reader = ResourceReader(meters=None if settings.emulated else _power_meters(settings.ina))
+        with _starting(settings.device):
+            # An emulated board draws what its profile says, whatever this machine draws.
+            self._reader = ResourceReader(meters=None if settings.emulated else _power_meters(settings.ina))
+            installed = installed_runtimes()
         self._reading: asyncio.Future[Readings] | None = None
-        installed = installed_runtimes()
+        self._unread = ""
+        """What the log was told of the last reading, where it failed."""
         offered = settings.runtimes if settings.runtimes is not None else tuple(installed)
         self._runtimes = {name: installed[name] for name in offered if name in installed}
         if not self._runtimes:
             _log.warning("no runtime is installed: pip install 'edgemesh[tflite]' or 'edgemesh[torch]'")
         self.role = self._make_role()
-        turns = None
-        if settings.emulated:
-            # Not in /tmp, where another user could hold the lock for ever.
-            turns = cache_directory() / "measuring.turns"
-            turns.parent.mkdir(parents=True, exist_ok=True)
         self.executor = ExecutorProcess(loop, settings.threads, self._deliver, turns)
         self._sweep = ContentSweep(
             self._store, loop, lambda digest: self.role.content.manifest_of(digest) is not None
@@ -174,8 +182,9 @@ class DeviceAgent:
         self.shell.handle_also(self._handlers())
 
     def start(self) -> None:
-        """Start the executor, listen on the local lane and connect."""
-        self.executor.start()
+        """Start the executor, listen on the local lane and connect; raises TransientError as above."""
+        with _starting(self._settings.device):
+            self.executor.start()
         self._listening = self._loop.create_task(self.lane.start())
         self._listening.add_done_callback(_tell_of_a_closed_lane)
         will = self.role.will()
@@ -251,7 +260,7 @@ class DeviceAgent:
 
     def _drop(self, action: DropContent) -> None:
         self.executor.close_model(action.digest)
-        self._store.drop(action.digest)
+        free_in_a_thread(self._store.drop(action.digest))
 
     def _find_profile(self, action: FindProfile) -> None:
         manifest = action.manifest
@@ -268,7 +277,7 @@ class DeviceAgent:
         try:
             self._reading = self._loop.run_in_executor(DAEMON_THREADS, self._reader.read)
         except RuntimeError as error:  # a small board has few threads to give; the next look is another try
-            _log.warning(_UNREADABLE, error)
+            self._not_read(error)
             return
         self._reading.add_done_callback(self._resources_read)
 
@@ -278,9 +287,11 @@ class DeviceAgent:
             return
         try:
             r = reading.result()
-        except (OSError, ValueError) as error:  # a loose sensor; the next look is another try
-            _log.warning(_UNREADABLE, error)
+        # The edge to the machine: a loose sensor, or what psutil makes of one. The next look is another try.
+        except Exception as error:
+            self._not_read(error)
             return
+        self._unread = ""
         emulated = self._settings.emulated
         # An emulated board's own load is what its jobs take; the host's figures are not its own.
         resources = Resources(
@@ -296,6 +307,13 @@ class DeviceAgent:
             power_notes=r.power_notes,
         )
         self._deliver(ResourcesRead(resources))
+
+    def _not_read(self, error: Exception) -> None:
+        # Once: it is looked at twice a second, and what is broken stays so for days.
+        text = str(error) or type(error).__name__
+        if text != self._unread:
+            self._unread = text
+            _log.warning("cannot read this machine's resources for now: %s", text)
 
     def _emulate(self, manifest: Manifest, measured: Sequence[float], whole: float) -> Sequence[float]:
         dtype = arithmetic_dtype(manifest.boundaries)
@@ -316,6 +334,19 @@ class DeviceAgent:
     def _pace(self, digest: str, start: int, stop: int) -> float:
         board = self._emulated.get(digest)
         return 0.0 if board is None else self._load.times * sum(board.seconds[start:stop])
+
+
+@contextlib.contextmanager
+def _starting(device: str) -> Iterator[None]:
+    """Make an OSError that is of none of the device's own files one sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = f": {error.filename}" if error.filename is not None else ""
+        raise TransientError(
+            f"device {device} cannot start ({error.strerror or error}{where}): see what this machine is "
+            "short of, and start it again"
+        ) from None
 
 
 def _power_meters(ina: InaAddress | None) -> PowerMeters:

@@ -40,6 +40,8 @@ from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
 _log = logging.getLogger("edgemesh")
 _RESTART_SECONDS = 1.0
+_END_SECONDS = 0.5
+"""Nothing else is done meanwhile, and libraries that wind up threads or a device may never come to an end."""
 _HEADER_BYTES = 1 << 20
 """Of an answer, with some numbers or a sentence in it. A library's text, read as a length, is gigabytes."""
 _BODY_BYTES = limits.TENSOR_BYTES + (1 << 20)
@@ -164,11 +166,7 @@ class ExecutorProcess:
             self._loop.remove_writer(self._socket)
             self._close_channel()
         if self._process is not None:
-            try:
-                self._process.wait(0.5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()  # in the middle of a long run
-                self._process.wait()
+            self._ended(self._process)  # killed in the middle of a long run
 
     def _started(self, channel: int, shared: int | None) -> subprocess.Popen[bytes]:
         inherited = [channel] + ([] if shared is None else [shared])
@@ -282,7 +280,7 @@ class ExecutorProcess:
         self._loop.remove_writer(self._socket)
         self._writing = False
         self._close_channel()
-        code = self._process.wait()
+        code = self._ended(self._process)
         self._process = None
         self._urgent.clear()
         self._patient.clear()
@@ -296,6 +294,15 @@ class ExecutorProcess:
         delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS
         self._loop.call_later(delay, self._restart)
         self._deliver(ExecutorLost(f"the executor process {how}", digest))
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> int:
+        """How the process ended, whose end of the socket is closed: it is about to, or hangs at that."""
+        try:
+            return process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._stalled = self._stalled or "hung at its end, and was killed"
+            process.kill()
+            return process.wait()
 
     def _close_channel(self) -> None:
         assert self._socket is not None

@@ -76,12 +76,16 @@ class GatewayNode:
         future.add_done_callback(lambda done: None if done.cancelled() else self._deliver(done.result()))
 
     def _decoded(self, action: DecodeInput) -> Event:
-        from edgemesh.runtime.payloads import input_tensors
-
         try:
+            from edgemesh.runtime.payloads import input_tensors
+
             inputs = input_tensors(action.manifest, bytes(action.payload), action.content_type)
+            section = section_bytes(inputs.tensors)
         except EdgemeshError as error:
             return InputRefused(action.job, error.code, str(error))
+        except MemoryError:
+            text = "the gateway has no memory to read it in: submit it again"
+            return InputRefused(action.job, BusyError.code, text)
         # The edge to image and array libraries: whatever they raise on hostile bytes is the input's fault.
         except Exception as error:
             return InputRefused(
@@ -90,7 +94,7 @@ class GatewayNode:
         self._placements[action.job] = inputs.placement
         if len(self._placements) > _PLACEMENTS:
             self._placements.popitem(last=False)
-        return InputDecoded(action.job, section_bytes(inputs.tensors))
+        return InputDecoded(action.job, section)
 
     def _render(self, action: RenderResult) -> None:
         placement = self._placements.pop(action.job, None)

@@ -205,23 +205,46 @@ class LaneServer:
         self._stopped = False
 
     async def start(self) -> None:
-        """Listen, once no other agent does; a stale socket file of one that died is replaced."""
-        if _is_served(self._path):
-            text = "another agent has %s: programs on this machine reach that one until it ends"
-            _log.warning(text, self._path)
-            while not self._stopped and _is_served(self._path):
-                await asyncio.sleep(_LOOK_SECONDS)
-        if self._stopped:
-            return
+        """Listen, once no other agent does and the system allows it; a stale socket file is replaced.
+
+        A full disk has no room for a socket either, and may have some later: tried until ``stop``. Raises
+        OSError where only another folder helps.
+        """
+        said = ""
+        while not self._stopped:
+            try:
+                if not _is_served(self._path):
+                    await self._listen()
+                    return
+                text = (
+                    f"another agent has {self._path}: programs on this machine reach that one until it ends"
+                )
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    raise
+                why = error.strerror or error
+                text = f"programs on this machine cannot reach this agent at {self._path} for now: {why}"
+            if text != said:
+                said = text
+                _log.warning("%s", text)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _listen(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        name = self._named.enter_context(_socket_name(self._path))
-        before = os.umask(0o177)
+        sock = socket.socket(socket.AF_UNIX)
         try:
-            self._server = await self._loop.create_unix_server(self._client, name)
-        finally:
-            os.umask(before)
-        self._bound = self._path.stat()
+            sock.bind(self._named.enter_context(_socket_name(self._path)))
+            # As long as nobody listens nobody can connect. The umask would do it, too, but for all that this
+            # process makes meanwhile.
+            self._path.chmod(0o600)
+            self._bound = self._path.stat()
+            self._server = await self._loop.create_unix_server(self._client, sock=sock, start_serving=False)
+        except BaseException:
+            sock.close()
+            self._named.close()
+            raise
+        await self._server.start_serving()
 
     def ended(self, ended: JobEnded) -> None:
         """Send an end to the program that submitted the job."""
@@ -237,9 +260,13 @@ class LaneServer:
             program.close()
         if self._server is not None:
             # Before it is closed: its inode cannot be another one's so far.
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if self._bound is not None and os.path.samestat(self._path.stat(), self._bound):
                     self._path.unlink()
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # a worn card is read-only by now: whoever listens next replaces it
+                _log.warning("cannot remove the socket %s: %s", self._path, error.strerror)
             self._server.close()
         self._named.close()
 

@@ -313,12 +313,7 @@ class Connection:
         self._greeted = True
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        was_connected, self.connected = self.connected, False
-        self._unwatch()
-        self._by_hand.clear()
-        self._due.clear()
-        self._subscriptions.clear()
-        self._sender.lost()
+        was_connected = self._end_life()
         if self._closing:
             return
         if reason.value == _TAKEN_OVER:
@@ -330,14 +325,27 @@ class Connection:
                 self._loop.call_soon(self._callbacks.on_taken_over)
                 return
             self._attempts.taken_over()
-        if was_connected:
-            self._attempts.lost(self._loop.time(), self.client_id, self._address)
-            self._loop.call_soon(self._callbacks.on_disconnected, str(reason))
-        elif not self._heard:
+        if not was_connected and not self._heard:
             self._attempts.explain(
                 f"{self._address} ends the connection without an answer: see whether a broker for MQTT 5 has "
                 "this port, and whether it wants TLS (mqtts://)"
             )
+        self._begin_anew(was_connected, str(reason))
+
+    def _end_life(self) -> bool:
+        """Forget what means nothing to another connection; whether the broker had accepted this one."""
+        was_connected, self.connected = self.connected, False
+        self._unwatch()
+        self._by_hand.clear()
+        self._due.clear()
+        self._subscriptions.clear()
+        self._sender.lost()
+        return was_connected
+
+    def _begin_anew(self, was_connected: bool, why: str) -> None:
+        if was_connected:
+            self._attempts.lost(self._loop.time(), self.client_id, self._address)
+            self._loop.call_soon(self._callbacks.on_disconnected, why)
         self._later()
 
     def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
@@ -382,7 +390,10 @@ class Connection:
 
     def _tick(self) -> None:
         self._timer = None
-        self._client.loop_misc()
+        # paho counts its keep-alive from before the look-up of the broker's name, which may take longer.
+        # Who does not answer CONNECT is given up by ``_no_answer``.
+        if self.connected:
+            self._client.loop_misc()
         self._flush()
         if self._client.socket() is not None and not self._closing:
             self._timer = self._loop.call_later(1.0, self._tick)
@@ -391,7 +402,13 @@ class Connection:
         if isinstance(self._unsent, BufferedSocket):
             self._unsent.readable()
         while True:
-            self._client.loop_read(1)
+            failed: Exception | None = None
+            try:
+                self._client.loop_read(1)
+            # A lack of memory, for one: a part of what it was reading may be gone, and the rest would pass
+            # for all of it.
+            except Exception as error:
+                failed = error
             if self._greeted:  # before the messages of a session that we inherit
                 self._greeted = False
                 self._sender.hand_over(idle=False)  # what waited for the broker goes before what is new
@@ -404,12 +421,26 @@ class Connection:
                 if message.qos and not self._session.manual_acknowledgement:
                     self._due.append(message.mid)  # what is answered at once is acknowledged with the answer
                 self._deliver(message)
+            if failed is not None:
+                self._give_up(failed)
+                return
             sock = self._client.socket()
             if sock is None or not sock.pending():  # type: ignore[attr-defined]
                 break
         if self._due and self._acknowledging is None:
             self._acknowledging = self._loop.call_later(_ACKNOWLEDGE_SECONDS, self._acknowledge_late)
         self._flush()
+
+    def _give_up(self, error: Exception) -> None:
+        """End a connection of which nothing more can be read; what was not acknowledged comes again."""
+        was_connected = self._end_life()
+        self._drop_socket()
+        if not self._closing:
+            why = f"what it sends cannot be read: {str(error) or type(error).__name__}"
+            self._attempts.explain(f"{self._address}: {why}", "; connecting anew")
+            self._begin_anew(was_connected, why)
+        if not isinstance(error, MemoryError):
+            raise error  # a mistake of ours or of paho, for the log
 
     def _acknowledge_late(self) -> None:
         self._acknowledging = None

@@ -48,7 +48,7 @@ def find_broker(timeout: float = 3.0, interfaces: Sequence[str] | None = None) -
             browser = zeroconf.ServiceBrowser(responder, list(SERVICES), handlers=[changed])
             first.wait(timeout)
             browser.cancel()
-    except zeroconf.Error as error:
+    except (zeroconf.Error, RuntimeError) as error:  # the latter where no thread can be started
         raise OSError(str(error) or type(error).__name__) from None
     return found.get(True) or found.get(False)
 
@@ -86,12 +86,12 @@ class Announcement:
             self._not_announced(str(error))
             return
         while not self._over.is_set():
-            addresses = self._addresses()
-            if not addresses:
-                self._not_announced("this machine has no address there")
-                self._over.wait(_ABSENT_SECONDS)
-                continue
             try:
+                addresses = self._addresses()
+                if not addresses:
+                    self._not_announced("this machine has no address there")
+                    self._over.wait(_ABSENT_SECONDS)
+                    continue
                 # Anew for each address: a responder knows the interfaces that were there when it began.
                 with contextlib.closing(_open(zeroconf, self._interfaces)) as responder:
                     responder.register_service(self._info(zeroconf, addresses), allow_name_change=True)
@@ -99,7 +99,8 @@ class Announcement:
                     while not self._over.wait(_LOOK_SECONDS) and self._addresses() == addresses:
                         pass
                     responder.unregister_all_services()
-            except (OSError, zeroconf.Error) as error:
+            # Without files, threads or a network now; RuntimeError is what Python says of threads.
+            except (OSError, RuntimeError, zeroconf.Error) as error:
                 self._not_announced(str(error))
                 self._over.wait(_LOOK_SECONDS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -338,8 +339,6 @@ def test_a_sampled_meter_gives_the_mean_of_its_samples_and_skips_failures() -> N
 
 
 def test_a_sampled_meter_reads_by_itself_until_it_is_closed() -> None:
-    import threading
-
     sampled_thrice = threading.Semaphore(0)
 
     def power() -> float:
@@ -354,6 +353,29 @@ def test_a_sampled_meter_reads_by_itself_until_it_is_closed() -> None:
     meter._thread.join(10)
 
     assert not meter._thread.is_alive()
+
+
+def test_a_sampled_meter_without_a_thread_reads_by_itself_once_it_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a reader: a board that was short of threads for a moment had no watts from then on."""
+    asked = threading.Semaphore(0)
+
+    def power() -> float:
+        asked.release()
+        return 4.0
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    meter = Sampled("a meter", power, 0.0)
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", none_left)
+        assert meter.watts() == 4.0
+    assert meter.watts() == 4.0
+    for _ in range(4):  # two of them by the thread
+        assert asked.acquire(timeout=20)
+    meter.close()
 
 
 def test_a_machine_without_meters_has_none_and_no_complaint(place: Place) -> None:

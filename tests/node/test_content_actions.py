@@ -21,6 +21,7 @@ from edgemesh.protocol.presence import Profile
 from edgemesh.roles.actions import DropContent, FindContent, StoreChunk
 from edgemesh.roles.events import ContentFound, ContentStored, ContentUnwritable, Event
 from edgemesh.simulation.models import made_up_model
+from edgemesh.transport.daemon_threads import DaemonThreads
 
 _SIZE = 100_000
 MODEL, CONTENT = made_up_model(content_bytes=3 * _SIZE, chunk_bytes=_SIZE)
@@ -127,6 +128,33 @@ def test_content_that_the_disk_does_not_give_up_is_dropped_all_the_same(
     ]
 
 
+@pytest.mark.parametrize("threads", [True, False], ids=["a thread", "no thread to give"])
+def test_the_loop_does_not_wait_for_a_disk_to_free_the_bytes_of_content(
+    threads: bool, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: to free gigabytes takes a card seconds, without heartbeats."""
+    store, beside = ContentStore(small_disk), list[Callable[[], None]]()
+    store.put(bytes(_SIZE), MODEL.digest)
+    before = os.statvfs(small_disk).f_bavail
+
+    def submitted(self: DaemonThreads, call: Callable[[], None]) -> None:
+        if not threads:
+            raise RuntimeError("can't start new thread")
+        beside.append(call)
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        monkeypatch.setattr(DaemonThreads, "submit", submitted)
+        actions.handlers()[DropContent](DropContent(MODEL.digest))
+
+    _tell(store, story)
+    assert not store.has(MODEL.digest) and not store.path(MODEL.digest).exists()
+    if threads:
+        assert os.statvfs(small_disk).f_bavail == before
+        (give_back,) = beside
+        give_back()
+    assert os.statvfs(small_disk).f_bavail > before
+
+
 @pytest.mark.parametrize(
     ("torn", "right"),
     [
@@ -216,6 +244,27 @@ def test_a_look_that_gets_no_thread_is_said_and_can_be_repeated(
             find(FindContent(MODEL))
         assert await events.get() == ContentUnwritable(MODEL.digest, "can't start new thread")
         find(FindContent(MODEL))
+        assert await events.get() == ContentStored(MODEL.digest)
+
+    _tell(store, story)
+
+
+def test_a_look_that_there_is_no_memory_for_is_said_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: who fetches waited for the answer for ever."""
+    store = ContentStore(tmp_path)
+
+    def none_left(path: Path) -> str:
+        raise MemoryError
+
+    async def story(actions: ContentActions, events: asyncio.Queue[Event]) -> None:
+        store.path(MODEL.digest).write_bytes(CONTENT)
+        with monkeypatch.context() as short_of_memory:
+            short_of_memory.setattr(content_store_module, "file_digest", none_left)
+            actions.handlers()[FindContent](FindContent(MODEL))
+            assert await events.get() == ContentUnwritable(MODEL.digest, "MemoryError")
+        actions.handlers()[FindContent](FindContent(MODEL))
         assert await events.get() == ContentStored(MODEL.digest)
 
     _tell(store, story)

@@ -297,6 +297,42 @@ def test_a_process_that_writes_nonsense_is_killed_and_the_next_one_runs_jobs(
     _with_executor(story)
 
 
+_HANGS_AT_ITS_END = """
+import signal, socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+sock.recv(1)
+sock.close()
+signal.pause()
+"""
+
+
+def test_a_process_that_hangs_at_its_end_is_killed_and_the_next_one_runs_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: its agent waited for it, and did and said nothing else for ever."""
+    path, manifest = _negating(tmp_path, 64)
+    begin = ExecutorProcess._started
+    monkeypatch.setattr(executor_module, "_END_SECONDS", 0.02)
+    monkeypatch.setattr(executor_module, "_RESTART_SECONDS", 0.02)
+
+    def hangs(executor: ExecutorProcess, channel: int, shared: int | None) -> Any:
+        monkeypatch.setattr(ExecutorProcess, "_started", begin)
+        command = [sys.executable, "-S", "-c", _HANGS_AT_ITS_END, str(channel)]
+        return subprocess.Popen(command, pass_fds=[channel])
+
+    monkeypatch.setattr(ExecutorProcess, "_started", hangs)
+
+    async def story(executor: ExecutorProcess, events: asyncio.Queue[Event]) -> None:
+        executor.submit(LoadUnits(manifest.digest, 0, 1))
+        why = "the executor process hung at its end, and was killed"
+        assert await events.get() == ExecutorLost(why, manifest.digest)
+        executor.open(path, manifest)
+        executor.submit(_run("again", manifest, _values(64, 1)))
+        assert isinstance(await events.get(), RunFinished)
+
+    _with_executor(story)
+
+
 def _without_processes(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """The next ``number`` processes cannot be started; grows with each try, which may be the last one."""
     begin, tries = subprocess.Popen, [0]

@@ -10,6 +10,7 @@ import pytest
 from edgemesh.errors import SettingsError
 from edgemesh.node.gateway_node import GatewayNode
 from edgemesh.node.shell import Shell
+from edgemesh.protocol.manifest import boundary_bytes
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Action, DecodeInput
 from edgemesh.roles.events import Event, InputRefused
@@ -78,4 +79,29 @@ def test_an_input_that_gets_no_thread_is_refused_at_once_and_the_next_one_read(
         await node.stop()
         assert role.events.empty()
 
+    asyncio.run(asyncio.wait_for(story(), WAIT))
+
+
+@pytest.mark.parametrize(
+    "place", ["edgemesh.runtime.payloads.input_tensors", "edgemesh.node.gateway_node.section_bytes"]
+)
+def test_an_input_that_there_is_no_memory_for_is_refused_at_once(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a reader: where its tensors were the ones too many, its submission waited for its deadline."""
+
+    def none_left(*given: object) -> None:
+        raise MemoryError
+
+    async def story() -> None:
+        loop, role = asyncio.get_running_loop(), _Hears()
+        node = GatewayNode("home", "desk", "0", BrokerAddress("127.0.0.1", 9), loop)
+        shell = Shell(role, Topics("home"), loop)
+        node._wire(shell)
+        shell.carry_out([DecodeInput("b-1", FACE, bytes(boundary_bytes(FACE.boundaries[0])), None)])
+        text = "the gateway has no memory to read it in: submit it again"
+        assert await role.events.get() == InputRefused("b-1", "busy", text)
+        await node.stop()
+
+    monkeypatch.setattr(place, none_left)
     asyncio.run(asyncio.wait_for(story(), WAIT))

@@ -6,7 +6,9 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+import stat
+import subprocess
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,80 @@ def test_the_socket_of_an_agent_that_died_is_replaced(path: Path) -> None:
 
     _tell(story())
     assert not path.exists()
+
+
+@pytest.fixture
+def one_file(path: Path) -> Iterator[Path]:
+    """A path on a disk with room for one file."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    place = path.parent / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=2", "small", place], check=True)
+    yield place / "jobs.sock"
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_disk_without_room_for_a_socket_has_it_once_somebody_made_room(
+    one_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: programs did not reach an agent that began on a full disk until it began again."""
+    one_file.with_name("photographs").touch()
+
+    async def story() -> None:
+        agent = _Agent(one_file)
+        starting = asyncio.ensure_future(agent.lane.start())
+        await _until(lambda: caplog.records)
+        one_file.with_name("photographs").unlink()
+        await starting
+        await _submit(one_file, "one")
+        await _until(lambda: agent.jobs == ["one"])
+        agent.lane.stop()
+
+    _tell(story())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"programs on this machine cannot reach this agent at {one_file} for now: No space left on device"
+    ]
+
+
+def test_an_agent_on_a_disk_that_became_read_only_ends_all_the_same(
+    one_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: it ended with a traceback, and its mesh was not told that it stopped."""
+
+    async def story() -> None:
+        agent = _Agent(one_file)
+        await agent.lane.start()
+        subprocess.run(["mount", "-o", "remount,ro", one_file.parent], check=True)
+        agent.lane.stop()
+        with pytest.raises(BrokerError, match="no agent"):
+            await _submit(one_file, "one")
+
+    _tell(story())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot remove the socket {one_file}: Read-only file system"
+    ]
+
+
+def test_only_the_socket_is_for_its_user_alone(path: Path) -> None:
+    """Found by a reader: so was what the rest of the process made while the socket was."""
+    others = path.with_name("others")
+
+    async def story() -> None:
+        agent = _Agent(path)
+        starting = asyncio.ensure_future(agent.lane.start())
+        await asyncio.sleep(0)
+        others.touch()
+        await starting
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        agent.lane.stop()
+
+    before = os.umask(0o022)
+    try:
+        _tell(story())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(others.stat().st_mode) == 0o644
 
 
 def test_an_agent_that_ends_leaves_a_socket_that_is_not_its_own(path: Path) -> None:

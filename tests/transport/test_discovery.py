@@ -7,8 +7,10 @@ import logging
 import queue
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
@@ -88,6 +90,41 @@ def test_an_announcement_follows_the_address_of_the_machine(monkeypatch: pytest.
         heard.append(said.get())
 
     assert heard == [["10.9.0.1"], [], ["10.9.0.8"], []]
+
+
+def test_a_machine_that_is_short_of_something_announces_its_broker_once_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found by a reader: the thread ended, and nobody found the broker until it began again."""
+    said: queue.Queue[list[str]] = queue.Queue()
+    looks = iter([OSError(24, "Too many open files"), "10.9.0.1"])
+    opened = iter([RuntimeError("can't start new thread"), Responder(said)])
+
+    def next_of(outcomes: Iterator[Any], last: Any) -> Any:
+        outcome = next(outcomes, last)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_own_address", lambda: next_of(looks, "10.9.0.1"))
+    monkeypatch.setattr(module, "_open", lambda zeroconf, interfaces: next_of(opened, None))
+
+    with caplog.at_level(logging.INFO, "edgemesh"), announce(21887, "edgemesh-test"):
+        assert said.get(timeout=20) == ["10.9.0.1"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the broker is not announced on the network: [Errno 24] Too many open files",
+        "the broker is not announced on the network: can't start new thread",
+    ]
+
+
+def test_a_machine_without_a_thread_to_give_cannot_look_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(OSError, match="can't start new thread"):
+        find_broker(0.1, LOOPBACK)
 
 
 def test_the_addresses_of_this_machine_are_read() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from edgemesh.device.boards import Link
 from edgemesh.device.emulation import LinkShaper
 from edgemesh.transport import connection
+from edgemesh.transport.buffered_socket import BufferedSocket
+from edgemesh.transport.paho_client import KEEPALIVE
 from edgemesh.transport.session import SessionSettings
 from tests.transport.agent import Agent, Serve, run, served
 
@@ -58,6 +61,31 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert "does not answer as a broker" in problem_with(scripted())
 
 
+def test_a_slow_answer_after_a_slow_look_up_of_the_name_is_waited_for() -> None:
+    """Found by a reader: with a first name server that is away no attempt ever came through."""
+    asked, looked = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        asked.set()
+        await looked.wait()
+        writer.write(CONNACK)
+        await reader.read()
+        writer.close()
+
+    async def story() -> None:
+        async with served(serve) as address, Agent(address, "patient") as agent:
+            await asked.wait()
+            while agent.connection._timer is None:
+                await asyncio.sleep(0)
+            agent.connection._client._last_bytes_received -= 2 * KEEPALIVE
+            agent.connection._tick()
+            looked.set()
+            assert await agent.next() == ("connected", None)
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -83,6 +111,37 @@ def test_garbage_after_a_welcome_ends_the_connection_and_nothing_else() -> None:
             await agent.hears("connected")
             await agent.hears("disconnected")
             await agent.hears("connected")
+
+    run(story())
+
+
+def test_what_there_was_no_memory_for_is_read_whole_by_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Found by a reader: paho went on without the part, and the rest was delivered as the message."""
+    payload = bytes(range(256)) * 1024
+    rest = b"\x00\x05photo\x00" + payload
+    head = bytes((0x30, len(rest) & 0x7F | 0x80, len(rest) >> 7 & 0x7F | 0x80, len(rest) >> 14))
+    read, lost = BufferedSocket.recv, list[int]()
+
+    def short_of_memory(sock: BufferedSocket, size: int) -> memoryview:
+        part = read(sock, size)
+        if len(part) > 1000 and not lost:
+            lost.append(len(part))
+            raise MemoryError
+        return part
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):  # by who left with more to read
+            await scripted(CONNACK, head + rest)(reader, writer)
+
+    async def story() -> None:
+        async with served(serve) as address, Agent(address, "victim") as agent:
+            monkeypatch.setattr(BufferedSocket, "recv", short_of_memory)
+            assert "cannot be read: MemoryError" in await agent.hears("problem")
+            assert "cannot be read: MemoryError" in await agent.hears("disconnected")
+            message = await agent.hears("message")
+            assert message.payload == payload and lost
 
     run(story())
 

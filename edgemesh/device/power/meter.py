@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,8 +62,11 @@ class Sampled:
         """Mean since the call before; the first call reads once."""
         if self._thread is None and not self._ended.is_set():
             self.sample()
-            self._thread = threading.Thread(target=self._run, name="power-meter", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="power-meter", daemon=True)
+            # A small board has few threads to give: the next call is another try.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
         with self._lock:
             mean = self._sum / self._count if self._count else None
             self._sum, self._count = 0.0, 0
