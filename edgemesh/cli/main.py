@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import edgemesh
+from edgemesh.cli.near_commands import NearGroup, misplaced_option
 from edgemesh.cli.option_names import command_defaults, name_variables, root_defaults
 from edgemesh.cli.settings import Settings, config_defaults, settings_from
 from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
@@ -37,6 +38,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to where it is and its line in ``--help``: importing all of them would take a second on a Pi."""
 
+_CALLED = {
+    **dict.fromkeys(("status", "ps", "list", "ls", "top", "nodes"), "edgemesh devices"),
+    "run": "edgemesh infer  or  edgemesh device run",
+    "start": "edgemesh up  or  edgemesh device run",
+    "predict": "edgemesh infer",
+    "add": "edgemesh model add",
+    "show": "edgemesh model show  or  edgemesh plan",
+    "check": "edgemesh doctor  or  edgemesh model check",
+    **dict.fromkeys(("log", "logs"), "edgemesh history"),
+    "help": "edgemesh --help",
+    "version": "edgemesh --version",
+}
+"""Words that people of other programs try, to what does that here."""
 _VARIABLES = "EDGEMESH"
 """What the variables of options begin with."""
 _TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -44,7 +58,7 @@ _TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_UNREACHABLE = 1, 2, 3
 
 
-class LazyGroup(click.Group):
+class LazyGroup(NearGroup):
     """A group whose commands are imported when one is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,7 +80,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, called=_CALLED, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--mesh", metavar="NAME", help="Mesh to use (default: home).")
 @click.option(
     "--broker",
@@ -173,7 +187,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return _EXIT_FAILED
     except click.ClickException as error:
-        error.show()
+        (misplaced_option(error, cli) or error).show()
         return error.exit_code
     except OSError as error:
         # Files of ours are written where somebody says what the disk is needed for: this is standard output.

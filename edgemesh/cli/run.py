@@ -9,6 +9,7 @@ import click
 
 from edgemesh.cli.device_power import power
 from edgemesh.cli.finite_range import FiniteRange
+from edgemesh.cli.near_commands import NearGroup
 from edgemesh.cli.settings import Settings
 from edgemesh.errors import SettingsError
 from edgemesh.runtime.registry import RUNTIMES
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 
-@click.group()
+_CALLED = {
+    **dict.fromkeys(("list", "ls", "show", "status", "ps"), "edgemesh devices"),
+    **dict.fromkeys(("add", "start"), "edgemesh device run"),
+    "remove": "edgemesh device forget",
+}
+
+
+@click.group(cls=NearGroup, called=_CALLED)
 def device() -> None:
     """Run this machine as a device, see to its power meter, or forget one that left."""
 
@@ -25,12 +33,12 @@ def device() -> None:
 device.add_command(power)
 
 
-@click.group()
+@click.group(cls=NearGroup)
 def decision() -> None:
     """Run a decision node."""
 
 
-@click.group()
+@click.group(cls=NearGroup)
 def gateway() -> None:
     """Run a gateway for apps."""
 
