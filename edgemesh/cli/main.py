@@ -17,7 +17,7 @@ import click
 import edgemesh
 from edgemesh.cli.near_commands import NearGroup, misplaced_option
 from edgemesh.cli.option_names import command_defaults, name_variables, root_defaults
-from edgemesh.cli.settings import Settings, config_defaults, settings_from
+from edgemesh.cli.settings import Settings, config_defaults, default_config, settings_from
 from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
 from edgemesh.observe.printable import printable, printable_lines
 
@@ -124,8 +124,7 @@ def cli(
         own = root_defaults(ctx.command, content, list(COMMANDS))
         ctx.default_map = {**_defaults_of_invoked(ctx, content), **(ctx.default_map or {})}
     except SettingsError as error:
-        named = "" if config_file is None else f" {config_file}"
-        raise SettingsError(f"configuration file{named}: {error}") from None
+        raise SettingsError(f"configuration file {config_file or default_config()}: {error}") from None
     ctx.obj = settings_from(content, mesh, broker, ca_file, verbose or own.get("verbose", 0))
     _set_up_logging(ctx.obj)
 

@@ -101,6 +101,19 @@ def test_what_a_configuration_file_cannot_say_is_one_sentence(
     assert err.startswith(f"edgemesh: configuration file {file}: {said}") and err.count("\n") == 1
 
 
+def test_the_file_that_nobody_named_is_named_where_it_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a reader: of a file from long ago it was said that one is wrong, and not which."""
+    monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
+    file = tmp_path / "config" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("brokr = 5")
+
+    assert run(["devices"]) == 2
+    assert capsys.readouterr().err.startswith(f"edgemesh: configuration file {file}: brokr is not known")
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "said"),
     [
