@@ -17,7 +17,7 @@ def broker_for(settings: Settings, *, private: bool) -> AbstractContextManager[L
     """The broker a person named, or one of this machine; leaving the context stops what was started.
 
     ``private`` wants one that nobody else uses, on a free port of loopback; otherwise it is the one on
-    localhost:1883, started there if none answers. Raises BrokerError, also where nobody listens at the address
+    localhost:1883, started there if none answers. Raises BrokerError, also where nobody listens at an address
     that was named, or MissingExtraError.
     """
     from edgemesh.transport.embedded import EmbeddedBroker, free_port

@@ -170,7 +170,8 @@ class PrintableFormatter(logging.Formatter):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: expected failures are one line on standard error, and exit codes mean something.
 
-    0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker is not reachable.
+    0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker, or the agent of
+    an origin, is not reachable.
     """
     # A name that the terminal cannot show must not end what is under way; JSON escapes it.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":

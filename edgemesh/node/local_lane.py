@@ -206,10 +206,10 @@ class LaneServer:
 
     async def start(self) -> None:
         """Listen, once no other agent does; a stale socket file of one that died is replaced."""
-        if _is_served(self._path):
+        if is_served(self._path):
             text = "another agent has %s: programs on this machine reach that one until it ends"
             _log.warning(text, self._path)
-            while not self._stopped and _is_served(self._path):
+            while not self._stopped and is_served(self._path):
                 await asyncio.sleep(_LOOK_SECONDS)
         if self._stopped:
             return
@@ -269,7 +269,7 @@ class LaneServer:
         return frames
 
 
-def _is_served(path: Path) -> bool:
+def is_served(path: Path) -> bool:
     """Whether a process listens at the socket: one that died leaves the file."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.setblocking(False)
@@ -326,6 +326,6 @@ async def connect_lane(
     except (OSError, FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BrokerError(
             f"no agent of that device listens at {path} ({error.strerror or error}): "
-            "start  edgemesh device run  on this machine"
+            "start  edgemesh device run  on this machine, and name its --directory where it has one"
         ) from None
     return frames
