@@ -224,7 +224,7 @@ def test_a_truncated_model_is_exit_status_1(
     ran = cli("model", verb, truncated)
 
     assert ran.status == 1
-    assert_one_sentence(ran)
+    assert_one_sentence(ran, "half.tflite cannot be used as a tflite model: the content of 300 bytes is cut")
 
 
 @pytest.mark.parametrize("verb", ["add", "show", "check"])
@@ -238,7 +238,8 @@ def test_a_file_that_is_no_model_is_exit_status_1(
     ran = cli("model", verb, text)
 
     assert ran.status == 1
-    assert_one_sentence(ran)
+    kind = "torch" if suffix == ".safetensors" else "tflite"
+    assert_one_sentence(ran, f"letter{suffix} cannot be used as a {kind} model: ")
 
 
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e308", "-1"])
