@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from edgemesh.cli.settings import EMBEDDED, Settings
+from edgemesh.errors import BrokerError
 
 if TYPE_CHECKING:
+    from edgemesh.transport.address import BrokerAddress
     from edgemesh.transport.local_broker import LocalBroker
 
 
@@ -15,7 +17,8 @@ def broker_for(settings: Settings, *, private: bool) -> AbstractContextManager[L
     """The broker a person named, or one of this machine; leaving the context stops what was started.
 
     ``private`` wants one that nobody else uses, on a free port of loopback; otherwise it is the one on
-    localhost:1883, started there if none answers. Raises BrokerError or MissingExtraError.
+    localhost:1883, started there if none answers. Raises BrokerError, also where nobody listens at an address
+    that was named, or MissingExtraError.
     """
     from edgemesh.transport.embedded import EmbeddedBroker, free_port
     from edgemesh.transport.local_broker import DEFAULT_PORT, LocalBroker, local_broker, start_broker
@@ -26,8 +29,20 @@ def broker_for(settings: Settings, *, private: bool) -> AbstractContextManager[L
         embedded.start()
         return LocalBroker(embedded.address, "embedded", embedded)
     if settings.broker_given:
-        return LocalBroker(settings.address, "running")
+        return LocalBroker(_that_listens(settings.address), "running")
     return start_broker(port) if private else local_broker(port)
+
+
+def _that_listens(address: BrokerAddress) -> BrokerAddress:
+    # What is started for the command would wait for it in vain, and models are added once only.
+    from edgemesh.node.mesh_reader import check_reachable
+
+    try:
+        check_reachable(address)
+    except BrokerError as error:
+        found, _, _ = str(error).partition(": ")
+        raise BrokerError(f"{found}: start it, or name none, and one is started here") from None
+    return address
 
 
 def broker_url(settings: Settings, running: LocalBroker) -> str:

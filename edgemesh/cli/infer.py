@@ -51,6 +51,11 @@ class Outcome:
     help="Device of this machine where inputs arise.",
 )
 @click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="With --origin: the --directory that its agent was started with (default: as that has).",
+)
+@click.option(
     "--timeout", type=FiniteRange(0.1, 3600), default=30.0, show_default=True, help="Seconds per job."
 )
 @click.option("--latest", is_flag=True, help="A newer input replaces an older one that still waits.")
@@ -62,6 +67,7 @@ def infer(
     inputs: tuple[str, ...],
     save: Path | None,
     origin: str,
+    directory: Path | None,
     timeout: float,
     latest: bool,
     as_json: bool,
@@ -74,6 +80,8 @@ def infer(
     from edgemesh.node.mesh_reader import check_reachable
 
     checked_id(model, "model name")
+    if directory is not None and origin == APP_ORIGIN:
+        raise SettingsError("--directory is that of a device's agent: name the device with --origin")
     address = settings.address
     if origin == APP_ORIGIN:
         check_reachable(address)
@@ -81,7 +89,9 @@ def infer(
     files = None if save is None else ResultFiles(save, names)
     failed = 0
     with (
-        Client(address, mesh=settings.mesh, origin=origin, timeout=timeout) as client,
+        Client(
+            address, mesh=settings.mesh, origin=origin, device_directory=directory, timeout=timeout
+        ) as client,
         Progress() as progress,
     ):
         client.manifest(model)

@@ -15,8 +15,9 @@ from typing import Any
 import click
 
 import edgemesh
+from edgemesh.cli.near_commands import NearGroup, misplaced_option
 from edgemesh.cli.option_names import command_defaults, name_variables, root_defaults
-from edgemesh.cli.settings import Settings, config_defaults, settings_from
+from edgemesh.cli.settings import Settings, config_defaults, default_config, settings_from
 from edgemesh.errors import BrokerError, EdgemeshError, SettingsError
 from edgemesh.observe.printable import printable, printable_lines
 
@@ -37,6 +38,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to where it is and its line in ``--help``: importing all of them would take a second on a Pi."""
 
+_CALLED = {
+    **dict.fromkeys(("status", "ps", "list", "ls", "top", "nodes"), "edgemesh devices"),
+    "run": "edgemesh infer  or  edgemesh device run",
+    "start": "edgemesh up  or  edgemesh device run",
+    "predict": "edgemesh infer",
+    "add": "edgemesh model add",
+    "show": "edgemesh model show  or  edgemesh plan",
+    "check": "edgemesh doctor  or  edgemesh model check",
+    **dict.fromkeys(("log", "logs"), "edgemesh history"),
+    "help": "edgemesh --help",
+    "version": "edgemesh --version",
+}
+"""Words that people of other programs try, to what does that here."""
 _VARIABLES = "EDGEMESH"
 """What the variables of options begin with."""
 _TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -44,7 +58,7 @@ _TAKES_NOTHING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_UNREACHABLE = 1, 2, 3
 
 
-class LazyGroup(click.Group):
+class LazyGroup(NearGroup):
     """A group whose commands are imported when one is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,7 +80,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, called=_CALLED, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--mesh", metavar="NAME", help="Mesh to use (default: home).")
 @click.option(
     "--broker",
@@ -110,8 +124,7 @@ def cli(
         own = root_defaults(ctx.command, content, list(COMMANDS))
         ctx.default_map = {**_defaults_of_invoked(ctx, content), **(ctx.default_map or {})}
     except SettingsError as error:
-        named = "" if config_file is None else f" {config_file}"
-        raise SettingsError(f"configuration file{named}: {error}") from None
+        raise SettingsError(f"configuration file {config_file or default_config()}: {error}") from None
     ctx.obj = settings_from(content, mesh, broker, ca_file, verbose or own.get("verbose", 0))
     _set_up_logging(ctx.obj)
 
@@ -157,7 +170,8 @@ class PrintableFormatter(logging.Formatter):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: expected failures are one line on standard error, and exit codes mean something.
 
-    0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker is not reachable.
+    0 done, 1 it failed (also when nobody in the mesh answers), 2 wrong usage, 3 the broker, or the agent of
+    an origin, is not reachable.
     """
     # A name that the terminal cannot show must not end what is under way; JSON escapes it.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -173,7 +187,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return _EXIT_FAILED
     except click.ClickException as error:
-        error.show()
+        (misplaced_option(error, cli) or error).show()
         return error.exit_code
     except OSError as error:
         # Files of ours are written where somebody says what the disk is needed for: this is standard output.

@@ -12,6 +12,7 @@ import click
 from edgemesh.cli.finite_range import FiniteRange
 from edgemesh.cli.model_check import check
 from edgemesh.cli.model_source import imported, is_in_mesh, name_of
+from edgemesh.cli.near_commands import NearGroup
 from edgemesh.cli.output import Progress, json_option, print_json, print_text, table_text
 from edgemesh.cli.settings import Settings
 from edgemesh.cli.treatment_options import TreatmentFlags, treatment_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from edgemesh.protocol.manifest import Manifest
 
 
-@click.group()
+@click.group(cls=NearGroup, called={"ls": "edgemesh model list", "rm": "edgemesh model remove"})
 def model() -> None:
     """Add, list, show, check and remove models."""
 

@@ -53,7 +53,7 @@ def plan(
     watch: bool,
     change: PolicyChange,
     as_json: bool,
-) -> None:
+) -> int:
     """Show which units run where, and why; ask what would be; change what the planner keeps to.
 
     What is given replaces what was given before of the same option; the rest stays.
@@ -70,13 +70,14 @@ def plan(
     elif asked == ["--front"]:
         _front(settings, model, origin, png, as_json=as_json)
     elif asked == ["--what-if"]:
-        _what_if(settings, model, origin, what_if, as_json=as_json)
+        return _what_if(settings, model, origin, what_if, as_json=as_json)
     elif asked == ["--explain"]:
         _explain(settings, model, origin, as_json=as_json)
     elif model is None and (origin is not None or not change.is_empty):
         raise SettingsError("name the model too:  edgemesh plan MODEL ...")
     else:
         _show(settings, model, origin, change, as_json=as_json)
+    return 0
 
 
 def _sorted_out(arguments: tuple[str, ...], what_if: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -169,7 +170,8 @@ def _draw(answers: Sequence[FrontResponse], png: Path) -> None:
 
 def _what_if(
     settings: Settings, model: str | None, origin: str | None, texts: Sequence[str], *, as_json: bool
-) -> None:
+) -> int:
+    """Exit status: 1 where no answer is one, which JSON says of each."""
     from edgemesh.cli.plan_text import what_if_text
     from edgemesh.node.plan_questions import asked_what_if
 
@@ -185,12 +187,14 @@ def _what_if(
         batteries=question.batteries,
         boards=[(board.board, board.device) for board in question.boards],
     )
+    refused = all(_is_refused(answer) for answer in answers)
     if as_json:
         print_json(answers)
-    elif all(_is_refused(answer) for answer in answers):
+    elif refused:
         raise NoRouteError(answers[0].error or "no answer")
     else:
         click.echo("\n\n".join(what_if_text(answer) for answer in answers))
+    return 1 if refused else 0
 
 
 def _is_refused(answer: WhatIfResponse) -> bool:

@@ -8,12 +8,20 @@ import click
 
 from edgemesh.cli.device_power import power
 from edgemesh.cli.finite_range import FiniteRange
+from edgemesh.cli.near_commands import NearGroup
 from edgemesh.cli.settings import Settings
+from edgemesh.device.emulated_load import TIMES_RANGE
 from edgemesh.errors import SettingsError
 from edgemesh.runtime.registry import RUNTIMES
 
+_CALLED = {
+    **dict.fromkeys(("list", "ls", "show", "status", "ps"), "edgemesh devices"),
+    **dict.fromkeys(("add", "start"), "edgemesh device run"),
+    "remove": "edgemesh device forget",
+}
 
-@click.group()
+
+@click.group(cls=NearGroup, called=_CALLED)
 def device() -> None:
     """Run this machine as a device, see to its power meter, or forget one that left."""
 
@@ -21,12 +29,12 @@ def device() -> None:
 device.add_command(power)
 
 
-@click.group()
+@click.group(cls=NearGroup)
 def decision() -> None:
     """Run a decision node."""
 
 
-@click.group()
+@click.group(cls=NearGroup)
 def gateway() -> None:
     """Run a gateway for apps."""
 
@@ -128,18 +136,26 @@ def forget(settings: Settings, name: str) -> None:
 
 @device.command("load")
 @click.argument("name")
-@click.argument("times", type=float)
+@click.argument("times", type=FiniteRange(*TIMES_RANGE))
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="The --directory that its agent was started with (default: as that has).",
+)
 @click.pass_obj
-def load(settings: Settings, name: str, times: float) -> None:
-    """Make an emulated board of this machine TIMES slower, as if other programs used it; 1 takes that back.
+def load(settings: Settings, name: str, times: float, directory: Path | None) -> None:
+    """Make an emulated board of this machine TIMES (1 to 100) slower, as if other programs used it.
 
-    The decision node is not told: it has to notice. See  edgemesh plan --watch.
+    1 takes that back. It lasts as long as the board's agent runs. The decision node is not told: it has to
+    notice. See  edgemesh plan --watch.
     """
     from edgemesh.device.emulated_load import is_emulated, set_emulated_load
     from edgemesh.node.device_agent import device_directory
+    from edgemesh.node.local_lane import is_served, lane_path
     from edgemesh.protocol.ids import checked_id
 
-    directory = device_directory(settings.mesh, checked_id(name, "device"))
+    checked_id(name, "device")
+    directory = directory or device_directory(settings.mesh, name)
     if not directory.is_dir():
         raise SettingsError(
             f"mesh {settings.mesh} has no emulated board {name} on this machine: no {directory}"
@@ -149,10 +165,10 @@ def load(settings: Settings, name: str, times: float) -> None:
             f"{name} is not emulated here, so it takes no made-up load: start it with  edgemesh device run "
             "--emulate BOARD"
         )
+    if not is_served(lane_path(directory)):  # an agent begins without a load, whatever is in the file
+        raise SettingsError(f"no agent of {name} runs on this machine: start it, and then give it a load")
     try:
         set_emulated_load(directory, times)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
     except OSError as error:
         raise SettingsError(f"cannot write to {directory}: {error.strerror or error}") from None
 

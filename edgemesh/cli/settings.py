@@ -80,15 +80,20 @@ def settings_from(
     )
 
 
+def default_config() -> Path:
+    """The configuration file where none is named; it need not be there."""
+    from edgemesh.device.identity import config_directory
+
+    return config_directory() / "config.toml"
+
+
 def config_defaults(path: Path | None) -> dict[str, Any]:
     """Contents of the configuration file; that of ``~/.config/edgemesh`` where none is named.
 
     Raises SettingsError for a file that is not there or no TOML.
     """
     if path is None:
-        from edgemesh.device.identity import config_directory
-
-        path = config_directory() / "config.toml"
+        path = default_config()
         if not path.exists():
             return {}
     from edgemesh.device.toml_text import parse_toml

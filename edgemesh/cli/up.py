@@ -108,8 +108,9 @@ def _look_after(fleet: Fleet, over: threading.Event) -> None:
         code = member.process.returncode
         if member.arguments[:2] == ("model", "add"):
             fleet.members.remove(member)
-            if code == 0:
-                _say(f"{member.arguments[2]} is in the mesh")
+            source = member.arguments[2]
+            again = f"is not in the mesh; what is said above mended, add it with  edgemesh model add {source}"
+            _say(f"{source} {'is in the mesh' if code == 0 else again}")
             continue
         wait = member.restarts.wait(time.monotonic())
         if wait is None:

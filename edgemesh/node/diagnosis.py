@@ -17,6 +17,7 @@ from edgemesh.node.mesh_reader import MeshReader, check_reachable
 from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.assignment import Assignment
 from edgemesh.protocol.ids import APP_ORIGIN
+from edgemesh.protocol.manifest import Manifest
 from edgemesh.protocol.topics import Topics
 from edgemesh.roles.actions import Publish
 from edgemesh.roles.events import Refusal
@@ -313,8 +314,7 @@ async def _models(reader: MeshReader) -> list[Finding]:
     for name, manifest in sorted(reading.view.manifests.items()):
         holders = reading.holders(manifest.digest)
         if not holders:
-            mend = f"add it again:  edgemesh model add ... --name {name}"
-            findings.append(Finding(f"model {name}", "wrong", "no device online holds it", mend))
+            findings.append(_of_no_holder(reading, manifest))
             continue
         try:
             assignment = await reader.assignment(name, APP_ORIGIN)
@@ -323,6 +323,20 @@ async def _models(reader: MeshReader) -> list[Finding]:
             continue
         findings.append(_of_a_plan(reading, assignment, holders))
     return findings or [Finding("models", "note", "none in this mesh", "edgemesh model add zoo:face")]
+
+
+def _of_no_holder(reading: MeshReading, manifest: Manifest) -> Finding:
+    name = f"model {manifest.name}"
+    away = sorted(
+        device
+        for device, view in reading.view.devices.items()
+        if view.about is not None and any(held.digest == manifest.digest for held in view.about.models)
+    )
+    if away:  # to add it again would do nothing for a mesh whose devices are all switched off
+        mend = "start one of them again, as before:  edgemesh device run  (or  edgemesh up)"
+        return Finding(name, "wrong", f"no device online holds it; away: {', '.join(away)}", mend)
+    mend = f"add it again:  edgemesh model add ... --name {manifest.name}"
+    return Finding(name, "wrong", "no device online holds it", mend)
 
 
 def _of_a_plan(reading: MeshReading, assignment: Assignment, holders: Sequence[str]) -> Finding:

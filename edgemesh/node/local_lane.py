@@ -213,7 +213,7 @@ class LaneServer:
         said = ""
         while not self._stopped:
             try:
-                if not _is_served(self._path):
+                if not is_served(self._path):
                     await self._listen()
                     return
                 text = (
@@ -296,7 +296,7 @@ class LaneServer:
         return frames
 
 
-def _is_served(path: Path) -> bool:
+def is_served(path: Path) -> bool:
     """Whether a process listens at the socket: one that died leaves the file."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.setblocking(False)
@@ -353,6 +353,6 @@ async def connect_lane(
     except (OSError, FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BrokerError(
             f"no agent of that device listens at {path} ({error.strerror or error}): "
-            "start  edgemesh device run  on this machine"
+            "start  edgemesh device run  on this machine, and name its --directory where it has one"
         ) from None
     return frames

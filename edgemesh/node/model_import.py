@@ -45,7 +45,10 @@ def manifest_of(path: Path, name: str, kind: Format, treatment: Treatment) -> Ma
     size = path.stat().st_size
     if not 0 < size <= MODEL_BYTES:
         raise ModelError(f"{path} has {size} bytes; a model has 1 to {MODEL_BYTES}")
-    structure = _structure(path, kind)
+    try:
+        structure = _structure(path, kind)
+    except (ModelError, DecodeError) as error:
+        raise ModelError(f"{path.name} cannot be used as a {kind} model: {error}") from None
     whole, chunks = hashlib.sha256(), []
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -148,10 +148,29 @@ async def _read(
         keys = [
             (model, o) for o in ([origin] if origin is not None else sorted(known_origins) or [APP_ORIGIN])
         ]
-        for key in keys:
-            await reader.assignment(*key)
+        keys = await _told_of(reader, keys)
         policy = reading.policies.get(model, Policy())
         return plans_of(reading, keys, {} if is_default(policy) else {model: policy})
+
+
+async def _told_of(reader: MeshReader, keys: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of ``keys`` of which there is a plan, or why there is none; raises NoRouteError without a plan.
+
+    An origin that has left must not hide the plans of all others.
+    """
+    refused: list[NoRouteError] = []
+    told = []
+    for key in keys:
+        try:
+            await reader.assignment(*key)
+        except NoRouteError as error:
+            refused.append(error)
+            if key not in reader.reading.failures:
+                continue
+        told.append(key)
+    if len(refused) == len(keys):
+        raise refused[0]
+    return told
 
 
 def plans_of(reading: MeshReading, keys: list[tuple[str, str]], policies: dict[str, Policy]) -> Plans:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from edgemesh.cli.writable import check_writable
 from edgemesh.device.emulated_load import FILE, EmulatedLoad, mark_emulated
 from edgemesh.errors import NoRouteError
 from edgemesh.node.device_agent import device_directory
+from edgemesh.node.local_lane import lane_path
 from edgemesh.node.power_setting import DevicePower
 from edgemesh.protocol.meter import PlugStatus
 from edgemesh.protocol.presence import PowerFigures
@@ -221,7 +224,7 @@ def test_a_truncated_model_is_exit_status_1(
     ran = cli("model", verb, truncated)
 
     assert ran.status == 1
-    assert_one_sentence(ran)
+    assert_one_sentence(ran, "half.tflite cannot be used as a tflite model: the content of 300 bytes is cut")
 
 
 @pytest.mark.parametrize("verb", ["add", "show", "check"])
@@ -235,7 +238,8 @@ def test_a_file_that_is_no_model_is_exit_status_1(
     ran = cli("model", verb, text)
 
     assert ran.status == 1
-    assert_one_sentence(ran)
+    kind = "torch" if suffix == ".safetensors" else "tflite"
+    assert_one_sentence(ran, f"letter{suffix} cannot be used as a {kind} model: ")
 
 
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e308", "-1"])
@@ -279,14 +283,60 @@ def test_a_load_is_refused_where_it_would_do_nothing(
     assert list(directory.iterdir()) == []
 
     mark_emulated(directory, emulated=True)
-    assert offline("device", "load", "attic", 4).status == 0
-    assert EmulatedLoad(directory).times == 4.0
-    (directory / FILE).with_suffix(".new").mkdir()  # in the way of the next one
+    ended = offline("device", "load", "attic", 4)
 
-    unwritable = offline("device", "load", "attic", 2)
+    assert ended.status == 2
+    assert_one_sentence(ended, "no agent of attic runs on this machine")
+    assert EmulatedLoad(directory).times == 1.0
+
+    with agent_of(directory):
+        assert offline("device", "load", "attic", 4).status == 0
+        assert EmulatedLoad(directory).times == 4.0
+        (directory / FILE).with_suffix(".new").mkdir()  # in the way of the next one
+
+        unwritable = offline("device", "load", "attic", 2)
 
     assert unwritable.status == 2
     assert_one_sentence(unwritable, "cannot write to", "attic")
+
+
+@contextlib.contextmanager
+def agent_of(directory: Path) -> Iterator[None]:
+    """Who listens where the agent that keeps its files there would."""
+    listening = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(directory)  # the path of a test's folder may be too long for a socket
+    try:
+        listening.bind(lane_path(directory).name)
+    finally:
+        os.chdir(here)
+    with listening:
+        listening.listen()
+        yield
+
+
+def test_a_load_goes_to_the_directory_that_an_agent_was_given(offline: Commands, tmp_path: Path) -> None:
+    mark_emulated(tmp_path, emulated=True)
+
+    with agent_of(tmp_path):
+        ran = offline("device", "load", "shed", 3, "--directory", tmp_path)
+
+    assert (ran.status, EmulatedLoad(tmp_path).times) == (0, 3.0)
+
+
+def test_an_origin_is_reached_in_the_directory_that_its_agent_was_given(
+    offline: Commands, tmp_path: Path
+) -> None:
+    """Found by a reader: it ran, and could not be an origin, and the error said to start it."""
+    there = offline("infer", "face", "x.jpg", "--origin", "shed", "--directory", tmp_path)
+
+    assert there.status == 3
+    assert_one_sentence(there, f"listens at {tmp_path}/jobs.sock", "--directory where it has one")
+
+    nobody = offline("infer", "face", "x.jpg", "--directory", tmp_path)
+
+    assert nobody.status == 2
+    assert_one_sentence(nobody, "name the device with --origin")
 
 
 def test_what_other_machines_say_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def options() -> Iterator[tuple[tuple[str, ...], click.Command, click.Option]]:
 
 def given(command: click.Command, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
     """Parameters of a command that nothing is said to on the command line."""
-    arguments = ["x"] * sum(isinstance(param, click.Argument) for param in command.params)
+    arguments = ["7"] * sum(isinstance(param, click.Argument) for param in command.params)
     return command.make_context("it", arguments, default_map=defaults).params
 
 
@@ -99,6 +99,19 @@ def test_what_a_configuration_file_cannot_say_is_one_sentence(
     assert run(["--config", str(file), "devices"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"edgemesh: configuration file {file}: {said}") and err.count("\n") == 1
+
+
+def test_the_file_that_nobody_named_is_named_where_it_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a reader: of a file from long ago it was said that one is wrong, and not which."""
+    monkeypatch.setenv("EDGEMESH_HOME", str(tmp_path))
+    file = tmp_path / "config" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("brokr = 5")
+
+    assert run(["devices"]) == 2
+    assert capsys.readouterr().err.startswith(f"edgemesh: configuration file {file}: brokr is not known")
 
 
 @pytest.mark.parametrize(

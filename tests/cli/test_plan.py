@@ -106,10 +106,12 @@ def test_what_if_is_answered_in_words(mesh: Commands, small: str) -> None:
 def test_a_question_without_an_answer_says_why(
     mesh: Commands, small: str, change: str, status: int, words: str
 ) -> None:
+    """Found by a reader: with --json, the status was 0 where there was nothing but an error."""
     ran = mesh("plan", small, "--what-if", change)
 
     assert ran.status == status
     assert words in " ".join((ran.out + ran.err).split())
+    assert mesh("plan", small, "--what-if", change, "--json").status == status
 
 
 @pytest.mark.parametrize(

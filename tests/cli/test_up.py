@@ -96,6 +96,20 @@ def test_a_member_that_lived_for_a_minute_begins_anew(clock: Clock) -> None:
     assert fleet.members == [member]
 
 
+def test_a_model_that_was_not_added_is_told_with_how_to_add_it(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Found by a reader: of the model that nobody could use then, nothing more was heard."""
+    fleet, over = DyingFleet("home", "mqtt://localhost"), NoWait(clock)
+    fleet.start("add my.tflite", "model", "add", "my.tflite")
+
+    _look_after(fleet, over)
+
+    assert fleet.members == [] and over.waited == []
+    told = capsys.readouterr().err
+    assert "my.tflite is not in the mesh" in told and "edgemesh model add my.tflite\n" in told
+
+
 class ShortOfProcesses(DyingFleet):
     """The machine has no process to give the next ``refused`` times."""
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edgemesh.node.diagnosis import Finding, _environment, _of_a_plan, _size, _Trial
+from edgemesh.node.diagnosis import Finding, _environment, _of_a_plan, _of_no_holder, _size, _Trial
 from edgemesh.node.mesh_reading import MeshReading
 from edgemesh.protocol.activation import Hop
 from tests.brokers.servers import Mosquitto
-from tests.roles.build import DIGEST, TOPICS, about, assignment, heartbeat, state
+from tests.roles.build import DIGEST, FACE, TOPICS, about, assignment, heartbeat, state
 
 
 def test_a_new_environment_is_filled_from_the_checkout(
@@ -97,3 +97,18 @@ def test_a_plan_that_waits_for_a_device_is_told_with_its_units() -> None:
 
     assert waits.verdict == "note" and "waits for two (units 2 to 4)" in waits.found
     assert (serves.verdict, serves.found) == ("ok", "held by one, two; planned on one, two")
+
+
+def test_a_model_of_devices_that_are_away_is_not_to_be_added_again() -> None:
+    """Found by a reader: after a night, with all boards off, every model was to be added again."""
+    reading = MeshReading("reader", TOPICS)
+    for event in (about("one", DIGEST), state("one", "stopped"), about("two"), state("two")):
+        reading.handle(event, 1.0)
+
+    away = _of_no_holder(reading, FACE)
+    reading.handle(about("one"), 2.0)
+    nowhere = _of_no_holder(reading, FACE)
+
+    assert away.verdict == "wrong" and away.found == "no device online holds it; away: one"
+    assert away.mend.startswith("start one of them again")
+    assert nowhere.mend == "add it again:  edgemesh model add ... --name face"

@@ -337,7 +337,7 @@ def test_in_a_long_folder_agent_and_program_meet_whatever_their_environments(
         monkeypatch.setenv("TMPDIR", "/")
         await _submit(lane_path(folder), "one")
         await _until(lambda: agent.jobs == ["one"])
-        assert local_lane._is_served(lane_path(folder))
+        assert local_lane.is_served(lane_path(folder))
 
         assert open_folders() == 1
         agent.lane.stop()
