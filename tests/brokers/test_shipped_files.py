@@ -200,6 +200,26 @@ def test_a_file_works_beside_debians_own_as_the_readme_installs_it(name: str, tm
         assert server.child is not None
 
 
+def test_home_assistants_add_on_gets_the_settings_of_the_shipped_file() -> None:
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"/share/mosquitto/edgemesh\.conf`:\n\n```\n(.*?)```", readme, re.S)
+    shipped = settings_of("mosquitto.conf")
+
+    told = dict(line.split(" ", 1) for line in block.splitlines())
+    assert "max_packet_size" in told
+    assert told == {key: shipped[key][0] for key in told}
+
+
+def test_the_key_and_the_passwords_are_given_to_mosquitto_before_it_starts_with_tls() -> None:
+    """It reads them as its own user, also where root starts it."""
+    text = shipped_configuration("mosquitto-tls.conf")
+    settings = settings_of("mosquitto-tls.conf")
+    (given,) = re.findall(r"^#   chown mosquitto: (.*)$", text, re.M)
+    (closed,) = re.findall(r"^#   chmod 600 (.*)$", text, re.M)
+
+    assert given == closed == f"{settings['password_file'][0]} {settings['keyfile'][0]}"
+
+
 def test_passwords_are_made_as_the_tls_file_says(tmp_path: Path) -> None:
     program = required_program("mosquitto_passwd", "mosquitto")
     told = re.findall(

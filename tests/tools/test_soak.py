@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from benchmarks.report import NotMeasurableError
-from soaking.overload import recovered_after
-from soaking.tally import RIGHT, Tally, ends
+from soaking.overload import p95_of_taken, recovered_after
+from soaking.tally import RIGHT, Job, Tally, ends
 from soaking.usage import family, growth, rise, usage
 
 from edgemesh.transport.local_broker import installed_mosquitto
@@ -69,18 +69,59 @@ def test_a_rise_is_of_the_end_over_the_start_without_the_warm_up() -> None:
     assert rise([(0.0, 5.0)]) == 1.0
 
 
-def test_recovery_is_the_first_second_whose_p95_is_within_the_limit() -> None:
-    slow = [(0.1 * at, 1.0) for at in range(20)]
-    fast = [(2.0 + 0.1 * at, 0.1) for at in range(20)]
+def ended(end: str | None, *seconds: float, program: str = "app") -> list[Job]:
+    """Jobs that began at 0."""
+    return [Job(program, 0.0, None if end is None else took, end, int(end is not None)) for took in seconds]
 
-    assert recovered_after([*slow, *fast], 0.2) == 2.0
-    assert recovered_after(slow, 0.2) == math.inf
+
+def test_a_late_job_was_taken_on_and_never_in_time_and_a_refused_one_was_not_taken_on() -> None:
+    jobs = [*ended(RIGHT, *[0.5] * 19), *ended("deadline", 2.0), *ended("busy", *[0.1] * 50)]
+
+    assert p95_of_taken(jobs) == {"app": 0.5}
+    assert p95_of_taken([*jobs, *ended("deadline", 1.99)]) == {"app": math.inf}
+
+
+def test_a_job_without_an_end_counts_as_a_late_one() -> None:
+    assert p95_of_taken([*ended(RIGHT, 0.5), *ended(None, 0.0)]) == {"app": math.inf}
+
+
+def test_the_quick_jobs_of_one_program_do_not_hide_the_late_ones_of_another() -> None:
+    jobs = [*ended(RIGHT, *[0.1] * 99, program="frames"), *ended("deadline", 2.0)]
+
+    assert p95_of_taken(jobs) == {"frames": 0.1, "app": math.inf}
+    assert p95_of_taken(ended("busy", 0.1)) == {}
+
+
+def jobs_of(*p95s: float) -> list[tuple[float, float]]:
+    """Ten jobs in each second, all of which take what is named for it."""
+    return [(second + at / 10, p95) for second, p95 in enumerate(p95s) for at in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("p95s", "first"),
+    [
+        ((1.0, 1.0, 0.1, 0.1, 0.1), 2.0),
+        ((0.1, 0.1, 0.1, 1.0), 0.0),
+        ((1.0, 0.1, 1.0, 0.1, 0.1, 0.1), 3.0),
+        ((0.1, 0.1, 1.0, 0.1, 0.1), math.inf),
+        ((1.0, 1.0, 1.0), math.inf),
+        ((), math.inf),
+    ],
+)
+def test_recovery_begins_with_the_first_of_a_few_good_seconds_in_a_row(
+    p95s: tuple[float, ...], first: float
+) -> None:
+    assert recovered_after(jobs_of(*p95s), 0.2, 3) == first
 
 
 def test_a_second_with_a_job_that_failed_is_not_recovered() -> None:
-    jobs = [(0.5, 0.1), (0.6, math.inf), (1.5, 0.1)]
+    assert recovered_after([(0.6, math.inf), *jobs_of(0.1, 0.1, 0.1)], 0.2, 2) == 1.0
 
-    assert recovered_after(jobs, 0.2) == 1.0
+
+def test_a_second_in_which_no_job_began_is_not_recovered() -> None:
+    jobs = [job for job in jobs_of(0.1, 0.1, 0.1, 0.1, 0.1) if int(job[0]) != 1]
+
+    assert recovered_after(jobs, 0.2, 3) == 2.0
 
 
 # --- the tally ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgemesh.errors import BrokerError
 from edgemesh.transport import echo
 from edgemesh.transport.address import BrokerAddress
-from edgemesh.transport.echo import measured_echo
+from edgemesh.transport.echo import NAGLE_SECONDS, measured_echo, slow_echo
 from edgemesh.transport.greeting import ACCEPTED, greeting
 from edgemesh.transport.local_broker import local_broker
 from edgemesh.transport.protocol_front import protocol_level
@@ -83,6 +83,15 @@ def test_a_broker_with_passwords_is_not_taken_for_an_open_one(
 @pytest.mark.parametrize("kind", ["mosquitto", "embedded"])
 def test_an_echo_comes_back(kind: str, request: pytest.FixtureRequest) -> None:
     assert asyncio.run(measured_echo(request.getfixturevalue(kind))) > 0.0
+
+
+def test_an_echo_is_slow_where_the_kernel_delays_some_acknowledgements() -> None:
+    """Measured of a Mosquitto without TCP_NODELAY, in ms; of one with it, two that something else delays."""
+    slow = [0, 0, 0, 43, 0, 44, 0, 0, 0, 0, 0, 0, 0, 0, 42, 44, 0, 0, 0, 43, 44, 0, 0, 0]
+    fast = [0] * 22 + [60, 40]
+
+    assert slow_echo(slow) / 1e3 > NAGLE_SECONDS
+    assert slow_echo(fast) / 1e3 < NAGLE_SECONDS
 
 
 def test_no_echo_where_nothing_listens() -> None:

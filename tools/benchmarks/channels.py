@@ -13,16 +13,17 @@ from collections.abc import Callable
 from statistics import median
 
 from edgemesh.runtime.channel import BlockingReader, pack_message, send_all, widen
-from edgemesh.runtime.shared_bodies import body_of, pack_with_shared, shared_bodies
+from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
 SIZES = (1 << 10, 50 << 10, 600 << 10, 4 << 20)
 _ROUNDS, _BLOCK = 21, 20
 
 
-def _answer_messages(sock: socket.socket, half: memoryview | None) -> None:
+def _answer_messages(sock: socket.socket, memory: SharedBodies | None) -> None:
     reader = BlockingReader(sock)
     while (message := reader.read()) is not None:
-        body_of(*message, half)
+        if memory is not None:
+            memory.body_of(*message)
         sock.sendall(b"!")
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         raise SystemExit("this system has no memory without a name to share: measure on Linux")
     children = [
         context.Process(target=_answer_messages, args=(theirs, None), daemon=True),
-        context.Process(target=_answer_messages, args=(answer, memory.requests), daemon=True),
+        context.Process(target=_answer_messages, args=(answer, memory), daemon=True),
     ]
     for child in children:
         child.start()
@@ -48,7 +49,7 @@ def main() -> None:
         ours.recv(1)
 
     def through_memory(body: bytes) -> None:
-        send_all(signal, pack_with_shared({"do": "run"}, [body], memory.requests))
+        send_all(signal, memory.with_request({"do": "run"}, [body], ahead=False))
         signal.recv(1)
 
     print(f"{'bytes':>10} {'socket pair, us':>18} {'shared memory, us':>18}")
