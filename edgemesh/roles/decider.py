@@ -396,9 +396,17 @@ class Decider:
             return self._refusals.tell(what, f"{what} failed: {why}", now)
 
     def _cleared_orphans(self) -> list[Action]:
-        """What is retained of models that were removed while nobody decided."""
-        self._origins = {key for key in self._origins if key[0] in self.view.manifests}
-        return self._withdrawn([key for key in self._retained() if key[0] not in self.view.manifests])
+        """What is retained of models that were removed while nobody decided, and of origins that left."""
+        self._origins = {key for key in self._origins if not self._is_orphan(key)}
+        return self._withdrawn([key for key in self._retained() if self._is_orphan(key)])
+
+    def _is_orphan(self, key: Key) -> bool:
+        """Whether there is no plan, and nobody who could want one: a failure would stay retained for good."""
+        model, origin = key
+        if model not in self.view.manifests:
+            return True
+        planned = key in self.plans.in_force or key in self.view.assignments
+        return not planned and origin != APP_ORIGIN and self.view.about(origin) is None
 
     def _decide(self, manifest: Manifest, origin: str, now: float) -> list[Action]:
         key = manifest.name, origin

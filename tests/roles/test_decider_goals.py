@@ -375,6 +375,39 @@ def test_what_is_retained_of_a_model_that_was_removed_while_nobody_decided_is_cl
     assert cleared == [TOPICS.build(kind, model="gone", origin="app")]
 
 
+@pytest.mark.parametrize("kind", ["failure", "outcome"])
+@pytest.mark.parametrize("origin", ["app", "fast", "gone"])
+def test_what_is_retained_of_an_origin_that_has_left_is_cleared(
+    decider: DrivenDecider, kind: str, origin: str
+) -> None:
+    """``edgemesh plan`` told for ever, with an old reason, that a device which has left had no plan."""
+    left = PlanFailure("face", origin, "unavailable", "pi is offline") if kind == "failure" else b"whatever"
+    decider.take(message(kind, left, model="face", origin=origin, retained=True))
+    join(decider, "fast", 0.01)
+
+    done = beat(decider, 20.0, "fast")
+
+    cleared = {a.topic for a in sent(kind, done) if not a.payload}
+    gone = TOPICS.build(kind, model="face", origin="gone")
+    assert (gone in cleared) is (origin == "gone")
+
+
+def test_an_origin_without_a_plan_is_forgotten_when_it_leaves(decider: DrivenDecider) -> None:
+    join(decider, "fast", 0.01)
+    join(decider, "idle", 0.05)
+    decider.take(policy(exclude=("fast", "idle")))
+    decider.take(message("request", PlanRequest("idle", "face", "idle"), verb="plan"))
+    told = [a.topic for a in sent("failure", beat(decider, 8.0, "fast", "idle")) if a.payload]
+    own = TOPICS.build("failure", model="face", origin="idle")
+    assert own in told
+
+    decider.take(state("idle", "stopped"))
+    done = beat(decider, 20.0, "fast")
+
+    assert own in [a.topic for a in sent("failure", done) if not a.payload]
+    assert own not in [a.topic for a in sent("failure", done) if a.payload]
+
+
 def test_a_plan_that_cannot_be_published_takes_no_other_with_it(
     decider: DrivenDecider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

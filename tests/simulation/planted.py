@@ -477,7 +477,7 @@ BUGS: dict[str, Bug] = {
         (standby_forgets_what_waited, 35),
         (acknowledges_in_batches, 3),
         (planning_fails_for_devices, 0),
-        (two_copies_are_all, 6),
+        (two_copies_are_all, 53),
         (run_ahead_forgotten, 28),
         (inputs_go_to_other_content, 0),
         (retained_submissions_answered_again, 0),

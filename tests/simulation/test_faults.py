@@ -59,6 +59,7 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70031091,
         70042219,
         70042336,
+        70050516,
         80000442,
     ],
 )

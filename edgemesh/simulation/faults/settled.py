@@ -19,6 +19,8 @@ _SETTLE_SECONDS = 45.0
 """A silent holder is noticed after 16 s, a half-open connection after 15 s; then come plans and profiles."""
 _OPERATOR_SECONDS = 10.0
 """After the repair, until somebody looks after what the mesh cannot mend."""
+_AGAIN_SECONDS = 130
+"""In which what has an hour is sent again, whose copies were all lost: it waits ever longer."""
 _STAYS_SECONDS = 17
 """What was settled for so long stays so: whatever silence still goes unnoticed is noticed within it."""
 _JOB_SECONDS = 10.0
@@ -38,6 +40,10 @@ def settle(world: World, rules: Rules, *, patient: bool) -> None:
         whole = 0 if patient or operated or not _is_whole(world, rules) else whole + 1
         if whole >= _STAYS_SECONDS:
             return
+    for _ in range(_AGAIN_SECONDS):
+        if _is_over(rules):
+            return
+        world.pace.run(1.0)
 
 
 def check_settled(world: World, rules: Rules, *, patient: bool) -> None:
@@ -49,6 +55,14 @@ def check_settled(world: World, rules: Rules, *, patient: bool) -> None:
     _check_new_jobs(world, rules)
     if patient:
         _check_photographs(world, rules)
+
+
+def _is_over(rules: Rules) -> bool:
+    try:
+        rules.check_end()
+    except RuleBrokenError:
+        return False
+    return True
 
 
 def _is_whole(world: World, rules: Rules) -> bool:
