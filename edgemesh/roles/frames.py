@@ -16,10 +16,19 @@ class Frames:
     def __init__(self) -> None:
         self._under_way: dict[Stream, set[str]] = {}
         self._held: dict[Stream, str] = {}
+        self._newest: dict[Stream, str] = {}
 
     def under_way(self, stream: Stream) -> frozenset[str]:
         """Frames that were sent, or tried to be, and have not ended."""
         return frozenset(self._under_way.get(stream, ()))
+
+    def came(self, stream: Stream, job: str) -> None:
+        """A camera has a frame, which is the newest from now on."""
+        self._newest[stream] = job
+
+    def is_newest(self, stream: Stream, job: str) -> bool:
+        """Whether no newer frame has come since."""
+        return self._newest.get(stream) == job
 
     def may_go(self, stream: Stream, most: int) -> bool:
         """Whether a new frame may be sent: fewer than ``most`` are under way, and none waits."""
@@ -44,6 +53,8 @@ class Frames:
             under_way.discard(job)
             if not under_way:
                 del self._under_way[stream]
+        if stream not in self._under_way and stream not in self._held:
+            self._newest.pop(stream, None)
         return self._held.get(stream)
 
     def take_held(self, stream: Stream, most: int) -> bool:

@@ -172,8 +172,10 @@ class MeshView:
         if model not in self.manifests and len(self.manifests) >= _MODELS:
             raise DecodeError(f"more than {_MODELS} models; {model} is not taken in")
         known = self.manifests.get(model)
-        # A lower revision was retained, and comes after the live one: across publishers no order is promised.
-        if known is None or model in self._earlier_models or manifest.revision >= known.revision:
+        # A lower revision that was retained may come after the live one: across publishers there is no order.
+        # One that is live has taken the place of what the broker retained.
+        newer = known is None or manifest.revision >= known.revision
+        if newer or model in self._earlier_models or not event.retained:
             self._earlier_models.discard(model)
             self.manifests[model] = manifest
 

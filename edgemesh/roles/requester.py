@@ -321,6 +321,7 @@ class Requester:
     def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
         """Send a frame, or let it wait here for one of its stream to end, in the place of an older one."""
         stream = job.submitted.model, name
+        self._frames.came(stream, job.submitted.job)
         unsent: list[Action] = []
         for other in map(self._jobs.find, sorted(self._frames.under_way(stream))):
             if other is not None and not other.attempts:
@@ -477,6 +478,10 @@ class Requester:
 
     def _refused(self, job: OpenJob, reply: Reply, route: ChosenRoute | None, now: float) -> list[Action]:
         code, text = reply.code or "", reply.text or reply.code or ""
+        if code == SupersededError.code and self._is_newest(job):
+            # An older frame, on another way, reached that device later: devices know no other order.
+            job.error = code, text
+            return [self._timer(job)] if job.open else self._retry(job, now)
         if code in _UNREADABLE_CODES:
             self._jobs.close_attempts_over(job, reply.device)
         job.error = (code, text)
@@ -492,6 +497,12 @@ class Requester:
         if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
         return [*failed, *self._retry(job, now)]
+
+    def _is_newest(self, job: OpenJob) -> bool:
+        """Whether it is a frame, and no newer one of its stream has come."""
+        submitted = job.submitted
+        stream = submitted.stream
+        return stream is not None and self._frames.is_newest((submitted.model, stream), submitted.job)
 
     @staticmethod
     def _to_avoid(job: OpenJob, reply: Reply, route: ChosenRoute | None) -> str:

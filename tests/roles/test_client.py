@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from edgemesh.protocol.jsontext import decode_json
 from edgemesh.protocol.link import LinkReport
 from edgemesh.roles.actions import Action
@@ -9,6 +13,7 @@ from edgemesh.roles.client import ClientRole
 from edgemesh.roles.events import Connected
 from tests.roles.build import (
     DIGEST,
+    FACE,
     TOPICS,
     assignment,
     heartbeat,
@@ -78,3 +83,15 @@ def test_a_message_that_means_nothing_to_jobs_is_followed_by_no_report() -> None
 
     assert reports(driven.take(message("heartbeat", b"{", device="one"), at=1.0)) == []
     assert reports(driven.pass_until(60.0)) == []
+
+
+@pytest.mark.parametrize("retained", [False, True])
+def test_takes_a_model_for_what_the_broker_has_of_it(retained: bool) -> None:
+    """Seed 70062040 of the fault simulator: all but clients knew the older manifest that came last."""
+    driven = client()
+    older, newer = replace(FACE, revision=1), replace(FACE, digest="0" * 64, revision=2)
+    driven.take(message("model", newer, model="face"), at=1.0)
+
+    driven.take(message("model", older, model="face", retained=retained), at=1.1)
+
+    assert driven.role.view.manifests["face"] == (newer if retained else older)

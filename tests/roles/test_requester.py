@@ -364,6 +364,21 @@ def test_of_a_stream_one_frame_a_device_and_one_more_are_under_way_and_the_newes
     assert frames_sent(following) == ["f-4"] and ends(following) == [("f-0", None)]
 
 
+def test_the_newest_frame_is_sent_again_where_an_older_one_on_another_way_took_its_place(
+    planned: DrivenRequester,
+) -> None:
+    """Seed 70058797 of the fault simulator: the plan changed, and the older frame reached a device later."""
+    for number in range(2):
+        planned.take(submitted(f"f-{number}", stream="camera"), at=1.0 + number / 100)
+
+    older = planned.take(reply("f-0", code="superseded"), at=1.1)
+    newest = planned.take(reply("f-1", code="superseded"), at=1.2)
+
+    assert ends(older) == [("f-0", "superseded")]
+    assert ends(newest) == [] and frames_sent(newest) == ["f-1"]
+    assert ends(planned.take(reply("f-1", attempt=1), at=1.3)) == [("f-1", None)]
+
+
 def test_of_frames_that_wait_for_a_plan_the_newest_is_sent_when_it_comes(asker: DrivenRequester) -> None:
     ended = []
     for number in range(3):

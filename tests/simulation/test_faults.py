@@ -60,6 +60,8 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70042219,
         70042336,
         70050516,
+        70058797,
+        70062040,
         80000442,
     ],
 )
