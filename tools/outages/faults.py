@@ -37,7 +37,7 @@ class Kind:
     """Jobs that begin before it is taken back meet it, too."""
     loses_store: bool = False
     weight: int = 1
-    """How often it comes in a long run."""
+    """How often it comes in a long run, besides once in every round."""
     quick: int = 1
     """How often it comes in a quick one."""
 
@@ -139,7 +139,7 @@ DECISION_KILLED, GATEWAY_KILLED = "decision node killed", "gateway killed"
 DECISION_REPLACED, GATEWAY_REPLACED = "decision node paused until replaced", "gateway paused until replaced"
 WIPED = "broker killed, store emptied"
 KINDS: dict[str, Kind] = {
-    KILLED: Kind(_working, _kill, _restart, (0.3, 1.0), mid_job=True, weight=4, quick=2),
+    KILLED: Kind(_working, _kill, _restart, (0.3, 1.0), mid_job=True, weight=8, quick=2),
     PAUSED: Kind(_working, _pause, _go_on, (2.0, 3.0), mid_job=True, lasts=True, weight=4),
     "executor killed": Kind(
         _working, _signal_executors(signal.SIGKILL), _nothing, (0.2, 0.4), mid_job=True, weight=2
@@ -161,11 +161,20 @@ KINDS: dict[str, Kind] = {
     "gateway paused": Kind(_holder_of(GATEWAY_TOPIC), _pause, _go_on, (1.0, 3.0), lasts=True, quick=0),
     DECISION_KILLED: Kind(_holder_of(DECISION_TOPIC), _kill, _restart, (0.1, 0.5), DECISION_TOPIC, weight=2),
     "decision node paused": Kind(_holder_of(DECISION_TOPIC), _pause, _go_on, (1.0, 3.0), quick=0),
+    # Half a minute each: no more of them than one in every round of all kinds.
     GATEWAY_REPLACED: Kind(
-        _holder_of(GATEWAY_TOPIC), _pause, _go_on, (0.5, 2.0), GATEWAY_TOPIC, _WATCHED, lasts=True, quick=0
+        _holder_of(GATEWAY_TOPIC),
+        _pause,
+        _go_on,
+        (0.5, 2.0),
+        GATEWAY_TOPIC,
+        _WATCHED,
+        lasts=True,
+        weight=0,
+        quick=0,
     ),
     DECISION_REPLACED: Kind(
-        _holder_of(DECISION_TOPIC), _pause, _go_on, (0.5, 2.0), DECISION_TOPIC, _WATCHED, quick=0
+        _holder_of(DECISION_TOPIC), _pause, _go_on, (0.5, 2.0), DECISION_TOPIC, _WATCHED, weight=0, quick=0
     ),
     "broker restarted, store kept": Kind(
         _broker, _stop_broker, _restart_broker, (0.2, 1.0), lasts=True, weight=2
