@@ -23,7 +23,7 @@ class Frames:
         return frozenset(self._under_way.get(stream, ()))
 
     def came(self, stream: Stream, job: str) -> None:
-        """A camera has a frame, which is the newest from now on."""
+        """A camera has a frame, which is the newest until the next one comes or the stream is at rest."""
         self._newest[stream] = job
 
     def is_newest(self, stream: Stream, job: str) -> bool:

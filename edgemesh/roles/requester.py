@@ -321,11 +321,11 @@ class Requester:
     def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
         """Send a frame, or let it wait here for one of its stream to end, in the place of an older one."""
         stream = job.submitted.model, name
-        self._frames.came(stream, job.submitted.job)
         unsent: list[Action] = []
         for other in map(self._jobs.find, sorted(self._frames.under_way(stream))):
             if other is not None and not other.attempts:
                 unsent += self._superseded(other, now)  # it waits for a plan: this one can do so, too
+        self._frames.came(stream, job.submitted.job)
         if self._frames.may_go(stream, self._most_frames(job, now)):
             self._frames.goes(stream, job.submitted.job)
             return [*unsent, *self._send(job, now)]

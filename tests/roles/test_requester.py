@@ -379,6 +379,16 @@ def test_the_newest_frame_is_sent_again_where_an_older_one_on_another_way_took_i
     assert ends(planned.take(reply("f-1", attempt=1), at=1.3)) == [("f-1", None)]
 
 
+def test_nor_does_the_newest_give_way_that_took_the_place_of_one_without_a_plan(
+    asker: DrivenRequester,
+) -> None:
+    for number in range(2):
+        asker.take(submitted(f"f-{number}", stream="camera"), at=1.0 + number)
+    asker.take(assignment(Hop("one", 4)), at=5.0)
+
+    assert frames_sent(asker.take(reply("f-1", code="superseded"), at=5.1)) == ["f-1"]
+
+
 def test_of_frames_that_wait_for_a_plan_the_newest_is_sent_when_it_comes(asker: DrivenRequester) -> None:
     ended = []
     for number in range(3):
