@@ -379,7 +379,7 @@ def test_the_newest_frame_is_sent_again_where_an_older_one_on_another_way_took_i
     assert ends(planned.take(reply("f-1", attempt=1), at=1.3)) == [("f-1", None)]
 
 
-def test_nor_does_the_newest_give_way_that_took_the_place_of_one_without_a_plan(
+def test_nor_does_the_newest_give_way_that_came_instead_of_one_without_a_plan(
     asker: DrivenRequester,
 ) -> None:
     for number in range(2):
