@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from edgemesh.cli.settings import EMBEDDED, Settings
-from edgemesh.errors import BrokerError
 
 if TYPE_CHECKING:
     from edgemesh.transport.address import BrokerAddress
@@ -37,11 +36,7 @@ def _that_listens(address: BrokerAddress) -> BrokerAddress:
     # What is started for the command would wait for it in vain, and models are added once only.
     from edgemesh.node.mesh_reader import check_reachable
 
-    try:
-        check_reachable(address)
-    except BrokerError as error:
-        found, _, _ = str(error).partition(": ")
-        raise BrokerError(f"{found}: start it, or name none, and one is started here") from None
+    check_reachable(address, "start it, or name none, and one is started here")
     return address
 
 

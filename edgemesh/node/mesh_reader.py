@@ -25,6 +25,7 @@ from edgemesh.transport.address import BrokerAddress
 from edgemesh.transport.daemon_threads import DAEMON_THREADS
 
 _CONNECT_SECONDS = 10.0
+_START_ONE = "start one with  edgemesh up,  or name yours with --broker mqtt://HOST"
 _READ_SECONDS = 5.0
 _QUIET_SECONDS = 0.15
 _LOOK_SECONDS = 0.02
@@ -162,12 +163,12 @@ def read_mesh(mesh: str, address: BrokerAddress, listen: float = 0.0) -> MeshRea
     return asyncio.run(read())
 
 
-def check_reachable(address: BrokerAddress) -> None:
-    """Raise BrokerError at once where nobody listens: a command is not worth waiting for a broker."""
+def check_reachable(address: BrokerAddress, mend: str = _START_ONE) -> None:
+    """Raise BrokerError at once where nobody listens: a command is not worth waiting for a broker.
+
+    The error ends in what ``mend`` says to do.
+    """
     try:
         socket.create_connection((address.host, address.port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
-        raise BrokerError(
-            f"no broker at {address} ({error.strerror or error}): start one with  edgemesh up,  or name "
-            "yours with --broker mqtt://HOST"
-        ) from None
+        raise BrokerError(f"no broker at {address} ({error.strerror or error}): {mend}") from None
