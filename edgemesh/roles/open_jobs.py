@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from edgemesh.roles.events import JobSubmitted
+from edgemesh.roles.frames import Stream
 from edgemesh.roles.routes import ChosenRoute, Lane
 
 _K = TypeVar("_K", bound=Hashable)
@@ -54,6 +55,12 @@ class OpenJob:
     error: tuple[str, str] | None = None
     """Code and text of the last error: what is said when there is no time left."""
     asked_at: float | None = None
+
+    @property
+    def stream(self) -> Stream | None:
+        """Model and stream of a frame; None for what is no frame."""
+        name = self.submitted.stream
+        return None if name is None else (self.submitted.model, name)
 
     def fits(self, digest: str) -> bool:
         """Whether the input was prepared for this content, as far as that is known."""

@@ -46,7 +46,7 @@ from edgemesh.roles.events import (
     TimerFired,
 )
 from edgemesh.roles.first_hop import FirstHop, attempt_of
-from edgemesh.roles.frames import Frames
+from edgemesh.roles.frames import Frames, Stream
 from edgemesh.roles.hedging import Hedging
 from edgemesh.roles.job_routes import JobRoutes
 from edgemesh.roles.mesh_view import MeshView
@@ -316,11 +316,10 @@ class Requester:
             waiting = len(self._jobs) - 1
             text = f"{self.requester} has {waiting} jobs under way, too many for the deadline"
             return self._end_error(job, BusyError.code, text, now)
-        return self._send(job, now) if submitted.stream is None else self._frame(job, submitted.stream, now)
+        return self._send(job, now) if job.stream is None else self._frame(job, job.stream, now)
 
-    def _frame(self, job: OpenJob, name: str, now: float) -> list[Action]:
+    def _frame(self, job: OpenJob, stream: Stream, now: float) -> list[Action]:
         """Send a frame, or let it wait here for one of its stream to end, in the place of an older one."""
-        stream = job.submitted.model, name
         unsent: list[Action] = []
         for other in map(self._jobs.find, sorted(self._frames.under_way(stream))):
             if other is not None and not other.attempts:
@@ -344,9 +343,9 @@ class Requester:
 
     def _frame_ended(self, job: OpenJob, now: float) -> list[Action]:
         """Where the job was a frame: the one of its stream that waits has its place."""
-        if job.submitted.stream is None:
+        stream = job.stream
+        if stream is None:
             return []
-        stream = job.submitted.model, job.submitted.stream
         held = self._jobs.find(self._frames.ended(stream, job.submitted.job) or "")
         if held is None or not self._frames.take_held(stream, self._most_frames(held, now)):
             return []
@@ -478,7 +477,8 @@ class Requester:
 
     def _refused(self, job: OpenJob, reply: Reply, route: ChosenRoute | None, now: float) -> list[Action]:
         code, text = reply.code or "", reply.text or reply.code or ""
-        if code == SupersededError.code and self._is_newest(job):
+        frame_of = job.stream
+        if code == SupersededError.code and frame_of and self._frames.is_newest(frame_of, reply.job):
             # An older frame, on another way, reached that device later: devices know no other order.
             job.error = code, text
             return [self._timer(job)] if job.open else self._retry(job, now)
@@ -497,12 +497,6 @@ class Requester:
         if code in FINAL_CODES or job.failures >= MAX_FAILURES:
             return [*failed, *self._end_error(job, code, text, now)]
         return [*failed, *self._retry(job, now)]
-
-    def _is_newest(self, job: OpenJob) -> bool:
-        """Whether it is a frame, and no newer one of its stream has come."""
-        submitted = job.submitted
-        stream = submitted.stream
-        return stream is not None and self._frames.is_newest((submitted.model, stream), submitted.job)
 
     @staticmethod
     def _to_avoid(job: OpenJob, reply: Reply, route: ChosenRoute | None) -> str:
