@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from edgemesh.errors import BusyError
 from edgemesh.protocol.activation import Hop
@@ -37,11 +39,12 @@ def settle(world: World, rules: Rules, *, patient: bool) -> None:
     for second in range(1, int(_OPERATOR_SECONDS + _SETTLE_SECONDS) + 1):
         world.pace.run(1.0)
         operated = second == _OPERATOR_SECONDS and world.operate()
-        whole = 0 if patient or operated or not _is_whole(world, rules) else whole + 1
+        is_whole = not patient and not operated and _holds(partial(_check_whole, world, rules))
+        whole = whole + 1 if is_whole else 0
         if whole >= _STAYS_SECONDS:
             return
     for _ in range(_AGAIN_SECONDS):
-        if _is_over(rules):
+        if _holds(rules.check_end):
             return
         world.pace.run(1.0)
 
@@ -57,17 +60,9 @@ def check_settled(world: World, rules: Rules, *, patient: bool) -> None:
         _check_photographs(world, rules)
 
 
-def _is_over(rules: Rules) -> bool:
+def _holds(check: Callable[[], None]) -> bool:
     try:
-        rules.check_end()
-    except RuleBrokenError:
-        return False
-    return True
-
-
-def _is_whole(world: World, rules: Rules) -> bool:
-    try:
-        _check_whole(world, rules)
+        check()
     except RuleBrokenError:
         return False
     return True
