@@ -62,6 +62,7 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70050516,
         70058797,
         70062040,
+        70082947,
         80000442,
     ],
 )

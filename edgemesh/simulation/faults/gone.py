@@ -52,12 +52,14 @@ class Gone:
 
     def _look(self, name: str, job: _UnderWay) -> None:
         now = self._world.mesh.clock.now
-        if not self._is_to_go_elsewhere(job, now):
+        connection = job.shell.connection
+        if connection is None or not self._is_to_go_elsewhere(job, now):
             job.gone_since = None
             return
         if job.gone_since is None:
             job.gone_since = now
-        elif now - job.gone_since > _PROMPT_SECONDS:
+        # Nobody publishes, and so nobody looks, while the broker is away.
+        elif now - max(job.gone_since, connection.changed_at) > _PROMPT_SECONDS:
             text = f"{name} still waits for a device that {job.shell.name} has known to be gone for a while"
             self._broken("the dead are not waited for", text, name)
 
