@@ -156,7 +156,9 @@ def may_become_plannable(
             continue
         if known.state == "stopped":
             continue
-        if not view.online(device, now) or not estimates.has_profile(device, manifest.digest):
+        # One that has just started tells of itself before it has looked at what it holds.
+        can_run = view.holds(device, manifest.digest) and estimates.has_profile(device, manifest.digest)
+        if not view.online(device, now) or not can_run:
             return True
     return False
 

@@ -404,6 +404,17 @@ def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> N
     assert not answer.planned and answer.soon and "fast does not hold the model" in answer.reason
 
 
+def test_devices_that_have_just_started_look_at_what_they_hold_first(planned: DrivenDecider) -> None:
+    """Seed 70084747 of the fault simulator: their profiles are retained, and what they hold was not told yet."""
+    for device in ("fast", "slow"):
+        planned.take(about(device, boot="b-2"), at=4.0)
+
+    planned.take(message("request", PlanRequest("asker", "face", "app"), verb="plan"))
+    (answer,) = answers(beat(planned, 7.0))
+
+    assert not answer.planned and answer.soon and "fast does not hold the model" in answer.reason
+
+
 def test_a_flood_of_requests_is_bounded_and_crowds_nobody_out(planned: DrivenDecider) -> None:
     for number in range(5000):
         planned.take(

@@ -63,6 +63,7 @@ def test_every_rule_holds_under_three_hundred_schedules() -> None:
         70058797,
         70062040,
         70082947,
+        70084747,
         80000442,
     ],
 )
