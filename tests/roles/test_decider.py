@@ -405,7 +405,7 @@ def test_a_model_being_fetched_will_be_planned_soon(decider: DrivenDecider) -> N
 
 
 def test_devices_that_have_just_started_look_at_what_they_hold_first(planned: DrivenDecider) -> None:
-    """Seed 70084747 of the fault simulator: their profiles are retained, and what they hold was not told yet."""
+    """Seed 70084747 of the fault simulator: profiles are retained, what devices hold was not told yet."""
     for device in ("fast", "slow"):
         planned.take(about(device, boot="b-2"), at=4.0)
 
