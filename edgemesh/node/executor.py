@@ -25,7 +25,7 @@ from edgemesh.node.stall_watch import StallWatch
 from edgemesh.protocol import limits
 from edgemesh.protocol.jsontext import encode_json
 from edgemesh.protocol.manifest import Manifest
-from edgemesh.roles.actions import Action, LoadUnits, MeasureUnits, RunUnits, UnloadUnits
+from edgemesh.roles.actions import Action, LoadUnits, Log, MeasureUnits, RunUnits, UnloadUnits
 from edgemesh.roles.events import (
     Event,
     ExecutorLost,
@@ -35,6 +35,7 @@ from edgemesh.roles.events import (
     RunFinished,
     RunMeasured,
 )
+from edgemesh.roles.refusals import Refusals
 from edgemesh.runtime.channel import PREFIX, Buffer, pack_message, widen
 from edgemesh.runtime.shared_bodies import SharedBodies, shared_bodies
 
@@ -99,6 +100,8 @@ class ExecutorProcess:
         self._watch = stall_watch or StallWatch()
         self._stalled = ""
         """Why the process had to be killed, until it is known to have ended."""
+        self._deaths = Refusals()
+        """Told at a bounded rate: a runtime that does not get along with this machine dies each second."""
         self._loop.call_later(self._watch.look_seconds, self._look)
 
     @property
@@ -293,7 +296,11 @@ class ExecutorProcess:
         how, self._stalled = self._stalled or ended, ""
         delay = 0.0 if time.monotonic() - self._started_at > _RESTART_SECONDS else _RESTART_SECONDS
         self._loop.call_later(delay, self._restart)
-        self._deliver(ExecutorLost(f"the executor process {how}", digest))
+        text = f"the executor process {how}"
+        for line in self._deaths.tell("executor", f"{text}; it is started again", time.monotonic()):
+            if isinstance(line, Log):
+                _log.warning(line.text)
+        self._deliver(ExecutorLost(text, digest))
 
     def _ended(self, process: subprocess.Popen[bytes]) -> int:
         """How the process ended, whose end of the socket is closed: it is about to, or hangs at that."""

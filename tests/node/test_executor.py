@@ -119,7 +119,7 @@ def test_a_job_of_the_wrong_shape_is_answered_and_the_next_one_runs(tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_after_a_crash_a_new_process_runs_jobs_and_the_old_memory_is_gone(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, manifest = _negating(tmp_path, 20_000)
     values = _values(20_000, 1)
@@ -142,6 +142,7 @@ def test_after_a_crash_a_new_process_runs_jobs_and_the_old_memory_is_gone(
 
     _with_executor(story)
     assert _shared_descriptors() == before
+    assert caplog.messages == [f"the executor process ended by signal {int(number)}; it is started again"]
 
 
 def test_a_run_that_went_ahead_of_a_death_is_lost_with_it_but_not_to_blame(tmp_path: Path) -> None:
