@@ -52,7 +52,7 @@ class Hedging:
             return
         if job.hedges < _HEDGES:
             look_at = now + max(_LOOK_SECONDS, _late(self._alone(choice)))
-            job.hedge_at = min(self._overdue_at(job, choice), look_at)
+            job.hedge_at = min(self._overdue_at(job, choice, now), look_at)
             job.halfway = False
         elif job.deadline - now > _SILENT_SECONDS:
             job.hedge_at = self._again_at(job, now)
@@ -73,12 +73,14 @@ class Hedging:
         if job.hedges >= _HEDGES:
             job.silences += 1
             return other is not None or not self._routes.stays_here(job)
-        if job.last is not None and now < (overdue := self._overdue_at(job, job.last)):
+        if job.last is not None and now < (overdue := self._overdue_at(job, job.last, now)):
             job.hedge_at = min(overdue, now + max(_HEDGE_SECONDS, now - job.last_sent[0]))
             return False
-        crowded = self._crowded_until(job)
+        crowded = self._crowded_until(job, now)
         if now < crowded:
-            job.hedge_at = min(crowded, max((now + job.deadline) / 2.0, now + _HEDGE_SECONDS))
+            # The device may fall silent meanwhile, and what it said of its queue count no longer.
+            look_at = min((now + job.deadline) / 2.0, now + _LOOK_SECONDS)
+            job.hedge_at = min(crowded, max(look_at, now + _HEDGE_SECONDS))
             return False
         local = other is not None and self._routes.is_here(other)
         if other is not None:
@@ -137,7 +139,7 @@ class Hedging:
         """The same with nothing else under way."""
         return choice.predicted * self._lateness.factor(choice)
 
-    def _overdue_at(self, job: OpenJob, choice: ChosenRoute) -> float:
+    def _overdue_at(self, job: OpenJob, choice: ChosenRoute, now: float) -> float:
         """When a job that was sent last over ``choice`` has outlived its prediction: earlier, when others
         that were under way are home.
 
@@ -147,7 +149,7 @@ class Hedging:
         sent = job.last_sent[0]
         at = sent + _late(min(job.expected_at - sent, self._expected(choice)))
         middle = (sent + job.deadline) / 2.0
-        look = min(self._crowded_until(job), middle)
+        look = min(self._crowded_until(job, now), middle)
         alone = sent + choice.predicted + _HEDGE_SECONDS
         if alone >= job.deadline:
             alone = middle  # by that prediction it is lost anyway, and predictions err
@@ -162,15 +164,17 @@ class Hedging:
         expected = self._expected(job.last) if job.last is not None else 0.0
         return float(max(_SILENT_SECONDS * 2**job.silences, _SILENT_FACTOR * expected))
 
-    def _crowded_until(self, job: OpenJob) -> float:
+    def _crowded_until(self, job: OpenJob, now: float) -> float:
         """Until when it may wait for those that were under way before it and still are.
 
-        Not beyond three quarters of its time: what would be home later than that may as well be lost.
+        Those of other requesters are in what its devices say of their queues. Not beyond three quarters of
+        its time: what would be home later than that may as well be lost.
         """
         if job.last is None or job.attempts - 1 not in job.open:
             return 0.0  # those before it were its reason to wait, and where they are it was refused
         at, promised = job.last_sent
-        home = at + min(promised, self._promised(job.last)) + _HEDGE_SECONDS
+        ours = min(promised, self._promised(job.last))
+        home = at + max(ours, self._routes.queued(job.last, now)) + _HEDGE_SECONDS
         return min(home, (job.half_time + job.deadline) / 2.0)
 
 

@@ -58,6 +58,10 @@ class JobRoutes:
         expected = self._pace.seconds(choice.lanes, self._jobs.count_in, now, heard)
         return expected > _SHARE_OF_DEADLINE * (job.deadline - now)
 
+    def queued(self, choice: ChosenRoute, now: float) -> float:
+        """Seconds of work that wait at the fullest device of a route, that of other requesters included."""
+        return self._known.queued(choice.devices, now)
+
     def overrun_all(self, job: OpenJob, now: float) -> bool:
         """Whether even the best route has too much under way."""
         if not self._pace:

@@ -13,6 +13,8 @@ from edgemesh.roles.events import MessageReceived
 
 _SILENT_SECONDS = 7.0
 """Three heartbeats missed: a device killed without a Will is noticed before 1.5 keep-alives pass."""
+_BEAT_SECONDS = 3.0
+"""Beyond this a heartbeat is overdue, and what the one before said may be long over."""
 _FIRST_DEVICE_SECONDS = 10.0
 """Between two attempts to connect a device may wait 6 s."""
 _DEVICES = 4096
@@ -97,6 +99,15 @@ class MeshView:
         if view.about is not None and view.about.boot != view.heartbeat.boot:
             return False  # said in an earlier life: what it had loaded then is gone
         return partition in view.heartbeat.ready
+
+    def queued(self, device: str, now: float) -> float:
+        """Seconds of work that waited at the device as it said in its last heartbeat; 0 where that is old."""
+        view = self.devices.get(device)
+        if view is None or view.heartbeat is None or view.heard_at is None:
+            return 0.0
+        if view.state != "online" or now - view.heard_at > _BEAT_SECONDS:
+            return 0.0
+        return view.heartbeat.queued_seconds
 
     def forget_silence(self) -> None:
         """Nobody can be heard while the broker is away."""

@@ -91,6 +91,10 @@ class RouteChooser:
             for device in devices
         )
 
+    def queued(self, devices: Collection[str], now: float) -> float:
+        """Seconds of work that wait at the fullest of the devices, whoever sent it, as they said lately."""
+        return max((self._view.queued(device, now) for device in devices), default=0.0)
+
     def _ready(self, assignment: Assignment) -> bool:
         return all(self._view.is_ready(device, partition) for device, partition in assignment.partitions)
 

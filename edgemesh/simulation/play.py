@@ -32,6 +32,8 @@ PROFILING_SECONDS = 60.0
 """By then every device that is there has published its profiles."""
 WARM_UP_SECONDS = 90.0
 """Jobs before anything is measured: every plan is in force, and its estimates rest on jobs."""
+_ORACLE = "oracle"
+"""Whose plans are a bound for all others: to switch costs it nothing."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,32 @@ class Outcome:
 
 
 def play(
-    case: Case, name: str, phases: tuple[Phase, ...] | None, arrivals: Sequence[float] | None = None
+    case: Case,
+    name: str,
+    phases: tuple[Phase, ...] | None,
+    arrivals: Sequence[float] | None = None,
+    *,
+    oracle_loads: bool = False,
 ) -> Outcome:
     """Run ``case`` with the plans of ``phases``, or with a decision node of its own where that is None.
 
     ``arrivals`` are seconds of the scenario at which jobs arise, for all streams; None for their own pace.
+    With ``oracle_loads`` the oracle's plans wait for what has to be loaded, too, as real devices have it.
     """
-    return _Run(case, name, phases, arrivals).result()
+    return _Run(case, name, phases, arrivals, oracle_loads=oracle_loads).result()
 
 
 class _Run:
     def __init__(
-        self, case: Case, name: str, phases: tuple[Phase, ...] | None, arrivals: Sequence[float] | None
+        self,
+        case: Case,
+        name: str,
+        phases: tuple[Phase, ...] | None,
+        arrivals: Sequence[float] | None,
+        *,
+        oracle_loads: bool,
     ) -> None:
+        self._switches_freely = name == _ORACLE and not oracle_loads
         self._case = case
         self._arrivals = arrivals
         self._phases = phases
@@ -120,7 +135,7 @@ class _Run:
         mesh, scenario = self._mesh, self._case.scenario
         for node in self._devices.values():
             mesh.start_device(node)
-        if self._phases is not None and name_needs_no_load(self._outcome.name):
+        if self._switches_freely:
             for node in self._devices.values():
                 node.hardware.speed.load_seconds = node.hardware.speed.first_load_seconds = 0.0
         self._become(0.0)
@@ -247,11 +262,6 @@ class _Run:
                 seconds = timing.run + timing.code
                 self._outcome.joules_of_jobs += self._devices[timing.device].joules_of_run(seconds, slowdown)
         stream.ended()
-
-
-def name_needs_no_load(name: str) -> bool:
-    """Whether switching is to cost nothing: the oracle's does not."""
-    return name == "oracle"
 
 
 Player = Callable[[Case, str, "tuple[Phase, ...] | None"], Outcome]

@@ -517,6 +517,27 @@ def test_late_answers_are_expected_of_a_route_that_gave_one_until_it_answers_in_
     assert header.job == "j-4" and header.attempt == 1
 
 
+@pytest.mark.parametrize(("queued", "copies"), [(0.0, 2), (1.2, 0)])
+def test_a_job_waits_for_those_of_others_that_its_devices_tell_of(
+    planned: DrivenRequester, queued: float, copies: int
+) -> None:
+    """Found by tools/soak overload: copies of what only waited took half of what the mesh could do."""
+    for device in ("one", "two"):
+        planned.take(heartbeat(device, queued=queued), at=1.0)
+    planned.take(submitted(left=2.0))
+
+    assert len(works(planned.pass_until(2.2))) == copies
+
+
+def test_a_device_that_fell_silent_is_not_believed_to_have_much_to_do(planned: DrivenRequester) -> None:
+    for device in ("one", "two"):
+        planned.take(heartbeat(device, queued=15.0), at=1.0)
+    planned.take(submitted(left=60.0))
+
+    assert works(planned.pass_until(3.5)) == []
+    assert len(works(planned.pass_until(6.5))) == 2
+
+
 def test_a_copy_that_takes_long_itself_is_made_later(asker: DrivenRequester) -> None:
     slow = {"one": (Hop("two", 4),)}
     asker.take(assignment(Hop("one", 4), fallbacks=slow, fallback_seconds=8.0))

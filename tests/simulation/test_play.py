@@ -106,6 +106,18 @@ def test_a_device_that_returns_serves_when_its_agent_has_started_and_loaded() ->
     assert 40.0 + START_SECONDS + FIRST_LOAD_SECONDS < back < 43.0
 
 
+def test_the_oracle_loads_only_where_it_is_told_to_as_real_devices_do() -> None:
+    """Found beside the testbed: a large model that a device loads as it returns made jobs there late."""
+    changes = Change(20.0, "laptop", present=False, killed=True), Change(40.0, "laptop", present=True)
+    case = case_of(scenario(*changes, duration=60.0, run_jitter=0.0, link_jitter=0.0), "alexnet")
+
+    def back(*, oracle_loads: bool) -> float:
+        jobs = play(case, "oracle", oracle(case), oracle_loads=oracle_loads).jobs
+        return min(job.at for job in jobs if job.at > 21.0 and job.seconds < 1.05 * jobs[0].seconds)
+
+    assert back(oracle_loads=False) + FIRST_LOAD_SECONDS / 2.0 < back(oracle_loads=True)
+
+
 def test_a_device_that_leaves_before_it_has_started_never_was_there() -> None:
     away = Change(20.0, "laptop", present=False), Change(40.0, "laptop", present=False)
     blink = away[0], Change(39.8, "laptop", present=True), away[1]

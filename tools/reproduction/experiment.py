@@ -132,7 +132,8 @@ class Experiment:
         """The same scenario in the simulator, on the same measured shares of the units."""
         if plan.run.policy not in _SIMULATED:
             return None
-        outcome = play(its_case, plan.run.policy, plan.phases, arrivals(its_case, self.plan.seed))
+        when = arrivals(its_case, self.plan.seed)
+        outcome = play(its_case, plan.run.policy, plan.phases, when, oracle_loads=True)
         told = summary(its_case.scenario, plan.run.network, outcome)
         # As the testbed counts them: loading and speed checks are in neither.
         joules = outcome.joules_of_jobs / max(told.jobs, 1)
