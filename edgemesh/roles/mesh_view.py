@@ -93,21 +93,16 @@ class MeshView:
 
     def is_ready(self, device: str, partition: ReadyPartition) -> bool:
         """Whether the device's last heartbeat says that the partition is loaded."""
-        view = self.devices.get(device)
-        if view is None or view.heartbeat is None:
-            return False
-        if view.about is not None and view.about.boot != view.heartbeat.boot:
-            return False  # said in an earlier life: what it had loaded then is gone
-        return partition in view.heartbeat.ready
+        beat = self._last_beat(device)
+        return beat is not None and partition in beat.ready
 
     def queued(self, device: str, now: float) -> float:
         """Seconds of work that waited at the device as it said in its last heartbeat; 0 where that is old."""
-        view = self.devices.get(device)
-        if view is None or view.heartbeat is None or view.heard_at is None:
+        view, beat = self.devices.get(device), self._last_beat(device)
+        if view is None or beat is None or view.heard_at is None:
             return 0.0
-        if view.state != "online" or now - view.heard_at > _BEAT_SECONDS:
-            return 0.0
-        return view.heartbeat.queued_seconds
+        is_new = view.state == "online" and now - view.heard_at <= _BEAT_SECONDS
+        return beat.queued_seconds if is_new else 0.0
 
     def forget_silence(self) -> None:
         """Nobody can be heard while the broker is away."""
@@ -142,6 +137,14 @@ class MeshView:
         if not self.devices:
             return since + _FIRST_DEVICE_SECONDS
         return max(since, self._first_heard_at) + grace
+
+    def _last_beat(self, device: str) -> Heartbeat | None:
+        """The device's last heartbeat; None for one of an earlier life, of which nothing is left."""
+        view = self.devices.get(device)
+        if view is None or view.heartbeat is None:
+            return None
+        began_anew = view.about is not None and view.about.boot != view.heartbeat.boot
+        return None if began_anew else view.heartbeat
 
     def _device(self, device: str) -> DeviceView:
         if device not in self.devices and len(self.devices) >= _DEVICES:

@@ -538,6 +538,15 @@ def test_a_device_that_fell_silent_is_not_believed_to_have_much_to_do(planned: D
     assert len(works(planned.pass_until(6.5))) == 2
 
 
+def test_what_a_device_had_to_do_in_an_earlier_life_is_gone_with_it(planned: DrivenRequester) -> None:
+    for device in ("one", "two"):
+        planned.take(heartbeat(device, queued=1.2), at=1.0)
+        planned.take(about(device, DIGEST, boot="b-2"))
+    planned.take(submitted(left=2.0))
+
+    assert len(works(planned.pass_until(2.2))) == 2
+
+
 def test_a_copy_that_takes_long_itself_is_made_later(asker: DrivenRequester) -> None:
     slow = {"one": (Hop("two", 4),)}
     asker.take(assignment(Hop("one", 4), fallbacks=slow, fallback_seconds=8.0))
