@@ -23,6 +23,8 @@ then, and the copy would keep a slow device busy for nothing."""
 _LOOK_SECONDS = 2.0
 """A job that may take long because of others is looked at after so long, and each time after twice as long:
 they may be home much earlier than they were predicted."""
+_MUCH = 0.25
+"""Of the time that a job has left, that what waits at a device counts."""
 _OVERTAKE_FACTOR = 1.5
 """A new plan overtakes a fallback that would take this much longer still: the loss has cost time already."""
 _SILENT_SECONDS, _SILENT_FACTOR = 8.0, 4.0
@@ -167,14 +169,18 @@ class Hedging:
     def _crowded_until(self, job: OpenJob, now: float) -> float:
         """Until when it may wait for those that were under way before it and still are.
 
-        Those of other requesters are in what its devices say of their queues. Not beyond three quarters of
-        its time: what would be home later than that may as well be lost.
+        Those of other requesters are in what its devices say of their queues, where that is much of its time:
+        else a copy is cheap, and finds a silent death sooner. Not beyond three quarters of its time: what
+        would be home later than that may as well be lost.
         """
         if job.last is None or job.attempts - 1 not in job.open:
             return 0.0  # those before it were its reason to wait, and where they are it was refused
         at, promised = job.last_sent
         ours = min(promised, self._promised(job.last))
-        home = at + max(ours, self._routes.queued(job.last, now)) + _HEDGE_SECONDS
+        others = self._routes.queued(job.last, now)
+        if others < _MUCH * (job.deadline - at):
+            others = 0.0
+        home = at + max(ours, others) + _HEDGE_SECONDS
         return min(home, (job.half_time + job.deadline) / 2.0)
 
 
